@@ -1,0 +1,169 @@
+// The client protocol: every message between a client and a node, in both encodings. PROTOCOL.md, "The client protocol", says
+// what each is for. No dependency: browsers import this.
+
+import { channelName } from "./channel-name.ts";
+import { ERRORS, type ErrorCode } from "./codes.ts";
+import { epochShape, GAP_REASONS, offsetShape, positionShape } from "./position.ts";
+import {
+  flag,
+  integer,
+  isRecord,
+  list,
+  Malformed,
+  object,
+  oneOf,
+  optional,
+  present,
+  type Shape,
+  type Shaped,
+  type ShapedFields,
+  shapeFields,
+  text,
+} from "./shape.ts";
+
+/** Values of Sec-WebSocket-Protocol. A client that names neither speaks JSON. */
+export const SUBPROTOCOL_JSON = "tutti.v1.json";
+export const SUBPROTOCOL_MSGPACK = "tutti.v1.msgpack";
+
+export const SEQ_MAX = 0xffff_ffff;
+/** Publications with a `seq` that a client may have unacknowledged: inside this window a repeat is always recognised. */
+export const UNACKNOWLEDGED_MAX = 256;
+export const HISTORY_LIMIT_MAX = 1000;
+
+const requestId: Shape<string | number> = (value, field) => {
+  if (typeof value === "number" && Number.isFinite(value)) return value;
+  if (typeof value === "string" && value.length <= 64) return value;
+  throw new Malformed(`${field} must be a number or text of at most 64 characters`);
+};
+const id = optional(requestId);
+
+const clientTable = {
+  connect: { id, token: optional(text(1, 8192)), producer: optional(text(8, 64)) },
+  subscribe: {
+    id,
+    channel: channelName,
+    since: optional(positionShape),
+    last: optional(integer(0, HISTORY_LIMIT_MAX)),
+  },
+  unsubscribe: { id, channel: channelName },
+  publish: {
+    id,
+    channel: channelName,
+    data: present,
+    seq: optional(integer(1, SEQ_MAX)),
+    key: optional(text(1, 128)),
+  },
+  history: {
+    id,
+    channel: channelName,
+    since: optional(positionShape),
+    limit: optional(integer(1, HISTORY_LIMIT_MAX)),
+    reverse: optional(flag),
+  },
+  presence: { id, channel: channelName },
+  call: { id, method: text(1, 100), params: optional(present) },
+  ping: { id },
+};
+
+type Messages<T extends Record<string, Record<string, Shape<unknown>>>> = {
+  [K in keyof T & string]: { type: K } & ShapedFields<T[K]>;
+}[keyof T & string];
+
+export type ClientMessage = Messages<typeof clientTable>;
+export type ClientMessageOf<K extends ClientMessage["type"]> = Extract<ClientMessage, { type: K }>;
+export type RequestId = string | number;
+
+/**
+ * The message that a decoded frame holds; throws Malformed. A type that the protocol does not know is a call of the app's
+ * method of that name, the whole frame being its params.
+ */
+export function clientMessage(frame: unknown): ClientMessage {
+  if (!isRecord(frame)) throw new Malformed("a frame must be an object with a type");
+  const type = text(1, 100)(Object.hasOwn(frame, "type") ? frame.type : undefined, "type");
+  const method = { type: "call", method: type, params: frame } as const;
+  if (!Object.hasOwn(clientTable, type)) {
+    const called = requestIdOf(frame);
+    return called === undefined ? method : { ...method, id: called };
+  }
+  return shapedMessage<ClientMessage>(clientTable, type, frame);
+}
+
+/** The id of a frame that may otherwise be malformed, so that its error can carry it. */
+export function requestIdOf(frame: unknown): RequestId | undefined {
+  if (!isRecord(frame) || !Object.hasOwn(frame, "id")) return undefined;
+  try {
+    return requestId(frame.id, "id");
+  } catch {
+    return undefined;
+  }
+}
+
+const errorCodes = Object.keys(ERRORS).filter((code): code is ErrorCode => Object.hasOwn(ERRORS, code));
+const gap = object({ reason: oneOf(...GAP_REASONS), from: offsetShape, to: offsetShape });
+/** One remembered publication, as `history` answers it. */
+export const rememberedShape = object({
+  offset: offsetShape,
+  time: integer(0, Number.MAX_SAFE_INTEGER),
+  data: present,
+});
+/** One client that is present in a channel; `client` is its session. */
+export const presentShape = object({ client: text(1, 64), info: optional(present) });
+
+const limitsShape = object({
+  frameBytes: integer(1, Number.MAX_SAFE_INTEGER),
+  dataBytes: integer(1, Number.MAX_SAFE_INTEGER),
+  subscriptions: integer(1, Number.MAX_SAFE_INTEGER),
+  unacknowledged: integer(1, Number.MAX_SAFE_INTEGER),
+});
+export type Limits = Shaped<typeof limitsShape>;
+
+const nodeTable = {
+  welcome: { session: text(1, 64), node: text(1, 64), pingMs: integer(1, 3_600_000), limits: limitsShape },
+  /** `position`, `recovered` and `gap` answer a subscribe; `position` a publish or history; `data` a call, history or presence. */
+  ok: {
+    id,
+    channel: optional(channelName),
+    position: optional(object({ epoch: epochShape, offset: offsetShape })),
+    recovered: optional(flag),
+    gap: optional(gap),
+    more: optional(flag),
+    data: optional(present),
+  },
+  error: { id, code: oneOf(...errorCodes), message: text(0, 1000), retry: flag },
+  message: { channel: channelName, offset: offsetShape, time: integer(0, Number.MAX_SAFE_INTEGER), data: present },
+  /** From here on the reader stands at `position`. */
+  gap: {
+    channel: channelName,
+    reason: oneOf(...GAP_REASONS),
+    from: offsetShape,
+    to: offsetShape,
+    position: positionShape,
+  },
+  join: { channel: channelName, client: text(1, 64), info: optional(present) },
+  leave: { channel: channelName, client: text(1, 64), info: optional(present) },
+  goodbye: { reason: text(0, 200), reconnectAfterMs: integer(0, 3_600_000) },
+  pong: { id },
+};
+
+export type NodeMessage = Messages<typeof nodeTable>;
+export type NodeMessageOf<K extends NodeMessage["type"]> = Extract<NodeMessage, { type: K }>;
+export type Remembered = Shaped<typeof rememberedShape>;
+export type Present = Shaped<typeof presentShape>;
+export const rememberedList = list(rememberedShape, HISTORY_LIMIT_MAX);
+export const presentList = list(presentShape, 100_000);
+
+/** The message that a decoded frame from a node holds; undefined for a type of a later version; throws Malformed. */
+export function nodeMessage(frame: unknown): NodeMessage | undefined {
+  if (!isRecord(frame) || typeof frame.type !== "string") throw new Malformed("a frame must be an object with a type");
+  if (!Object.hasOwn(nodeTable, frame.type)) return undefined;
+  return shapedMessage<NodeMessage>(nodeTable, frame.type, frame);
+}
+
+function shapedMessage<M extends { type: string }>(
+  table: Record<string, Record<string, Shape<unknown>>>,
+  type: string,
+  frame: Record<string, unknown>,
+): M {
+  const fields = shapeFields(table[type], (name) => (Object.hasOwn(frame, name) ? frame[name] : undefined));
+  return { type, ...fields } as unknown as M;
+}

@@ -1,0 +1,23 @@
+// The one shape of a log line: JSON with time, level, role, id and msg; the same events, coloured, on a terminal.
+// Payloads, cookies and secrets are never logged.
+
+import pino, { type Logger } from "pino";
+import pretty from "pino-pretty";
+
+export type { Logger } from "pino";
+
+export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
+export type LogLevel = (typeof LOG_LEVELS)[number];
+
+/** Writes to standard error, synchronously, so that the last line before a crash is there. */
+export function createLogger(role: string, id: string, level: LogLevel): Logger {
+  const options = { base: { role, id }, level, timestamp: pino.stdTimeFunctions.isoTime };
+  if (!process.stderr.isTTY) return pino(options, pino.destination({ dest: 2, sync: true }));
+  const stream = pretty({ destination: 2, sync: true, ignore: "role,id", messageFormat: "{role} {id}: {msg}" });
+  return pino(options, stream);
+}
+
+/** Client-given text for a log line: control characters escaped, length capped. */
+export function loggable(text: string): string {
+  return JSON.stringify(text.slice(0, 200)).slice(1, -1);
+}

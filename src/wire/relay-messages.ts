@@ -1,0 +1,126 @@
+// The relay protocol: every message between a relay and the processes linked to it, except PUBLISH and PUBLICATION, whose
+// fixed layout is in frame.ts. PROTOCOL.md, "The relay protocol", says what each is for.
+
+import { channelName } from "./channel-name.ts";
+import { codec, type MessageOf } from "./codec.ts";
+import { epochShape, GAP_REASONS, offsetShape, positionShape } from "./position.ts";
+import { binary, counts, flag, integer, list, nullable, object, oneOf, type Shaped, text } from "./shape.ts";
+
+export const RELAY_PROTOCOL_VERSION = 1;
+
+const u32 = integer(0, 0xffff_ffff);
+const milliseconds = integer(0, Number.MAX_SAFE_INTEGER);
+const processId = text(1, 64);
+const role = oneOf("node", "lb", "cluster", "probe");
+const gap = object({ reason: oneOf(...GAP_REASONS), from: offsetShape, to: offsetShape });
+const trimmed = oneOf("expired", "evicted");
+
+/** How much of a channel is remembered: at most `size` publications, `bytes` of frames, for `ttlMs`. Size 0 remembers nothing. */
+export const policyShape = object({
+  size: integer(0, 1_000_000),
+  ttlMs: milliseconds,
+  bytes: integer(0, Number.MAX_SAFE_INTEGER),
+});
+export type Policy = Shaped<typeof policyShape>;
+
+/** One process as the registry knows it. `address`: where its clients or lbs reach it. `connections`: open client connections. */
+export const memberShape = object({
+  role,
+  id: processId,
+  address: text(0, 255),
+  state: oneOf("starting", "up", "draining"),
+  connections: integer(0, 0xffff_ffff),
+  /** An lb's open connections per node id, which the other lbs add to theirs. */
+  counts: counts(1024),
+});
+export type Member = Shaped<typeof memberShape>;
+export type Role = Shaped<typeof role>;
+
+/** Outcomes in an ACK that are not offsets. */
+export const OUTCOME_DUPLICATE = 0;
+export const OUTCOME_STORAGE = -1;
+export const OUTCOME_UNKNOWN_CHANNEL = -2;
+
+const table = {
+  hello: { opcode: 0x01, fields: { version: u32, role, id: processId, nonce: binary(16, 16) } },
+  challenge: { opcode: 0x02, fields: { nonce: binary(16, 16), proof: binary(32, 32) } },
+  prove: { opcode: 0x03, fields: { proof: binary(32, 32) } },
+  welcome: {
+    opcode: 0x04,
+    fields: { relay: processId, lineage: text(1, 32), uptimeMs: milliseconds, pingMs: milliseconds },
+  },
+  ping: { opcode: 0x05, fields: {} },
+  pong: { opcode: 0x06, fields: {} },
+  bye: { opcode: 0x07, fields: { reason: text(1, 64), message: text(0, 500) } },
+
+  /** Outcomes of this link's PUBLISH frames, in the order they were sent: an offset, or one of OUTCOME_*. */
+  ack: { opcode: 0x12, fields: { outcomes: list(integer(-16, Number.MAX_SAFE_INTEGER), 100_000) } },
+
+  /** `live`: this link wants the channel's publications; without it the link only learns the channel's id, to publish. */
+  open: {
+    opcode: 0x20,
+    fields: { channel: channelName, live: flag, presence: flag, policy: policyShape, since: nullable(positionShape) },
+  },
+  /** Followed by `missed` PUBLICATION frames and `members` ENTERED frames, then by whatever happens in the channel. */
+  opened: {
+    opcode: 0x21,
+    fields: {
+      channel: channelName,
+      id: u32,
+      epoch: epochShape,
+      first: offsetShape,
+      top: offsetShape,
+      trimmed,
+      gap: nullable(gap),
+      missed: u32,
+      members: u32,
+    },
+  },
+  close: { opcode: 0x22, fields: { id: u32 } },
+  open_refused: { opcode: 0x23, fields: { channel: channelName, reason: oneOf("limit", "storage") } },
+
+  /** Up to `limit` publications after `since` (from the oldest without it), or with `reverse` the last ones before it. */
+  history: {
+    opcode: 0x28,
+    fields: { request: u32, id: u32, since: nullable(positionShape), limit: integer(0, 10_000), reverse: flag },
+  },
+  /** Followed by `count` PUBLICATION frames, oldest first, which answer this request and no other. */
+  page: {
+    opcode: 0x29,
+    fields: {
+      request: u32,
+      found: flag,
+      epoch: epochShape,
+      first: offsetShape,
+      top: offsetShape,
+      trimmed,
+      gap: nullable(gap),
+      count: u32,
+    },
+  },
+
+  register: {
+    opcode: 0x30,
+    fields: {
+      address: text(0, 255),
+      state: oneOf("starting", "up", "draining"),
+      connections: integer(0, 0xffff_ffff),
+      counts: counts(1024),
+    },
+  },
+  watch: { opcode: 0x31, fields: {} },
+  registry: { opcode: 0x32, fields: { members: list(memberShape, 4096) } },
+  registered: { opcode: 0x33, fields: { member: memberShape } },
+  departed: { opcode: 0x34, fields: { role, id: processId } },
+
+  /** `info` is JSON text, never looked into. */
+  enter: { opcode: 0x40, fields: { id: u32, client: text(1, 64), info: binary(0, 1024) } },
+  leave: { opcode: 0x41, fields: { id: u32, client: text(1, 64) } },
+  entered: { opcode: 0x42, fields: { id: u32, client: text(1, 64), info: binary(0, 1024) } },
+  left: { opcode: 0x43, fields: { id: u32, client: text(1, 64) } },
+} as const;
+
+export type RelayMessage = MessageOf<typeof table>;
+export type RelayMessageOf<K extends RelayMessage["type"]> = Extract<RelayMessage, { type: K }>;
+
+export const { encode: encodeRelayMessage, decode: decodeRelayMessage } = codec(table);
