@@ -1,0 +1,175 @@
+// One channel: its lineage, its history as a ring of places, and who wants its publications. Trims itself by its policy.
+
+import { timeAt } from "../wire/frame.ts";
+import type { Readable } from "../wire/position.ts";
+import type { Policy } from "../wire/relay-messages.ts";
+import type { RelayLink } from "./relay-link.ts";
+import { type Place, positionOf, type Segments, segmentOf } from "./segments.ts";
+
+/** A place in the ring whose publication has not been found (while a journal is replayed). */
+export const NO_PLACE: Place = -1;
+
+export class Channel {
+  readonly id: number;
+  readonly name: string;
+  epoch: string;
+  policy: Policy;
+  /** The offset of the newest publication; 0: none yet. */
+  top = 0;
+  /** The offset of the oldest publication that is remembered; top + 1: none is. */
+  first = 1;
+  trimmed: "expired" | "evicted" = "expired";
+  /** Frame bytes that the history holds. */
+  historyBytes = 0;
+  /** Where the newest definition in the journal is. */
+  definedAt: Place = NO_PLACE;
+  /** Where the newest publication is: the journal's witness of `top` as long as no definition says it. */
+  topAt: Place = NO_PLACE;
+  /** Links that want the channel's publications. */
+  readonly live: RelayLink[] = [];
+  /** Links that want to know who is present. */
+  readonly observers: RelayLink[] = [];
+  /** How many links have it open at all. */
+  openers = 0;
+  /** Clients that are present, by id. */
+  readonly members = new Map<string, { link: RelayLink; info: Uint8Array }>();
+  /** When it was last opened, closed or published to, ms. */
+  usedAtMs: number;
+
+  readonly #segments: Segments;
+  /** Offset o is at index o & (length − 1); the length is a power of two. */
+  #places: Float64Array = new Float64Array(4);
+
+  constructor(segments: Segments, id: number, name: string, epoch: string, policy: Policy, nowMs: number) {
+    this.#segments = segments;
+    this.id = id;
+    this.name = name;
+    this.epoch = epoch;
+    this.policy = policy;
+    this.usedAtMs = nowMs;
+  }
+
+  get readable(): Readable {
+    return { epoch: this.epoch, first: this.first, top: this.top, trimmed: this.trimmed };
+  }
+
+  get remembered(): number {
+    return this.top + 1 - this.first;
+  }
+
+  /** Where a remembered publication is. */
+  placeOf(offset: number): Place {
+    return this.#places[offset & (this.#places.length - 1)];
+  }
+
+  /** Whether the history holds this very copy of a publication. */
+  holds(offset: number, place: Place): boolean {
+    return offset >= this.first && offset <= this.top && this.placeOf(offset) === place;
+  }
+
+  /** Adds the publication top + 1, then trims. Returns by how many bytes the history grew (negative: shrank). */
+  append(place: Place, frameBytes: number, nowMs: number): number {
+    const before = this.historyBytes;
+    this.top++;
+    this.topAt = place;
+    this.usedAtMs = nowMs;
+    this.#reserve(this.remembered);
+    this.#places[this.top & (this.#places.length - 1)] = place;
+    this.historyBytes += frameBytes;
+    this.#trim();
+    return this.historyBytes - before;
+  }
+
+  /** Takes the newest publication back: it could not be stored. Returns the bytes that the history shrank by. */
+  retract(frameBytes: number, topAt: Place): number {
+    const held = this.first <= this.top;
+    this.top--;
+    this.topAt = topAt;
+    if (!held) {
+      this.first = this.top + 1;
+      return 0;
+    }
+    this.historyBytes -= frameBytes;
+    return frameBytes;
+  }
+
+  /** A remembered publication has been copied to another place. */
+  move(offset: number, place: Place): void {
+    if (offset === this.top) this.topAt = place;
+    this.#places[offset & (this.#places.length - 1)] = place;
+  }
+
+  /** Forgets what is older than the policy's ttl. Returns the bytes freed. */
+  expire(nowMs: number): number {
+    const before = this.historyBytes;
+    while (this.first <= this.top) {
+      const place = this.placeOf(this.first);
+      const time = timeAt(this.#segments.bytes(segmentOf(place)), positionOf(place));
+      if (time + this.policy.ttlMs > nowMs) break;
+      this.#dropFirst("expired");
+    }
+    return before - this.historyBytes;
+  }
+
+  /** Forgets everything up to an offset, for want of room. Returns the bytes freed. */
+  evict(upTo: number): number {
+    const before = this.historyBytes;
+    while (this.first <= upTo && this.first <= this.top) this.#dropFirst("evicted");
+    return before - this.historyBytes;
+  }
+
+  /** Replay: a publication was found at a place. Places arrive in any order of offsets; the latest copy of one wins. */
+  restore(offset: number, place: Place): void {
+    if (this.first > this.top) {
+      this.first = offset;
+      this.top = offset - 1;
+    }
+    if (offset > this.top) {
+      this.#reserve(offset - this.first + 1);
+      for (let hole = this.top + 1; hole < offset; hole++) this.#places[hole & (this.#places.length - 1)] = NO_PLACE;
+      this.top = offset;
+    } else if (offset < this.first) {
+      this.#reserve(this.top - offset + 1);
+      for (let hole = offset + 1; hole < this.first; hole++) this.#places[hole & (this.#places.length - 1)] = NO_PLACE;
+      this.first = offset;
+    }
+    this.move(offset, place);
+  }
+
+  /** Replay is over: counts what is there and trims it by policy. What lies below a hole is out of reach. Returns the bytes held. */
+  settle(top: number): number {
+    if (top > this.top) {
+      this.first = top + 1;
+      this.top = top;
+    }
+    let first = this.top + 1;
+    let bytes = 0;
+    while (first > this.first && this.placeOf(first - 1) !== NO_PLACE)
+      bytes += this.#segments.frameBytes(this.placeOf(--first));
+    if (first > this.first) this.trimmed = "evicted";
+    this.first = first;
+    this.historyBytes = bytes;
+    this.#trim();
+    return this.historyBytes;
+  }
+
+  #trim(): void {
+    const { size, bytes } = this.policy;
+    while (this.remembered > size || (this.historyBytes > bytes && this.remembered > 0)) this.#dropFirst("expired");
+  }
+
+  #dropFirst(trimmed: "expired" | "evicted"): void {
+    this.historyBytes -= this.#segments.frameBytes(this.placeOf(this.first));
+    this.first++;
+    this.trimmed = trimmed;
+  }
+
+  #reserve(entries: number): void {
+    if (entries <= this.#places.length) return;
+    let length = this.#places.length;
+    while (length < entries) length *= 2;
+    const grown = new Float64Array(length);
+    for (let offset = this.first; offset <= this.top; offset++) grown[offset & (length - 1)] = this.placeOf(offset);
+    this.#places = grown;
+  }
+}

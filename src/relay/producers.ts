@@ -1,0 +1,189 @@
+// Which publications have been seen: for each producer the highest seq and a window of the ones before it. An open-addressed
+// table in typed arrays, of bounded size; when it is full, a producer that was not heard lately makes room.
+
+import { readU32, writeU32 } from "../wire/bytes.ts";
+
+/** Seqs below the highest that are still told apart. Clients keep at most this many unacknowledged (UNACKNOWLEDGED_MAX). */
+export const SEQ_WINDOW = 256;
+/** Bytes of one producer's snapshot: high, low, highest seq, window. */
+export const SNAPSHOT_BYTES = 12 + SEQ_WINDOW / 8;
+
+const WORDS = SEQ_WINDOW / 32;
+const SLOTS_MIN = 1 << 10;
+
+export class Producers {
+  readonly #slotsMax: number;
+  #slots = SLOTS_MIN;
+  #count = 0;
+  #hand = 0;
+  #high = new Uint32Array(SLOTS_MIN);
+  #low = new Uint32Array(SLOTS_MIN);
+  /** The highest seq seen; 0: the slot is empty. */
+  #highest = new Uint32Array(SLOTS_MIN);
+  /** Bit (seq mod SEQ_WINDOW) of a slot's words: whether seq was seen, for the seqs in the window. */
+  #window = new Uint32Array(SLOTS_MIN * WORDS);
+  #heard = new Uint8Array(SLOTS_MIN);
+  /** The pass in which the producer's last snapshot was taken. */
+  #pass = new Float64Array(SLOTS_MIN);
+
+  /** `slotsMax`: a power of two; at most three quarters of it are filled. */
+  constructor(slotsMax = 1 << 18) {
+    this.#slotsMax = slotsMax;
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Whether (producer, seq) was recorded, or is too old to tell, which an honest producer's never is. */
+  hasSeen(high: number, low: number, seq: number): boolean {
+    const slot = this.#find(high, low);
+    const highest = this.#highest[slot];
+    if (highest === 0 || seq > highest) return false;
+    if (highest - seq >= SEQ_WINDOW) return true;
+    return this.#bit(slot, seq);
+  }
+
+  /** Records (producer, seq); seq ≥ 1. */
+  record(high: number, low: number, seq: number): void {
+    const slot = this.#claim(high, low);
+    this.#raise(slot, seq);
+    if (this.#highest[slot] - seq < SEQ_WINDOW) this.#setBit(slot, seq);
+    this.#heard[slot] = 1;
+  }
+
+  /** Takes back the record of a publication that could not be stored. */
+  forget(high: number, low: number, seq: number): void {
+    const slot = this.#find(high, low);
+    if (this.#highest[slot] !== 0) this.#window[slot * WORDS + ((seq % SEQ_WINDOW) >>> 5)] &= ~(1 << (seq & 31));
+  }
+
+  /**
+   * Writes the producer's snapshot at `at` and returns true, unless the producer is not known, `seq` no longer matters to it,
+   * or a snapshot was taken in this pass already. `seq` 0: whatever is known.
+   */
+  snapshot(high: number, low: number, seq: number, pass: number, into: Uint8Array, at: number): boolean {
+    const slot = this.#find(high, low);
+    const highest = this.#highest[slot];
+    if (highest === 0 || this.#pass[slot] === pass) return false;
+    if (seq !== 0 && highest - seq >= SEQ_WINDOW) return false;
+    this.#pass[slot] = pass;
+    writeU32(into, at, high);
+    writeU32(into, at + 4, low);
+    writeU32(into, at + 8, highest);
+    for (let word = 0; word < WORDS; word++) writeU32(into, at + 12 + 4 * word, this.#window[slot * WORDS + word]);
+    return true;
+  }
+
+  /** Adds what a snapshot knows to what is known. */
+  restore(from: Uint8Array, at: number): void {
+    const highest = readU32(from, at + 8);
+    const slot = this.#claim(readU32(from, at), readU32(from, at + 4));
+    this.#raise(slot, highest);
+    const seen = (seq: number) => (readU32(from, at + 12 + 4 * ((seq % SEQ_WINDOW) >>> 5)) >>> (seq & 31)) & 1;
+    for (let seq = Math.max(1, highest - SEQ_WINDOW + 1); seq <= highest; seq++)
+      if (seen(seq) === 1 && this.#highest[slot] - seq < SEQ_WINDOW) this.#setBit(slot, seq);
+  }
+
+  /** Makes `seq` the highest if it is higher, forgetting the seqs that leave the window. */
+  #raise(slot: number, seq: number): void {
+    const highest = this.#highest[slot];
+    if (seq <= highest) return;
+    if (seq - highest >= SEQ_WINDOW) {
+      this.#window.fill(0, slot * WORDS, (slot + 1) * WORDS);
+    } else {
+      for (let passed = highest + 1; passed <= seq; passed++)
+        this.#window[slot * WORDS + ((passed % SEQ_WINDOW) >>> 5)] &= ~(1 << (passed & 31));
+    }
+    this.#highest[slot] = seq;
+  }
+
+  #bit(slot: number, seq: number): boolean {
+    return ((this.#window[slot * WORDS + ((seq % SEQ_WINDOW) >>> 5)] >>> (seq & 31)) & 1) === 1;
+  }
+
+  #setBit(slot: number, seq: number): void {
+    this.#window[slot * WORDS + ((seq % SEQ_WINDOW) >>> 5)] |= 1 << (seq & 31);
+  }
+
+  #home(high: number, low: number): number {
+    const mixed = Math.imul(high ^ Math.imul(low, 0x9e3779b1), 0x85ebca6b);
+    return ((mixed ^ (mixed >>> 15)) >>> 0) & (this.#slots - 1);
+  }
+
+  /** The producer's slot, or the empty one where it would go. */
+  #find(high: number, low: number): number {
+    let slot = this.#home(high, low);
+    while (this.#highest[slot] !== 0 && (this.#high[slot] !== high || this.#low[slot] !== low))
+      slot = (slot + 1) & (this.#slots - 1);
+    return slot;
+  }
+
+  #claim(high: number, low: number): number {
+    let slot = this.#find(high, low);
+    if (this.#highest[slot] !== 0) return slot;
+    if (this.#count >= this.#slots * 0.75) {
+      if (this.#slots < this.#slotsMax) this.#grow();
+      else this.#evict();
+      slot = this.#find(high, low);
+    }
+    this.#high[slot] = high;
+    this.#low[slot] = low;
+    this.#window.fill(0, slot * WORDS, (slot + 1) * WORDS);
+    this.#pass[slot] = -1;
+    this.#count++;
+    return slot;
+  }
+
+  #grow(): void {
+    const [slots, high, low, highest] = [this.#slots, this.#high, this.#low, this.#highest];
+    const [window, heard, pass] = [this.#window, this.#heard, this.#pass];
+    this.#slots = 2 * slots;
+    this.#high = new Uint32Array(this.#slots);
+    this.#low = new Uint32Array(this.#slots);
+    this.#highest = new Uint32Array(this.#slots);
+    this.#window = new Uint32Array(this.#slots * WORDS);
+    this.#heard = new Uint8Array(this.#slots);
+    this.#pass = new Float64Array(this.#slots);
+    for (let from = 0; from < slots; from++) {
+      if (highest[from] === 0) continue;
+      const to = this.#find(high[from], low[from]);
+      this.#high[to] = high[from];
+      this.#low[to] = low[from];
+      this.#highest[to] = highest[from];
+      this.#window.set(window.subarray(from * WORDS, (from + 1) * WORDS), to * WORDS);
+      this.#heard[to] = heard[from];
+      this.#pass[to] = pass[from];
+    }
+  }
+
+  /** Second chance: the hand passes over producers heard since it came by last, and takes the first that was not. */
+  #evict(): void {
+    for (;;) {
+      this.#hand = (this.#hand + 1) & (this.#slots - 1);
+      if (this.#highest[this.#hand] === 0) continue;
+      if (this.#heard[this.#hand] === 0) break;
+      this.#heard[this.#hand] = 0;
+    }
+    this.#remove(this.#hand);
+  }
+
+  /** Empties a slot and moves back what was pushed past it, so that searches need no tombstones. */
+  #remove(slot: number): void {
+    let hole = slot;
+    for (let next = (hole + 1) & (this.#slots - 1); this.#highest[next] !== 0; next = (next + 1) & (this.#slots - 1)) {
+      const home = this.#home(this.#high[next], this.#low[next]);
+      const fits = hole <= next ? home <= hole || home > next : home <= hole && home > next;
+      if (!fits) continue;
+      this.#high[hole] = this.#high[next];
+      this.#low[hole] = this.#low[next];
+      this.#highest[hole] = this.#highest[next];
+      this.#window.copyWithin(hole * WORDS, next * WORDS, (next + 1) * WORDS);
+      this.#heard[hole] = this.#heard[next];
+      this.#pass[hole] = this.#pass[next];
+      hole = next;
+    }
+    this.#highest[hole] = 0;
+    this.#count--;
+  }
+}

@@ -1,0 +1,27 @@
+// What the journal holds besides publications: the same frames as on a link, with opcodes of their own. A segment begins with
+// its header; a channel's definition names its id, its epoch and a top it had reached.
+
+import { channelName } from "../wire/channel-name.ts";
+import { codec } from "../wire/codec.ts";
+import { epochShape, offsetShape } from "../wire/position.ts";
+import { policyShape } from "../wire/relay-messages.ts";
+import { binary, integer } from "../wire/shape.ts";
+import { SEGMENT_BYTES } from "./segments.ts";
+
+export const JOURNAL_VERSION = 1;
+/** Snapshots in one PRODUCERS record, at most: the record then stays far below a segment. */
+export const PRODUCERS_PER_RECORD = 1000;
+
+const u32 = integer(0, 0xffff_ffff);
+
+const table = {
+  segment: { opcode: 0x50, fields: { version: u32, number: integer(0, Number.MAX_SAFE_INTEGER) } },
+  define: {
+    opcode: 0x51,
+    fields: { id: u32, channel: channelName, epoch: epochShape, top: offsetShape, policy: policyShape },
+  },
+  /** Snapshots of producers, as Producers.snapshot lays them out. */
+  producers: { opcode: 0x52, fields: { snapshots: binary(0, SEGMENT_BYTES) } },
+} as const;
+
+export const { encode: encodeRecord, decode: decodeRecord } = codec(table);

@@ -1,0 +1,62 @@
+// One link as the relay's core sees it: who is at its other end, what it has opened, and what it has yet to be sent.
+
+import type { Role } from "../wire/relay-messages.ts";
+import type { Channel } from "./channel.ts";
+import { Outbox } from "./outbox.ts";
+
+/** How a link has opened a channel. */
+export type Opening = { channel: Channel; live: boolean; presence: boolean };
+
+/** A link that has this many frames waiting lags hopelessly, even where they are few bytes. */
+const OUTBOX_ITEMS_MAX = 262_144;
+const OUTBOX_BYTES_MAX = 256 * 1024 * 1024;
+
+export class RelayLink {
+  readonly outbox = new Outbox();
+  readonly openings = new Map<number, Opening>();
+  /** What its PUBLISH frames of this turn came to, in order. */
+  outcomes: number[] = [];
+  phase: "greeting" | "proving" | "up" | "ended" = "greeting";
+  role: Role = "probe";
+  /** The id that the process at the other end goes by. */
+  name = "";
+  linkNonce: Uint8Array = new Uint8Array(0);
+  relayNonce: Uint8Array = new Uint8Array(0);
+  readonly #dirty: RelayLink[];
+  #isDirty = false;
+
+  /** `dirty`: where the link puts itself when it has something to be sent. */
+  constructor(dirty: RelayLink[]) {
+    this.#dirty = dirty;
+  }
+
+  get key(): string {
+    return `${this.role}/${this.name}`;
+  }
+
+  get isOverfull(): boolean {
+    return this.outbox.items > OUTBOX_ITEMS_MAX || this.outbox.bytes > OUTBOX_BYTES_MAX;
+  }
+
+  /** Queues a control frame. */
+  send(frame: Uint8Array): void {
+    this.outbox.pushControl(frame);
+    if (!this.#isDirty) this.#soil();
+  }
+
+  /** Queues frames where they lie in a segment. */
+  sendRun(from: number, to: number): void {
+    this.outbox.pushRun(from, to);
+    if (!this.#isDirty) this.#soil();
+  }
+
+  /** What was queued is being sent: the next thing queued makes it dirty again. */
+  clean(): void {
+    this.#isDirty = false;
+  }
+
+  #soil(): void {
+    this.#isDirty = true;
+    this.#dirty.push(this);
+  }
+}

@@ -1,0 +1,276 @@
+// The relay's core: what every message of a link does. A pure state machine: frames and the time come in, and what is to be sent
+// waits in the links' outboxes. No socket, clock, file or randomness of its own.
+
+import { isPublicationLayout, opcodeOf, PUBLISH } from "../wire/frame.ts";
+import { resume } from "../wire/position.ts";
+import { linkProof, NONCE_BYTES, relayProof, sameProof } from "../wire/proof.ts";
+import {
+  decodeRelayMessage,
+  encodeRelayMessage,
+  RELAY_PROTOCOL_VERSION,
+  type RelayMessage,
+  type RelayMessageOf,
+} from "../wire/relay-messages.ts";
+import { Malformed } from "../wire/shape.ts";
+import type { Channel } from "./channel.ts";
+import { Presence } from "./presence.ts";
+import { Registry } from "./registry.ts";
+import { type Opening, RelayLink } from "./relay-link.ts";
+import type { Store } from "./store.ts";
+
+/** Frame bytes that one page of history carries at most. */
+const PAGE_BYTES_MAX = 1024 * 1024;
+/** Outcomes that one ACK carries at most. */
+const ACK_OUTCOMES_MAX = 50_000;
+const EPOCH_BYTES = 8;
+
+export type RelayIdentity = {
+  readonly id: string;
+  readonly secret: string;
+  /** Random id of this journal's lineage. */
+  readonly lineage: string;
+  /** How often links ping, ms. */
+  readonly pingMs: number;
+  readonly startedAtMs: number;
+};
+
+export class Relay {
+  readonly #identity: RelayIdentity;
+  readonly #store: Store;
+  readonly #random: (bytes: number) => Uint8Array;
+  readonly #registry = new Registry();
+  readonly #presence = new Presence();
+  readonly #links = new Set<RelayLink>();
+  #dirty: RelayLink[] = [];
+  /** Links with outcomes of this turn. */
+  readonly #publishers: RelayLink[] = [];
+
+  constructor(identity: RelayIdentity, store: Store, random: (bytes: number) => Uint8Array) {
+    this.#identity = identity;
+    this.#store = store;
+    this.#random = random;
+  }
+
+  get linkCount(): number {
+    return this.#links.size;
+  }
+
+  connect(): RelayLink {
+    const link = new RelayLink(this.#dirty);
+    this.#links.add(link);
+    return link;
+  }
+
+  /** Takes one whole frame. Throws Malformed: the shell then ends the link with `end`. */
+  receive(link: RelayLink, bytes: Uint8Array, start: number, end: number, nowMs: number): void {
+    if (link.phase === "up" && opcodeOf(bytes, start) === PUBLISH) {
+      if (!isPublicationLayout(bytes, start, end)) throw new Malformed("a PUBLISH is not of the fixed layout");
+      if (link.outcomes.length === 0) this.#publishers.push(link);
+      this.#store.publish(link, bytes, start, end, nowMs);
+    } else if (link.phase === "up") {
+      this.#message(link, decodeRelayMessage(bytes, start, end), nowMs);
+    } else if (link.phase !== "ended") {
+      this.#handshake(link, decodeRelayMessage(bytes, start, end), nowMs);
+    }
+  }
+
+  /** Ends a link with a reason that the other side is told. The shell closes the socket once its outbox is written. */
+  end(link: RelayLink, reason: string, message: string): void {
+    if (link.phase === "ended") return;
+    link.send(encodeRelayMessage({ type: "bye", reason, message: message.slice(0, 500) }));
+    this.disconnect(link);
+  }
+
+  /** The link is gone: so are its membership, its interest and the clients it vouched for. */
+  disconnect(link: RelayLink): void {
+    if (!this.#links.delete(link)) return;
+    link.phase = "ended";
+    this.#registry.depart(link);
+    for (const opening of link.openings.values()) this.#release(link, opening);
+    link.openings.clear();
+  }
+
+  /** The event loop's turn is over: journals and spreads what it brought, and acknowledges it. */
+  endTurn(): void {
+    this.#store.commit();
+    for (const link of this.#publishers) {
+      for (let from = 0; from < link.outcomes.length; from += ACK_OUTCOMES_MAX) {
+        const outcomes = link.outcomes.slice(from, from + ACK_OUTCOMES_MAX);
+        link.send(encodeRelayMessage({ type: "ack", outcomes }));
+      }
+      link.outcomes.length = 0;
+    }
+    this.#publishers.length = 0;
+  }
+
+  /** Links that have something to be sent since the last call. */
+  takeDirty(): RelayLink[] {
+    const dirty = this.#dirty.splice(0);
+    for (const link of dirty) link.clean();
+    for (const link of dirty) if (link.isOverfull) this.end(link, "slow", "this link reads too slowly");
+    return dirty;
+  }
+
+  /** Once a second or so. */
+  tick(nowMs: number): void {
+    this.#store.sweep(nowMs);
+  }
+
+  /** The segment is about to be reused: links that still have frames of it to be sent lag too far. */
+  cutLaggards(segment: number): void {
+    for (const link of this.#links)
+      if (link.outbox.oldestSegment() <= segment)
+        this.end(link, "slow", "this link reads too slowly: come back by position");
+  }
+
+  #handshake(link: RelayLink, message: RelayMessage, nowMs: number): void {
+    const { id, secret, lineage, pingMs, startedAtMs } = this.#identity;
+    if (message.type === "hello" && link.phase === "greeting") {
+      if (message.version !== RELAY_PROTOCOL_VERSION)
+        throw new Malformed(`this relay speaks version ${RELAY_PROTOCOL_VERSION}, not ${message.version}`);
+      link.phase = "proving";
+      link.role = message.role;
+      link.name = message.id;
+      link.linkNonce = message.nonce.slice();
+      link.relayNonce = this.#random(NONCE_BYTES);
+      const proof = relayProof(secret, link.linkNonce, link.relayNonce);
+      link.send(encodeRelayMessage({ type: "challenge", nonce: link.relayNonce, proof }));
+    } else if (message.type === "prove" && link.phase === "proving") {
+      const proof = linkProof(secret, link.linkNonce, link.relayNonce, link.role, link.name);
+      if (!sameProof(message.proof, proof))
+        throw new Malformed("the cluster secret is wrong: give every process the same secret file");
+      link.phase = "up";
+      const uptimeMs = Math.max(0, Math.round(nowMs - startedAtMs));
+      link.send(encodeRelayMessage({ type: "welcome", relay: id, lineage, uptimeMs, pingMs }));
+    } else {
+      throw new Malformed(`${message.type} before welcome`);
+    }
+  }
+
+  #message(link: RelayLink, message: RelayMessage, nowMs: number): void {
+    switch (message.type) {
+      case "ping":
+        return link.send(encodeRelayMessage({ type: "pong" }));
+      case "pong":
+        return;
+      case "open":
+        return this.#open(link, message, nowMs);
+      case "close":
+        return this.#close(link, message.id, nowMs);
+      case "history":
+        return this.#history(link, message, nowMs);
+      case "register": {
+        const replaced = this.#registry.register(link, message);
+        if (replaced !== undefined) this.end(replaced, "replaced", "another link registered as the same process");
+        return;
+      }
+      case "watch":
+        return this.#registry.watch(link);
+      case "enter":
+        return this.#presence.enter(link, this.#opening(link, message.id).channel, message.client, message.info);
+      case "leave":
+        return this.#presence.leave(link, this.#opening(link, message.id).channel, message.client);
+      case "bye":
+        return this.disconnect(link);
+      default:
+        throw new Malformed(`${message.type} is not for a relay`);
+    }
+  }
+
+  #open(link: RelayLink, message: RelayMessageOf<"open">, nowMs: number): void {
+    const epoch = Buffer.from(this.#random(EPOCH_BYTES)).toString("hex");
+    const channel = this.#store.open(message.channel, message.policy, epoch, nowMs);
+    if (typeof channel === "string") {
+      link.send(encodeRelayMessage({ type: "open_refused", channel: message.channel, reason: channel }));
+      return;
+    }
+    if (link.openings.has(channel.id)) throw new Malformed("the channel is already open on this link: close it first");
+    const { live, presence, since } = message;
+    link.openings.set(channel.id, { channel, live, presence });
+    channel.openers++;
+    channel.usedAtMs = nowMs;
+    if (live) channel.live.push(link);
+    this.#store.expire(channel, nowMs);
+    const { after, gap } = since === null ? { after: channel.top, gap: null } : resume(since, channel.readable);
+    const { id, name } = channel;
+    const members = presence ? channel.members.size : 0;
+    const missed = channel.top - after;
+    link.send(encodeRelayMessage({ type: "opened", channel: name, id, ...channel.readable, gap, missed, members }));
+    for (let offset = after + 1; offset <= channel.top; offset++) this.#sendRemembered(link, channel, offset);
+    if (presence) this.#presence.observe(link, channel);
+  }
+
+  #close(link: RelayLink, id: number, nowMs: number): void {
+    const opening = this.#opening(link, id);
+    link.openings.delete(id);
+    opening.channel.usedAtMs = nowMs;
+    this.#release(link, opening);
+  }
+
+  /** Undoes what `#open` did to the channel. */
+  #release(link: RelayLink, { channel, live, presence }: Opening): void {
+    channel.openers--;
+    if (live) channel.live.splice(channel.live.indexOf(link), 1);
+    if (presence) channel.observers.splice(channel.observers.indexOf(link), 1);
+    this.#presence.forsake(link, channel);
+  }
+
+  #opening(link: RelayLink, id: number): Opening {
+    const opening = link.openings.get(id);
+    if (opening === undefined) throw new Malformed(`channel ${id} is not open on this link`);
+    return opening;
+  }
+
+  #history(link: RelayLink, message: RelayMessageOf<"history">, nowMs: number): void {
+    this.#store.commit();
+    const { request, since, reverse } = message;
+    const channel = link.openings.get(message.id)?.channel;
+    if (channel === undefined) {
+      const nothing = { epoch: "none", first: 0, top: 0, trimmed: "expired" as const, gap: null, count: 0 };
+      link.send(encodeRelayMessage({ type: "page", request, found: false, ...nothing }));
+      return;
+    }
+    this.#store.expire(channel, nowMs);
+    const { readable } = channel;
+    const resumed = since === null ? { after: readable.first - 1, gap: null } : resume(since, readable);
+    const wanted = reverse
+      ? this.#lastBefore(
+          channel,
+          resumed.gap?.reason === "epoch" ? 0 : (since?.offset ?? readable.top + 1),
+          message.limit,
+        )
+      : this.#firstAfter(channel, resumed.after, message.limit);
+    const gap = reverse && resumed.gap?.reason !== "epoch" ? null : resumed.gap;
+    link.send(
+      encodeRelayMessage({ type: "page", request, found: true, ...readable, gap, count: wanted.to - wanted.from + 1 }),
+    );
+    for (let offset = wanted.from; offset <= wanted.to; offset++) this.#sendRemembered(link, channel, offset);
+  }
+
+  /** The longest run of offsets after `after` that fits a page. */
+  #firstAfter(channel: Channel, after: number, limit: number): { from: number; to: number } {
+    const from = after + 1;
+    let to = after;
+    for (let bytes = 0; to < channel.top && to - after < limit; to++) {
+      bytes += this.#store.segments.frameBytes(channel.placeOf(to + 1));
+      if (bytes > PAGE_BYTES_MAX && to > after) break;
+    }
+    return { from, to };
+  }
+
+  /** The longest run of offsets that ends just before `before` and fits a page. */
+  #lastBefore(channel: Channel, before: number, limit: number): { from: number; to: number } {
+    const to = Math.min(channel.top, before - 1);
+    let from = to + 1;
+    for (let bytes = 0; from > channel.first && to + 1 - from < limit; from--) {
+      bytes += this.#store.segments.frameBytes(channel.placeOf(from - 1));
+      if (bytes > PAGE_BYTES_MAX && from <= to) break;
+    }
+    return { from, to };
+  }
+
+  #sendRemembered(link: RelayLink, channel: Channel, offset: number): void {
+    const place = channel.placeOf(offset);
+    link.sendRun(place, place + this.#store.segments.frameBytes(place));
+  }
+}

@@ -1,0 +1,347 @@
+// Order and memory: gives each publication its offset, journals a turn's publications together, and only then spreads them.
+// Keeps the ring of segments turning. Knows files only as a Disk that says yes or no.
+
+import {
+  channelIdAt,
+  offsetAt,
+  opcodeOf,
+  PUBLICATION,
+  producerHighAt,
+  producerLowAt,
+  seqAt,
+  stamp,
+} from "../wire/frame.ts";
+import { OUTCOME_DUPLICATE, OUTCOME_STORAGE, OUTCOME_UNKNOWN_CHANNEL, type Policy } from "../wire/relay-messages.ts";
+import { Malformed } from "../wire/shape.ts";
+import { Channel } from "./channel.ts";
+import { type Producers, SNAPSHOT_BYTES } from "./producers.ts";
+import { decodeRecord, encodeRecord, JOURNAL_VERSION, PRODUCERS_PER_RECORD } from "./records.ts";
+import type { RelayLink } from "./relay-link.ts";
+import { type Place, positionOf, SEGMENT_BYTES, type Segments, segmentOf } from "./segments.ts";
+
+/** Where segments are made durable. Each call is done when it returns; false: it failed, and nothing of it remains. */
+export type Disk = {
+  create(segment: number): boolean;
+  /** Writes `from`…`to` of the segment's bytes at the same place of its file. */
+  write(segment: number, bytes: Uint8Array, from: number, to: number): boolean;
+  remove(segment: number): void;
+};
+
+/** How far back a repeat's original is looked for, in publications. */
+const ORIGINAL_SEARCH_MAX = 10_000;
+/** How long a channel that nobody has open and that remembers nothing is kept, so that readers can resume. */
+const UNUSED_CHANNEL_MS = 600_000;
+/** Segment bytes that a channel may be relied on to need for its definition. */
+const BYTES_PER_CHANNEL = 1024;
+
+export class Store {
+  readonly segments: Segments;
+  readonly producers: Producers;
+  readonly channels = new Map<string, Channel>();
+  readonly #byId = new Map<number, Channel>();
+  readonly #disk: Disk;
+  readonly #onFree: (segment: number) => void;
+  /** More history than this is evicted when its segment comes round. */
+  readonly #historyBytesMax: number;
+  readonly channelsMax: number;
+  #historyBytes = 0;
+  #nextId = 1;
+  /** How much of the head segment is journaled. */
+  #written = 0;
+  #pass = 0;
+
+  /** This turn's publications, not journaled yet: parallel lists, emptied by every commit. */
+  readonly #stagedChannel: Channel[] = [];
+  readonly #stagedPlace: Place[] = [];
+  readonly #stagedTopAt: Place[] = [];
+  readonly #stagedLink: RelayLink[] = [];
+  readonly #stagedOutcome: number[] = [];
+
+  /** `onFree` is called before a segment's bytes may be reused: whoever still points into it must let go. */
+  constructor(segments: Segments, producers: Producers, disk: Disk, onFree: (segment: number) => void) {
+    this.segments = segments;
+    this.producers = producers;
+    this.#disk = disk;
+    this.#onFree = onFree;
+    this.#historyBytesMax = (segments.count * SEGMENT_BYTES) / 2;
+    this.channelsMax = Math.floor((segments.count * SEGMENT_BYTES) / BYTES_PER_CHANNEL);
+  }
+
+  /** Frame bytes that the histories of all channels hold. */
+  get historyBytes(): number {
+    return this.#historyBytes;
+  }
+
+  /** Goes on where a journal ends that was read back, or begins a new one. False: the disk failed. */
+  start(): boolean {
+    this.#written = this.segments.end;
+    return this.#written > 0 || (this.#beginSegment() && this.#write());
+  }
+
+  /** Adopts a channel found in the journal. */
+  restore(channel: Channel, historyBytes: number): void {
+    this.channels.set(channel.name, channel);
+    this.#byId.set(channel.id, channel);
+    this.#nextId = Math.max(this.#nextId, channel.id + 1);
+    this.#historyBytes += historyBytes;
+  }
+
+  /** The channel of that name, made and journaled if need be. `epoch` is used for a new one only. */
+  open(name: string, policy: Policy, epoch: string, nowMs: number): Channel | "limit" | "storage" {
+    this.commit();
+    const known = this.channels.get(name);
+    if (known !== undefined) return this.#adoptPolicy(known, policy);
+    if (this.channels.size >= this.channelsMax) this.sweep(nowMs, 0);
+    if (this.channels.size >= this.channelsMax) return "limit";
+    const channel = new Channel(this.segments, this.#nextId, name, epoch, policy, nowMs);
+    if (!this.define(channel)) return "storage";
+    this.#nextId++;
+    this.channels.set(name, channel);
+    this.#byId.set(channel.id, channel);
+    return channel;
+  }
+
+  /** Journals a channel's definition as it is now. */
+  define(channel: Channel): boolean {
+    return this.#appendDefinition(channel) && this.#write();
+  }
+
+  /**
+   * Takes a link's PUBLISH: stages it, or answers it, in the link's outcomes. Nobody sees it, nor its outcome, before commit.
+   * Throws Malformed for a seq of 0.
+   */
+  publish(link: RelayLink, frame: Uint8Array, start: number, end: number, nowMs: number): void {
+    const channel = this.#byId.get(channelIdAt(frame, start));
+    if (channel === undefined) {
+      link.outcomes.push(OUTCOME_UNKNOWN_CHANNEL);
+      return;
+    }
+    const high = producerHighAt(frame, start);
+    const low = producerLowAt(frame, start);
+    const seq = seqAt(frame, start);
+    if (seq === 0) throw new Malformed("a publication's seq begins at 1");
+    if (this.producers.hasSeen(high, low, seq)) {
+      this.commit();
+      if (this.producers.hasSeen(high, low, seq)) {
+        link.outcomes.push(this.#originalOffset(channel, high, low, seq));
+        return;
+      }
+    }
+    const { segments } = this;
+    if (!segments.hasRoom(end - start) && !(this.#advance() && segments.hasRoom(end - start))) {
+      link.outcomes.push(OUTCOME_STORAGE);
+      return;
+    }
+    const position = segments.end;
+    const place = segments.append(frame, start, end);
+    stamp(segments.bytes(segments.head), position, channel.top + 1, nowMs);
+    this.#stagedChannel.push(channel);
+    this.#stagedPlace.push(place);
+    this.#stagedTopAt.push(channel.topAt);
+    this.#stagedLink.push(link);
+    this.#stagedOutcome.push(link.outcomes.length);
+    this.#historyBytes += channel.append(place, end - start, nowMs);
+    this.producers.record(high, low, seq);
+    link.outcomes.push(channel.top);
+  }
+
+  /** Journals what is staged, in one write, and spreads it; or, where that fails, refuses it. */
+  commit(): void {
+    const staged = this.#stagedChannel.length;
+    if (staged === 0) return;
+    if (this.#write()) this.#spread(staged);
+    else this.#retract(staged);
+    this.#stagedChannel.length = 0;
+    this.#stagedPlace.length = 0;
+    this.#stagedTopAt.length = 0;
+    this.#stagedLink.length = 0;
+    this.#stagedOutcome.length = 0;
+  }
+
+  /** A channel's history lost what its ttl says. */
+  expire(channel: Channel, nowMs: number): void {
+    this.#historyBytes -= channel.expire(nowMs);
+  }
+
+  /** Expires histories and frees channels that nobody uses any more. */
+  sweep(nowMs: number, unusedMs = UNUSED_CHANNEL_MS): void {
+    this.commit();
+    for (const channel of this.channels.values()) {
+      this.expire(channel, nowMs);
+      if (channel.openers > 0 || channel.remembered > 0 || nowMs - channel.usedAtMs < unusedMs) continue;
+      this.channels.delete(channel.name);
+      this.#byId.delete(channel.id);
+    }
+  }
+
+  /** Hands the staged frames, which lie one behind the other at the end of the head, to the links that want them. */
+  #spread(staged: number): void {
+    const end = this.segments.head * SEGMENT_BYTES + this.segments.end;
+    for (let i = 0; i < staged; i++) {
+      const from = this.#stagedPlace[i];
+      const to = i + 1 < staged ? this.#stagedPlace[i + 1] : end;
+      const live = this.#stagedChannel[i].live;
+      for (let j = 0; j < live.length; j++) live[j].sendRun(from, to);
+    }
+  }
+
+  #retract(staged: number): void {
+    const { segments } = this;
+    const head = segments.bytes(segments.head);
+    for (let i = staged - 1; i >= 0; i--) {
+      const place = this.#stagedPlace[i];
+      const position = positionOf(place);
+      this.#historyBytes -= this.#stagedChannel[i].retract(segments.frameBytes(place), this.#stagedTopAt[i]);
+      this.producers.forget(producerHighAt(head, position), producerLowAt(head, position), seqAt(head, position));
+      this.#stagedLink[i].outcomes[this.#stagedOutcome[i]] = OUTCOME_STORAGE;
+    }
+    segments.truncate(positionOf(this.#stagedPlace[0]));
+  }
+
+  /** Makes the head durable as far as it is filled. */
+  #write(): boolean {
+    const { head, end } = this.segments;
+    if (end === this.#written) return true;
+    if (!this.#disk.write(head, this.segments.bytes(head), this.#written, end)) return false;
+    this.#written = end;
+    return true;
+  }
+
+  #adoptPolicy(channel: Channel, policy: Policy): Channel | "storage" {
+    const { size, ttlMs, bytes } = channel.policy;
+    if (size === policy.size && ttlMs === policy.ttlMs && bytes === policy.bytes) return channel;
+    channel.policy = policy;
+    return this.define(channel) ? channel : "storage";
+  }
+
+  #originalOffset(channel: Channel, high: number, low: number, seq: number): number {
+    const last = Math.max(channel.first, channel.top - ORIGINAL_SEARCH_MAX + 1);
+    for (let offset = channel.top; offset >= last; offset--) {
+      const place = channel.placeOf(offset);
+      const bytes = this.segments.bytes(segmentOf(place));
+      const at = positionOf(place);
+      if (seqAt(bytes, at) === seq && producerLowAt(bytes, at) === low && producerHighAt(bytes, at) === high)
+        return offset;
+    }
+    return OUTCOME_DUPLICATE;
+  }
+
+  #appendDefinition(channel: Channel): boolean {
+    const { id, name, epoch, top, policy } = channel;
+    const place = this.#append(encodeRecord({ type: "define", id, channel: name, epoch, top, policy }));
+    if (place === undefined) return false;
+    channel.definedAt = place;
+    return true;
+  }
+
+  /** Appends a frame of our own; undefined when there is no room and none can be made. */
+  #append(frame: Uint8Array, start = 0, end = frame.length): Place | undefined {
+    if (!this.segments.hasRoom(end - start) && !(this.#write() && this.#beginSegment())) return undefined;
+    return this.segments.append(frame, start, end);
+  }
+
+  /** Makes the next segment the head, and empties the oldest ones until there are spares again. */
+  #advance(): boolean {
+    this.commit();
+    if (!this.#write() || !this.#beginSegment()) return false;
+    while (this.segments.isFull && this.#recycleOldest());
+    return true;
+  }
+
+  #beginSegment(): boolean {
+    const { segments } = this;
+    const isFirst = segments.end === 0;
+    if (!isFirst && segments.isExhausted) return false;
+    const number = isFirst ? segments.head : segments.head + 1;
+    if (!this.#disk.create(number)) return false;
+    if (!isFirst) segments.advance();
+    this.#written = 0;
+    const header = encodeRecord({ type: "segment", version: JOURNAL_VERSION, number });
+    segments.append(header, 0, header.length);
+    return true;
+  }
+
+  /** Copies forward what is still wanted of the oldest segment, then frees it. False: the disk failed; it stays for now. */
+  #recycleOldest(): boolean {
+    const { segments } = this;
+    const oldest = segments.oldest;
+    const bytes = segments.bytes(oldest);
+    const end = segments.endOf(oldest);
+    const snapshots = new Snapshots(this.producers, ++this.#pass);
+    for (let at = 0; at < end; ) {
+      const place = oldest * SEGMENT_BYTES + at;
+      const next = at + segments.frameBytes(place);
+      const isPublication = opcodeOf(bytes, at) === PUBLICATION;
+      const kept = isPublication
+        ? this.#keepPublication(bytes, at, next, place, snapshots)
+        : this.#keepRecord(bytes, at, next, place, snapshots);
+      if (!kept) return false;
+      at = next;
+    }
+    for (const record of snapshots.records()) if (this.#append(record) === undefined) return false;
+    if (!this.#write()) return false;
+    this.#onFree(oldest);
+    segments.freeOldest();
+    this.#disk.remove(oldest);
+    return true;
+  }
+
+  #keepPublication(bytes: Uint8Array, at: number, end: number, place: Place, snapshots: Snapshots): boolean {
+    const channel = this.#byId.get(channelIdAt(bytes, at));
+    const offset = offsetAt(bytes, at);
+    if (channel?.holds(offset, place)) {
+      if (this.#historyBytes <= this.#historyBytesMax) {
+        const copy = this.#append(bytes, at, end);
+        if (copy !== undefined) channel.move(offset, copy);
+        return copy !== undefined;
+      }
+      this.#historyBytes -= channel.evict(offset);
+    }
+    snapshots.add(producerHighAt(bytes, at), producerLowAt(bytes, at), seqAt(bytes, at));
+    return channel?.topAt !== place || this.#appendDefinition(channel);
+  }
+
+  #keepRecord(bytes: Uint8Array, at: number, end: number, place: Place, snapshots: Snapshots): boolean {
+    const record = decodeRecord(bytes, at, end);
+    if (record.type === "producers") {
+      snapshots.addAll(record.snapshots);
+      return true;
+    }
+    const channel = record.type === "define" ? this.#byId.get(record.id) : undefined;
+    return channel?.definedAt !== place || this.#appendDefinition(channel);
+  }
+}
+
+/** Collects, in one pass over a segment, the snapshots of producers that only this segment may still know. */
+class Snapshots {
+  readonly #producers: Producers;
+  readonly #pass: number;
+  readonly #full: Uint8Array[] = [];
+  #bytes = Buffer.alloc(PRODUCERS_PER_RECORD * SNAPSHOT_BYTES);
+  #end = 0;
+
+  constructor(producers: Producers, pass: number) {
+    this.#producers = producers;
+    this.#pass = pass;
+  }
+
+  add(high: number, low: number, seq: number): void {
+    if (!this.#producers.snapshot(high, low, seq, this.#pass, this.#bytes, this.#end)) return;
+    this.#end += SNAPSHOT_BYTES;
+    if (this.#end < this.#bytes.length) return;
+    this.#full.push(this.#bytes);
+    this.#bytes = Buffer.alloc(this.#bytes.length);
+    this.#end = 0;
+  }
+
+  addAll(snapshots: Uint8Array): void {
+    const view = Buffer.from(snapshots.buffer, snapshots.byteOffset, snapshots.length);
+    for (let at = 0; at + SNAPSHOT_BYTES <= view.length; at += SNAPSHOT_BYTES)
+      this.add(view.readUInt32BE(at), view.readUInt32BE(at + 4), 0);
+  }
+
+  records(): Uint8Array[] {
+    const parts = this.#end === 0 ? this.#full : [...this.#full, this.#bytes.subarray(0, this.#end)];
+    return parts.map((snapshots) => encodeRecord({ type: "producers", snapshots }));
+  }
+}
