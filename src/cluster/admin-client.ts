@@ -1,0 +1,81 @@
+// Asking a running cluster, through the admin socket in its data folder.
+
+import { realpathSync } from "node:fs";
+import { resolve } from "node:path";
+import { isRecord } from "../wire/shape.ts";
+import { layout, readPid } from "./data-folder.ts";
+import { Refusal } from "./refusal.ts";
+import { type ClusterStatus, clusterStatus } from "./status.ts";
+
+const QUICK_TIMEOUT_MS = 5000;
+/** A rolling restart of many nodes takes its time. */
+const OPERATION_TIMEOUT_MS = 60 * 60 * 1000;
+
+export class AdminClient {
+  readonly #folder: string;
+  readonly #socket: string;
+  readonly #pidFile: string;
+
+  /** `data`: the data folder of the cluster that is meant. */
+  constructor(data: string) {
+    this.#folder = realFolder(data);
+    const { adminSocket, pidFile } = layout(this.#folder);
+    this.#socket = adminSocket;
+    this.#pidFile = pidFile;
+  }
+
+  async status(): Promise<ClusterStatus> {
+    const response = await this.#fetch("/status", undefined, QUICK_TIMEOUT_MS);
+    return clusterStatus(await response.json(), "status");
+  }
+
+  /** Has the cluster do something; resolves to what it says when that is done, throws a Refusal where it cannot be done. */
+  async run(command: "scale" | "drain" | "undrain" | "restart", body: object): Promise<string> {
+    const response = await this.#fetch(`/${command}`, JSON.stringify(body), OPERATION_TIMEOUT_MS);
+    const answer: unknown = await response.json();
+    if (isRecord(answer) && typeof answer.message === "string") return answer.message;
+    throw new Refusal(
+      isRecord(answer) && typeof answer.error === "string" ? answer.error : "The cluster could not do it.",
+    );
+  }
+
+  /** Stops the cluster; resolves when its supervisor, the last of its processes, is gone. */
+  async stop(): Promise<void> {
+    const response = await this.#fetch("/stop", "", OPERATION_TIMEOUT_MS);
+    // The answer ends when the supervisor does, and so never properly.
+    await response.text().catch(() => {});
+  }
+
+  async #fetch(path: string, body: string | undefined, timeoutMs: number): Promise<Response> {
+    try {
+      return await fetch(`http://cluster${path}`, {
+        unix: this.#socket,
+        method: body === undefined ? "GET" : "POST",
+        body,
+        signal: AbortSignal.timeout(timeoutMs),
+      });
+    } catch (error) {
+      throw new Refusal(this.#explain(error));
+    }
+  }
+
+  #explain(error: unknown): string {
+    if (error instanceof Error && error.name === "TimeoutError")
+      return `The cluster on ${this.#folder} does not answer: look at its supervisor (pid ${readPid(this.#pidFile) ?? "unknown"}).`;
+    if (
+      error instanceof Error &&
+      "code" in error &&
+      (error.code === "ENOENT" || error.code === "ECONNREFUSED" || error.code === "FailedToOpenSocket")
+    )
+      return `No cluster is running on ${this.#folder}: start one with "bun run cluster", or say which one with --data.`;
+    return `The cluster on ${this.#folder} cannot be asked (${error instanceof Error ? error.message : error}).`;
+  }
+}
+
+function realFolder(data: string): string {
+  try {
+    return realpathSync(data);
+  } catch {
+    return resolve(data);
+  }
+}

@@ -1,0 +1,59 @@
+// The admin surface of a running cluster: HTTP and JSON over the unix socket in its data folder, whose mode lets only its owner in.
+// GET /status; POST /scale {nodes}, /drain {id}, /undrain {id}, /restart {id?}, /stop. Answers {message}, or {error}: a sentence.
+
+import { chmodSync } from "node:fs";
+import { integer, Malformed, object, optional, type Shape, text } from "../wire/shape.ts";
+import { NODES_MAX } from "./config.ts";
+import { Refusal } from "./refusal.ts";
+import type { Supervisor } from "./supervisor.ts";
+
+const scaleBody = object({ nodes: integer(1, NODES_MAX) });
+const idBody = object({ id: text(1, 64) });
+const restartBody = object({ id: optional(text(1, 64)) });
+
+/** Serves until the process ends. `onStop` is called when the operator wants the cluster gone. */
+export function serveAdmin(socketPath: string, supervisor: Supervisor, onStop: () => void): void {
+  Bun.serve({
+    unix: socketPath,
+    development: false,
+    maxRequestBodySize: 4096,
+    routes: {
+      "/status": { GET: async () => Response.json(await supervisor.status()) },
+      "/scale": { POST: act(scaleBody, ({ nodes }) => supervisor.scale(nodes)) },
+      "/drain": { POST: act(idBody, ({ id }) => supervisor.drain(id)) },
+      "/undrain": { POST: act(idBody, ({ id }) => supervisor.undrain(id)) },
+      "/restart": { POST: act(restartBody, ({ id }) => supervisor.restart(id)) },
+      "/stop": { POST: (request, server) => stop(request, server, onStop) },
+    },
+    fetch: () => Response.json({ error: "There is no such command." }, { status: 404 }),
+  });
+  chmodSync(socketPath, 0o600);
+}
+
+type AdminServer = Bun.Server<undefined>;
+type Route = (request: Request, server: AdminServer) => Promise<Response>;
+
+/** An operation takes as long as the nodes take to say goodbye; Bun would end the connection after 10 s. */
+const untilDone = (request: Request, server: AdminServer): void => server.timeout(request, 0);
+
+function act<T>(body: Shape<T>, operation: (asked: T) => Promise<string>): Route {
+  return async (request, server) => {
+    untilDone(request, server);
+    try {
+      const asked = body(await request.json(), "body");
+      return Response.json({ message: await operation(asked) });
+    } catch (error) {
+      if (error instanceof Refusal) return Response.json({ error: error.message }, { status: 409 });
+      if (error instanceof Malformed || error instanceof SyntaxError)
+        return Response.json({ error: error.message }, { status: 400 });
+      throw error;
+    }
+  };
+}
+
+/** An answer that ends when this process does: whoever reads it to its end knows that the cluster is gone. */
+function stop(request: Request, server: AdminServer, onStop: () => void): Response {
+  untilDone(request, server);
+  onStop();
+  return new Response(new ReadableStream({ start: (controller) => controller.enqueue("stopping\n") }));
+}

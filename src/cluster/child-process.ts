@@ -1,0 +1,201 @@
+// One process of the cluster over all its incarnations: it is started, and started again when it dies, until it is stopped for
+// good or dies too often. What it is for is the supervisor's business.
+
+import { rmSync } from "node:fs";
+import type { Logger } from "../wire/log.ts";
+import { type Death, Incarnation } from "./incarnation.ts";
+import { lastLines } from "./log-file.ts";
+import { Refusal } from "./refusal.ts";
+import { afterDeath, CRASH_WINDOW_MS, DEATHS_MAX, NO_DEATHS } from "./restart-policy.ts";
+import type { ProcessState, ProcessStatus, Role } from "./status.ts";
+
+const READY_TIMEOUT_MS = 30_000;
+const ANSWER_TIMEOUT_MS = 1000;
+const LOG_LINES_SHOWN = 12;
+
+/** What a process is and how to start it. */
+export type Program = {
+  readonly role: Role;
+  readonly id: string;
+  readonly logFile: string;
+  /** The socket it listens on, where that is a file: a killed process leaves it behind. */
+  readonly socketFile?: string;
+  /** How long it may take to finish when it is told to stop. */
+  readonly graceMs: number;
+  /** Script and flags. Asked at every start, for addresses become known only as processes get ready. */
+  readonly command: () => readonly string[];
+};
+
+export class ChildProcess {
+  readonly #program: Program;
+  readonly #logger: Logger;
+  readonly #onCrashLoop: (sentence: string) => void;
+  #current: Incarnation | undefined;
+  #address: string | undefined;
+  #incarnations = 0;
+  #startedAt = new Date();
+  #deaths = NO_DEATHS;
+  #relaunch: ReturnType<typeof setTimeout> | undefined;
+  #ready = Promise.withResolvers<string>();
+  /** Someone waits for this start: when the process says that it cannot, they are told and it is not tried again. */
+  #isAwaited = false;
+  #isDrained = false;
+  #isStopped = false;
+  #hasFailed = false;
+
+  constructor(program: Program, logger: Logger, onCrashLoop: (sentence: string) => void) {
+    this.#program = program;
+    this.#logger = logger.child({ process: program.id });
+    this.#onCrashLoop = onCrashLoop;
+  }
+
+  get id(): string {
+    return this.#program.id;
+  }
+
+  /** Where it serves, once it has been ready. */
+  get address(): string | undefined {
+    return this.#address;
+  }
+
+  get status(): ProcessStatus {
+    return {
+      role: this.#program.role,
+      id: this.#program.id,
+      pid: this.#current?.pid ?? null,
+      state: this.#state,
+      connections: this.#current?.connections ?? 0,
+      restarts: Math.max(0, this.#incarnations - 1),
+      since: this.#startedAt.toISOString(),
+    };
+  }
+
+  get #state(): ProcessState {
+    if (this.#current !== undefined) return this.#current.state;
+    if (this.#isStopped) return "stopped";
+    return this.#hasFailed ? "failed" : "restarting";
+  }
+
+  /** Starts it. Resolves to its address when it is ready; a Refusal says why it cannot start. */
+  async start(): Promise<string> {
+    this.#isAwaited = true;
+    this.#ready = Promise.withResolvers<string>();
+    const timer = setTimeout(() => this.#ready.reject(this.#refusal("is not ready after 30 s")), READY_TIMEOUT_MS);
+    this.#launch();
+    try {
+      return await this.#ready.promise;
+    } finally {
+      this.#isAwaited = false;
+      clearTimeout(timer);
+    }
+  }
+
+  /** Finishes it in order and starts it again. */
+  async restart(): Promise<void> {
+    clearTimeout(this.#relaunch);
+    await this.#finish();
+    if (this.#isStopped) throw new Refusal(`${this.id} is being stopped.`);
+    await this.start();
+  }
+
+  /** Finishes it for good. */
+  async stop(): Promise<void> {
+    this.#retire();
+    await this.#finish();
+  }
+
+  /** Ends it for good, at once. */
+  kill(): void {
+    this.#retire();
+    this.#current?.kill();
+  }
+
+  /** Sends its clients away; it takes no new ones, whatever becomes of it, until `undrain`. Resolves when it has heard. */
+  async drain(): Promise<void> {
+    this.#isDrained = true;
+    this.#current?.order({ type: "drain" });
+    await this.ask(ANSWER_TIMEOUT_MS);
+  }
+
+  async undrain(): Promise<void> {
+    this.#isDrained = false;
+    this.#current?.order({ type: "undrain" });
+    await this.ask(ANSWER_TIMEOUT_MS);
+  }
+
+  /** Brings `status` up to date, as far as it answers within `timeoutMs`. */
+  async ask(timeoutMs: number): Promise<void> {
+    await this.#current?.ask(timeoutMs);
+  }
+
+  #retire(): void {
+    this.#isStopped = true;
+    clearTimeout(this.#relaunch);
+    if (this.#isAwaited) this.#ready.reject(new Refusal(`${this.id} is being stopped.`));
+  }
+
+  async #finish(): Promise<void> {
+    await this.#current?.finish(this.#program.graceMs);
+  }
+
+  #launch(): void {
+    this.#incarnations++;
+    this.#startedAt = new Date();
+    this.#hasFailed = false;
+    try {
+      if (this.#program.socketFile !== undefined) rmSync(this.#program.socketFile, { force: true });
+      this.#current = new Incarnation(this.#program.command(), this.#program.logFile, {
+        ready: (address) => this.#greet(address),
+        ended: (death) => this.#bury(death),
+      });
+    } catch (error) {
+      this.#bury({
+        how: error instanceof Error ? error.message : String(error),
+        livedMs: 0,
+        wasTold: false,
+        fatal: undefined,
+      });
+    }
+  }
+
+  #greet(address: string): void {
+    this.#address = address;
+    this.#logger.info({ pid: this.#current?.pid, address }, "ready");
+    if (this.#isDrained) this.#current?.order({ type: "drain" });
+    this.#ready.resolve(address);
+  }
+
+  #bury(death: Death): void {
+    this.#current = undefined;
+    if (death.wasTold) return;
+    this.#logger.warn({ how: death.how, livedMs: Math.round(death.livedMs), fatal: death.fatal }, "died");
+    if (this.#address === undefined || (this.#isAwaited && death.fatal !== undefined)) {
+      this.#hasFailed = true;
+      this.#ready.reject(
+        death.fatal === undefined
+          ? this.#refusal(`ended (${death.how}) before it was ready`)
+          : new Refusal(death.fatal),
+      );
+      return;
+    }
+    const { deaths, delayMs } = afterDeath(this.#deaths, performance.now(), death.livedMs);
+    this.#deaths = deaths;
+    if (delayMs === undefined) return this.#giveUp(death);
+    this.#relaunch = setTimeout(() => this.#launch(), delayMs);
+  }
+
+  #giveUp(death: Death): void {
+    this.#hasFailed = true;
+    const often = `died more than ${DEATHS_MAX} times in ${CRASH_WINDOW_MS / 1000} s, last by ${death.how}`;
+    const refusal = this.#refusal(often);
+    if (this.#isAwaited) this.#ready.reject(refusal);
+    this.#onCrashLoop(refusal.message);
+  }
+
+  /** A sentence about this process, with the end of its log, where the reason usually stands. */
+  #refusal(what: string): Refusal {
+    const { id, logFile } = this.#program;
+    const lines = lastLines(logFile, LOG_LINES_SHOWN);
+    return new Refusal(`${id} ${what}; its log is ${logFile}${lines === "" ? "." : `, and ends so:\n${lines}`}`);
+  }
+}

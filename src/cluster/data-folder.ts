@@ -1,0 +1,164 @@
+// The data folder of one cluster: where each file in it lies, the lock that makes it this cluster's alone, and leaving nothing behind.
+
+import { Database } from "bun:sqlite";
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  realpathSync,
+  rmdirSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { join, resolve } from "node:path";
+import { unixPath } from "../wire/arguments.ts";
+import { NODES_MAX } from "./config.ts";
+import { Refusal } from "./refusal.ts";
+
+/** Where everything lies in a data folder. */
+export const layout = (folder: string) => ({
+  adminSocket: join(folder, "admin.sock"),
+  pidFile: join(folder, "cluster.pid"),
+  lockFile: join(folder, "lock.db"),
+  secretFile: join(folder, "secret"),
+  runFolder: join(folder, "run"),
+  logFolder: join(folder, "logs"),
+  nodeSocket: (id: string) => join(folder, "run", `${id}.sock`),
+  logFile: (id: string) => join(folder, "logs", `${id}.log`),
+  relayFolder: (id: string) => join(folder, id),
+});
+export type Layout = ReturnType<typeof layout>;
+
+export class DataFolder {
+  readonly path: string;
+  readonly layout: Layout;
+  readonly #lock: Database;
+  readonly #isNew: boolean;
+
+  private constructor(path: string, lock: Database, isNew: boolean) {
+    this.path = path;
+    this.layout = layout(path);
+    this.#lock = lock;
+    this.#isNew = isNew;
+  }
+
+  /** Makes the folder if need be and locks it for this process; throws a Refusal where another cluster holds it. */
+  static claim(wanted: string): DataFolder {
+    const isNew = !existsSync(wanted);
+    const path = make(resolve(wanted));
+    const { pidFile, lockFile, nodeSocket } = layout(path);
+    try {
+      unixPath(nodeSocket(`node-${NODES_MAX}`), "--data");
+      const lock = lockExclusively(lockFile);
+      if (lock === undefined) throw new Refusal(occupied(path, pidFile));
+      writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
+      return new DataFolder(path, lock, isNew);
+    } catch (error) {
+      if (isNew) removeIfEmpty(path);
+      throw error instanceof Error && "code" in error ? unusable(path, error) : error;
+    }
+  }
+
+  /** Creates what the processes need and clears away what a killed cluster has left. */
+  prepare(): void {
+    const { secretFile, runFolder, logFolder } = this.layout;
+    try {
+      this.#removeSockets();
+      mkdirSync(runFolder, { mode: 0o700 });
+      mkdirSync(logFolder, { recursive: true, mode: 0o700 });
+      if (!existsSync(secretFile)) writeFileSync(secretFile, `${newSecret()}\n`, { mode: 0o600, flag: "wx" });
+      chmodSync(secretFile, 0o600);
+    } catch (error) {
+      throw unusable(this.path, error);
+    }
+  }
+
+  /** The cluster is over: no socket, pid file or lock stays, nor the folder, where nothing else came into it. */
+  release(): void {
+    this.#removeSockets();
+    rmSync(this.layout.pidFile, { force: true });
+    // Removed while it is still held: see lockExclusively.
+    for (const suffix of ["", "-journal"]) rmSync(this.layout.lockFile + suffix, { force: true });
+    this.#lock.close();
+    if (this.#isNew) removeIfEmpty(this.path);
+  }
+
+  #removeSockets(): void {
+    rmSync(this.layout.runFolder, { recursive: true, force: true });
+    rmSync(this.layout.adminSocket, { force: true });
+  }
+}
+
+function make(path: string): string {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+    return realpathSync(path);
+  } catch (error) {
+    throw unusable(path, error);
+  }
+}
+
+/**
+ * Takes a lock that the kernel drops when this process dies, however it dies; undefined where another process holds it.
+ * A holder that leaves removes the file, so what was locked may be a file that is no longer there: then the new one is locked.
+ * Nothing else in this process may open the file: closing any descriptor of it would drop the lock (fcntl(2)).
+ */
+function lockExclusively(file: string): Database | undefined {
+  for (;;) {
+    if (!existsSync(file)) closeSync(openSync(file, "a", 0o600));
+    const inode = inodeOf(file);
+    const database = new Database(file);
+    try {
+      database.run("PRAGMA locking_mode = EXCLUSIVE");
+      database.run("BEGIN EXCLUSIVE");
+    } catch (error) {
+      database.close();
+      if (error instanceof Error && "code" in error && error.code === "SQLITE_BUSY") return undefined;
+      throw error;
+    }
+    if (inode !== undefined && inode === inodeOf(file)) return database;
+    database.close();
+  }
+}
+
+function inodeOf(file: string): number | undefined {
+  return statSync(file, { throwIfNoEntry: false })?.ino;
+}
+
+function occupied(path: string, pidFile: string): string {
+  const pid = readPid(pidFile);
+  const who = pid === undefined ? "" : ` (pid ${pid})`;
+  return `Another cluster is already running on ${path}${who}: stop it with "bun run cluster stop --data ${path}", or choose another folder with --data.`;
+}
+
+/** The pid of the supervisor that holds a folder, if one does. */
+export function readPid(pidFile: string): number | undefined {
+  try {
+    return Number.parseInt(readFileSync(pidFile, "utf8"), 10) || undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function unusable(path: string, error: unknown): Refusal {
+  const reason = error instanceof Error ? error.message : String(error);
+  return new Refusal(
+    `The data folder ${path} cannot be used (${reason}): make it writable, or choose another with --data.`,
+  );
+}
+
+function removeIfEmpty(path: string): void {
+  try {
+    rmdirSync(path);
+  } catch {
+    // Something is in it: then it is not ours to remove.
+  }
+}
+
+function newSecret(): string {
+  return Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
+}

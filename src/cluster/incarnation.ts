@@ -1,0 +1,160 @@
+// One running process: started, listened to, asked every second how it is, and killed when it does not answer. It lives once;
+// what comes after it is child-process.ts's business.
+
+import { closeSync } from "node:fs";
+import type { Subprocess } from "bun";
+import { type ChildStatus, type Order, reportIn } from "../wire/child.ts";
+import { Malformed } from "../wire/shape.ts";
+import { keepLogSmall, openLog } from "./log-file.ts";
+
+const PING_MS = 1000;
+/** A process that has not answered for so long hangs. */
+const SILENCE_MS = 5000;
+/** Loading an app or reading a long journal keeps a starting process from answering. */
+const SILENCE_STARTING_MS = 15_000;
+
+/** How a process ended. `wasTold`: by `finish` or `kill`. `fatal`: the sentence with which it said that it cannot start. */
+export type Death = {
+  readonly how: string;
+  readonly livedMs: number;
+  readonly wasTold: boolean;
+  readonly fatal: string | undefined;
+};
+
+export type IncarnationEvents = {
+  ready(address: string): void;
+  ended(death: Death): void;
+};
+
+export class Incarnation {
+  readonly startedAt = new Date();
+  readonly #startedAtMs = performance.now();
+  readonly #child: Subprocess<"ignore", number, number>;
+  readonly #logFile: string;
+  readonly #events: IncarnationEvents;
+  readonly #ticker = setInterval(() => this.#tick(), PING_MS);
+  #isReady = false;
+  #isEnding = false;
+  #status: ChildStatus = { state: "starting", connections: 0 };
+  #fatal: string | undefined;
+  #hangs = false;
+  #heardAtMs = this.#startedAtMs;
+  #tickedAtMs = this.#startedAtMs;
+  #answer = Promise.withResolvers<void>();
+  readonly #gone = Promise.withResolvers<void>();
+
+  /** Starts `bun …command`, its output appended to the log. Throws where the system cannot start it. */
+  constructor(command: readonly string[], logFile: string, events: IncarnationEvents) {
+    this.#logFile = logFile;
+    this.#events = events;
+    const log = openLog(logFile);
+    try {
+      this.#child = Bun.spawn([process.execPath, "--no-orphans", ...command], {
+        stdin: "ignore",
+        stdout: log,
+        stderr: log,
+        // A session of its own: the terminal's Ctrl-C is for the supervisor alone.
+        detached: true,
+        ipc: (message) => this.#hear(message),
+        onExit: () => this.#bury(),
+      });
+    } catch (error) {
+      clearInterval(this.#ticker);
+      throw error;
+    } finally {
+      closeSync(log);
+    }
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  get state(): ChildStatus["state"] | "stopping" {
+    if (this.#isEnding) return "stopping";
+    return this.#isReady ? this.#status.state : "starting";
+  }
+
+  get connections(): number {
+    return this.#status.connections;
+  }
+
+  order(order: Order): void {
+    // Sending to a process that is gone throws; its end is told by `ended`.
+    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.send(order);
+  }
+
+  /** Resolves when it has said how it is, or after `timeoutMs`. */
+  async ask(timeoutMs: number): Promise<void> {
+    this.order({ type: "ping" });
+    const timeout = Promise.withResolvers<void>();
+    const timer = setTimeout(timeout.resolve, timeoutMs);
+    await Promise.race([this.#answer.promise, timeout.promise]);
+    clearTimeout(timer);
+  }
+
+  /** Tells it to finish, and kills it when that takes longer than `graceMs`. Resolves when it is gone and `ended` was told. */
+  async finish(graceMs: number): Promise<void> {
+    this.#isEnding = true;
+    this.#child.kill("SIGTERM");
+    const timer = setTimeout(() => this.kill(), graceMs);
+    await this.#gone.promise;
+    clearTimeout(timer);
+  }
+
+  kill(): void {
+    this.#isEnding = true;
+    this.#child.kill("SIGKILL");
+  }
+
+  #hear(message: unknown): void {
+    this.#heardAtMs = performance.now();
+    try {
+      const report = reportIn(message);
+      if (report?.type === "ready") {
+        this.#isReady = true;
+        this.#events.ready(report.address);
+      } else if (report?.type === "status") {
+        this.#status = report.status;
+        this.#answer.resolve();
+        this.#answer = Promise.withResolvers();
+      } else if (report?.type === "fatal") {
+        this.#fatal = report.message;
+      }
+    } catch (error) {
+      // A report that is none comes from code inside the process, an app perhaps, that also uses process.send.
+      if (!(error instanceof Malformed)) throw error;
+    }
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    // A tick that comes late says that we slept, or the whole machine: then the process gets another round.
+    if (now - this.#tickedAtMs > 2 * PING_MS) this.#heardAtMs = now;
+    this.#tickedAtMs = now;
+    keepLogSmall(this.#logFile);
+    if (now - this.#heardAtMs > (this.#isReady ? SILENCE_MS : SILENCE_STARTING_MS)) {
+      this.#hangs = true;
+      this.#child.kill("SIGKILL");
+    } else {
+      this.order({ type: "ping" });
+    }
+  }
+
+  #bury(): void {
+    clearInterval(this.#ticker);
+    this.#answer.resolve();
+    this.#events.ended({
+      how: this.#hangs ? "killed: it did not answer any more" : this.#exit(),
+      livedMs: performance.now() - this.#startedAtMs,
+      wasTold: this.#isEnding,
+      fatal: this.#fatal,
+    });
+    this.#gone.resolve();
+  }
+
+  #exit(): string {
+    const { signalCode, exitCode } = this.#child;
+    return signalCode === null ? `exit code ${exitCode}` : String(signalCode);
+  }
+}

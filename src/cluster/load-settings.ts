@@ -1,0 +1,41 @@
+// Where settings come from: the typed flags, the environment, and tutti.config.ts, which is a program and may fail in any way.
+
+import { existsSync } from "node:fs";
+import { dirname, resolve } from "node:path";
+import { UsageError } from "../wire/arguments.ts";
+import { isRecord } from "../wire/shape.ts";
+import { type Settings, settle } from "./config.ts";
+
+const CONFIG_FILE = "tutti.config.ts";
+
+/** The settings in force, paths made absolute; throws UsageError where one cannot be used. */
+export async function loadSettings(flags: Readonly<Record<string, unknown>>): Promise<Settings> {
+  const wanted = flags.config ?? process.env.TUTTI_CONFIG;
+  const fileName = typeof wanted === "string" && wanted !== "" ? wanted : CONFIG_FILE;
+  const path = resolve(fileName);
+  if (!existsSync(path) && fileName === wanted)
+    throw new UsageError(`The config file ${fileName} does not exist: check --config.`);
+  const file = existsSync(path) ? await load(path, fileName) : {};
+  const { data, app, ...others } = settle({ flags, environment: process.env, file, fileName });
+  return { ...others, data: resolve(data), app: app === undefined ? undefined : resolve(app) };
+}
+
+/** What the file exports; its paths are relative to the file itself. */
+async function load(path: string, fileName: string): Promise<Record<string, unknown>> {
+  let exported: unknown;
+  try {
+    const module: unknown = await import(path);
+    exported = isRecord(module) ? module.default : undefined;
+  } catch (error) {
+    throw new UsageError(
+      `The config file ${fileName} cannot be loaded: ${error instanceof Error ? error.message : error}`,
+    );
+  }
+  if (!isRecord(exported)) throw new UsageError(`The config file ${fileName} must export default { nodes: 4, … }.`);
+  const values = { ...exported };
+  for (const key of ["data", "app"]) {
+    const value = values[key];
+    if (typeof value === "string" && value !== "") values[key] = resolve(dirname(path), value);
+  }
+  return values;
+}

@@ -1,0 +1,63 @@
+// The command line: `bun run cluster …`. Runs what was typed; what cannot be done is said in one sentence, with exit code 1.
+
+import { join } from "node:path";
+import { parseInteger, UsageError } from "../wire/arguments.ts";
+import { AdminClient } from "./admin-client.ts";
+import { type Command, HELP, readCommand } from "./command-line.ts";
+import { NODES_MAX } from "./config.ts";
+import { loadSettings } from "./load-settings.ts";
+import { Refusal } from "./refusal.ts";
+import { statusTable } from "./screen.ts";
+import { runCluster } from "./start.ts";
+
+const programs = {
+  relay: join(import.meta.dirname, "../relay/main.ts"),
+  node: join(import.meta.dirname, "../node/main.ts"),
+  lb: join(import.meta.dirname, "../lb/main.ts"),
+};
+
+/** Runs one command; resolves to the exit code. */
+async function run({ name, flags, operand = "" }: Command): Promise<number> {
+  switch (name) {
+    case "help":
+      return say(HELP.trimEnd());
+    case "start":
+      return runCluster(await loadSettings(flags), programs);
+    case "status": {
+      const status = await (await clusterMeant(flags)).status();
+      return say(flags.json === true ? JSON.stringify(status) : statusTable(status, Date.now()));
+    }
+    case "scale": {
+      const nodes = parseInteger(operand, "scale", 1, NODES_MAX);
+      return say(await (await clusterMeant(flags)).run("scale", { nodes }));
+    }
+    case "drain":
+    case "undrain":
+      return say(await (await clusterMeant(flags)).run(name, { id: operand }));
+    case "restart":
+      return say(await (await clusterMeant(flags)).run("restart", operand === "" ? {} : { id: operand }));
+    case "stop":
+      await (await clusterMeant(flags)).stop();
+      return say("The cluster has stopped.");
+    default:
+      return name satisfies never;
+  }
+}
+
+/** A --data folder is enough to say which cluster is meant; the other settings, broken perhaps, do not matter then. */
+async function clusterMeant(flags: Command["flags"]): Promise<AdminClient> {
+  return new AdminClient(typeof flags.data === "string" ? flags.data : (await loadSettings(flags)).data);
+}
+
+function say(text: string): number {
+  process.stdout.write(`${text}\n`);
+  return 0;
+}
+
+try {
+  process.exit(await run(readCommand(process.argv.slice(2))));
+} catch (error) {
+  if (!(error instanceof UsageError || error instanceof Refusal)) throw error;
+  process.stderr.write(`${error.message}\n`);
+  process.exit(1);
+}

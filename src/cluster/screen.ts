@@ -1,0 +1,84 @@
+// What the operator sees: the screen when the cluster is up, and the table of `cluster status`. Pure: text from values.
+
+import type { ClusterStatus, ProcessStatus } from "./status.ts";
+
+export type Screen = {
+  readonly status: ClusterStatus;
+  readonly dataFolder: string;
+  readonly logFolder: string;
+  /** What the commands below need to find this cluster: "" for the default folder. */
+  readonly commandFlags: string;
+  readonly isTerminal: boolean;
+};
+
+/** The screen of a cluster that has just become ready. */
+export function readyScreen({ status, dataFolder, logFolder, commandFlags, isTerminal }: Screen): string {
+  const bold = (text: string) => (isTerminal ? `\x1b[1m${text}\x1b[22m` : text);
+  const address = reachable(status.address ?? "");
+  const everywhere = address === status.address ? "" : `   (and at every other address of this machine)`;
+  const processes = table(status.processes.map(({ role, id, pid }) => [role, id, `pid ${pid}`]));
+  return [
+    "",
+    `  ${bold("tutti is up")}`,
+    "",
+    `  ${bold(`http://${address}`)}${everywhere}`,
+    `  ${bold(`ws://${address}`)}`,
+    "",
+    ...processes.map((line) => `  ${line}`),
+    "",
+    `  data    ${dataFolder}`,
+    `  logs    ${logFolder}`,
+    `  status  bun run cluster status${commandFlags}`,
+    `  stop    Ctrl-C, or bun run cluster stop${commandFlags}`,
+    "",
+    "",
+  ].join("\n");
+}
+
+/** The table of `cluster status`. */
+export function statusTable({ address, processes }: ClusterStatus, nowMs: number): string {
+  const head = ["ROLE", "ID", "PID", "STATE", "CONNECTIONS", "RESTARTS", "UP FOR"];
+  const rows = processes.map((process) => [
+    process.role,
+    process.id,
+    String(process.pid ?? "-"),
+    process.state,
+    String(process.connections),
+    String(process.restarts),
+    upFor(process, nowMs),
+  ]);
+  return `${address === null ? "starting" : `http://${reachable(address)}`}\n\n${table([head, ...rows]).join("\n")}\n`;
+}
+
+function upFor({ pid, since }: ProcessStatus, nowMs: number): string {
+  return pid === null ? "-" : duration(Math.max(0, nowMs - Date.parse(since)));
+}
+
+/** "45 s", "3 min 7 s", "2 h 5 min", "4 d 1 h". */
+export function duration(ms: number): string {
+  const seconds = Math.floor(ms / 1000);
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`;
+}
+
+/** An address that a browser on this machine can open, where the listening one means every address. */
+function reachable(address: string): string {
+  return address.replace(/^0\.0\.0\.0:/, "127.0.0.1:").replace(/^\[::\]:/, "[::1]:");
+}
+
+/** Rows of cells as lines with aligned columns; numbers to the right. */
+function table(rows: readonly (readonly string[])[]): string[] {
+  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+  return rows.map((row) =>
+    row
+      .map((cell, column) => pad(cell, widths[column]))
+      .join("  ")
+      .trimEnd(),
+  );
+}
+
+function pad(cell: string, width: number): string {
+  return /^\d+$/.test(cell) ? cell.padStart(width) : cell.padEnd(width);
+}

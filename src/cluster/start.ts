@@ -1,0 +1,104 @@
+// `cluster start`: claims the data folder, runs the supervisor until someone ends it, and leaves nothing behind.
+
+import { resolve } from "node:path";
+import { createLogger, type Logger } from "../wire/log.ts";
+import { serveAdmin } from "./admin.ts";
+import { DEFAULT_DATA, type Settings } from "./config.ts";
+import { DataFolder } from "./data-folder.ts";
+import { Refusal } from "./refusal.ts";
+import { readyScreen } from "./screen.ts";
+import { type Programs, Supervisor } from "./supervisor.ts";
+
+/** npm passes Ctrl-C on to a process that has had it from the terminal already: two so close together are one. */
+const SAME_KEYSTROKE_MS = 500;
+const PARENT_CHECK_MS = 500;
+const ENDED_BY_CTRL_C = 130;
+
+/** Why the cluster ends. `failure`: a sentence for the operator; without one it was asked to. */
+type End = { readonly failure?: string };
+
+/** Runs a cluster until it is asked to stop or cannot go on. Resolves to the exit code; throws a Refusal where it cannot begin. */
+export async function runCluster(settings: Settings, programs: Programs): Promise<number> {
+  const folder = DataFolder.claim(settings.data);
+  try {
+    refuseTakenPort(settings);
+    folder.prepare();
+    return await supervise(settings, programs, folder);
+  } finally {
+    folder.release();
+  }
+}
+
+async function supervise(settings: Settings, programs: Programs, folder: DataFolder): Promise<number> {
+  const logger = createLogger("cluster", "cluster", settings.logLevel);
+  const ended = Promise.withResolvers<End>();
+  const end = () => ended.resolve({});
+  const supervisor = new Supervisor(settings, folder.layout, programs, logger, (failure) => ended.resolve({ failure }));
+  endOnSignals(logger, end, () => {
+    supervisor.kill();
+    folder.release();
+    process.exit(ENDED_BY_CTRL_C);
+  });
+  try {
+    serveAdmin(folder.layout.adminSocket, supervisor, end);
+    start(supervisor, folder, logger).catch((error: unknown) => {
+      if (error instanceof Refusal) ended.resolve({ failure: error.message });
+      else ended.reject(error);
+    });
+    const { failure } = await ended.promise;
+    if (failure !== undefined) process.stderr.write(`${failure}\n`);
+    return failure === undefined ? 0 : 1;
+  } finally {
+    logger.info("stopping");
+    await supervisor.stop();
+    logger.info("stopped");
+  }
+}
+
+async function start(supervisor: Supervisor, folder: DataFolder, logger: Logger): Promise<void> {
+  await supervisor.start();
+  const status = await supervisor.status();
+  logger.info({ address: status.address }, "up");
+  const screen = readyScreen({
+    status,
+    dataFolder: folder.path,
+    logFolder: folder.layout.logFolder,
+    commandFlags: folder.path === resolve(DEFAULT_DATA) ? "" : ` --data ${folder.path}`,
+    isTerminal: process.stdout.isTTY === true,
+  });
+  process.stdout.write(screen);
+}
+
+/** Ctrl-C, SIGTERM and a closed terminal end the cluster in order; a second Ctrl-C ends it at once. */
+function endOnSignals(logger: Logger, end: () => void, kill: () => void): void {
+  let interruptedAtMs: number | undefined;
+  process.on("SIGINT", () => {
+    const now = performance.now();
+    if (interruptedAtMs !== undefined && now - interruptedAtMs > SAME_KEYSTROKE_MS) kill();
+    interruptedAtMs ??= now;
+    end();
+  });
+  process.on("SIGTERM", end);
+  process.on("SIGHUP", end);
+  if (process.env.npm_lifecycle_event === undefined) return;
+  // Started by `npm run` or `bun run`: these can be killed without our hearing of it.
+  const parent = process.ppid;
+  setInterval(() => {
+    if (process.ppid === parent) return;
+    logger.warn("the command that started this cluster is gone");
+    end();
+  }, PARENT_CHECK_MS);
+}
+
+/** Told before anything is started; and lb workers would not tell at all, for SO_REUSEPORT lets them share a port with strangers. */
+function refuseTakenPort({ host, port }: Settings): void {
+  if (port === 0) return;
+  try {
+    Bun.listen({ hostname: host, port, socket: { data() {} } }).stop(true);
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "EADDRINUSE")
+      throw new Refusal(`Port ${port} of ${host} is taken: end what listens there, or choose another with --port.`);
+    const reason = error instanceof Error ? error.message : String(error);
+    throw new Refusal(`${host}:${port} cannot be listened on (${reason}): choose another --host or --port.`);
+  }
+}

@@ -1,0 +1,30 @@
+// What `cluster status` says: the shape of it, shared by the supervisor that answers and the command that asks.
+
+import { integer, list, nullable, object, oneOf, type Shaped, text } from "../wire/shape.ts";
+
+const count = integer(0, Number.MAX_SAFE_INTEGER);
+
+/** `restarting`: dead, about to be started again. `failed`: it cannot start, and waits for `cluster restart`. */
+const state = oneOf("starting", "up", "draining", "stopping", "restarting", "failed", "stopped");
+export type ProcessState = Shaped<typeof state>;
+
+const role = oneOf("relay", "node", "lb");
+export type Role = Shaped<typeof role>;
+
+const processStatus = object({
+  role,
+  id: text(1, 64),
+  /** null while no process runs. */
+  pid: nullable(count),
+  state,
+  /** Clients of a node or an lb, links of a relay. */
+  connections: count,
+  restarts: count,
+  /** When this incarnation was started, as ISO 8601. */
+  since: text(1, 40),
+});
+export type ProcessStatus = Shaped<typeof processStatus>;
+
+/** `address`: where clients connect; null until the first lb is ready. */
+export const clusterStatus = object({ address: nullable(text(1, 255)), processes: list(processStatus, 1000) });
+export type ClusterStatus = Shaped<typeof clusterStatus>;

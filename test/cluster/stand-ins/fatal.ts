@@ -1,0 +1,5 @@
+// A process that cannot start and says why.
+
+import { failToStart } from "../../../src/wire/child.ts";
+
+failToStart("The app file is missing: give another with --app.");
