@@ -37,8 +37,10 @@ export class Channel {
   usedAtMs: number;
 
   readonly #segments: Segments;
-  /** Offset o is at index o & (length − 1); the length is a power of two. */
+  /** Offset o is at index o & (length − 1) of both; the length is a power of two. */
   #places: Float64Array = new Float64Array(4);
+  /** Frame bytes, so that trimming need not touch old segments. */
+  #lengths: Uint32Array = new Uint32Array(4);
 
   constructor(segments: Segments, id: number, name: string, epoch: string, policy: Policy, nowMs: number) {
     this.#segments = segments;
@@ -62,6 +64,11 @@ export class Channel {
     return this.#places[offset & (this.#places.length - 1)];
   }
 
+  /** Bytes of a remembered publication's frame. */
+  frameBytesOf(offset: number): number {
+    return this.#lengths[offset & (this.#lengths.length - 1)];
+  }
+
   /** Whether the history holds this very copy of a publication. */
   holds(offset: number, place: Place): boolean {
     return offset >= this.first && offset <= this.top && this.placeOf(offset) === place;
@@ -74,7 +81,7 @@ export class Channel {
     this.topAt = place;
     this.usedAtMs = nowMs;
     this.#reserve(this.remembered);
-    this.#places[this.top & (this.#places.length - 1)] = place;
+    this.#put(this.top, place, frameBytes);
     this.historyBytes += frameBytes;
     this.#trim();
     return this.historyBytes - before;
@@ -126,14 +133,15 @@ export class Channel {
     }
     if (offset > this.top) {
       this.#reserve(offset - this.first + 1);
-      for (let hole = this.top + 1; hole < offset; hole++) this.#places[hole & (this.#places.length - 1)] = NO_PLACE;
+      for (let hole = this.top + 1; hole < offset; hole++) this.#put(hole, NO_PLACE, 0);
       this.top = offset;
     } else if (offset < this.first) {
       this.#reserve(this.top - offset + 1);
-      for (let hole = offset + 1; hole < this.first; hole++) this.#places[hole & (this.#places.length - 1)] = NO_PLACE;
+      for (let hole = offset + 1; hole < this.first; hole++) this.#put(hole, NO_PLACE, 0);
       this.first = offset;
     }
-    this.move(offset, place);
+    this.#put(offset, place, this.#segments.frameBytes(place));
+    if (offset === this.top) this.topAt = place;
   }
 
   /** Replay is over: counts what is there and trims it by policy. What lies below a hole is out of reach. Returns the bytes held. */
@@ -144,13 +152,18 @@ export class Channel {
     }
     let first = this.top + 1;
     let bytes = 0;
-    while (first > this.first && this.placeOf(first - 1) !== NO_PLACE)
-      bytes += this.#segments.frameBytes(this.placeOf(--first));
+    while (first > this.first && this.placeOf(first - 1) !== NO_PLACE) bytes += this.frameBytesOf(--first);
     if (first > this.first) this.trimmed = "evicted";
     this.first = first;
     this.historyBytes = bytes;
     this.#trim();
     return this.historyBytes;
+  }
+
+  #put(offset: number, place: Place, frameBytes: number): void {
+    const index = offset & (this.#places.length - 1);
+    this.#places[index] = place;
+    this.#lengths[index] = frameBytes;
   }
 
   #trim(): void {
@@ -159,7 +172,7 @@ export class Channel {
   }
 
   #dropFirst(trimmed: "expired" | "evicted"): void {
-    this.historyBytes -= this.#segments.frameBytes(this.placeOf(this.first));
+    this.historyBytes -= this.frameBytesOf(this.first);
     this.first++;
     this.trimmed = trimmed;
   }
@@ -168,8 +181,12 @@ export class Channel {
     if (entries <= this.#places.length) return;
     let length = this.#places.length;
     while (length < entries) length *= 2;
-    const grown = new Float64Array(length);
-    for (let offset = this.first; offset <= this.top; offset++) grown[offset & (length - 1)] = this.placeOf(offset);
-    this.#places = grown;
+    const [places, lengths] = [new Float64Array(length), new Uint32Array(length)];
+    for (let offset = this.first; offset <= this.top; offset++) {
+      places[offset & (length - 1)] = this.placeOf(offset);
+      lengths[offset & (length - 1)] = this.frameBytesOf(offset);
+    }
+    this.#places = places;
+    this.#lengths = lengths;
   }
 }

@@ -10,8 +10,8 @@ import {
   UsageError,
 } from "../wire/arguments.ts";
 import { failToStart, obeySupervisor, report } from "../wire/child.ts";
-import { createLogger } from "../wire/log.ts";
 import { lockFolder } from "../wire/lock.ts";
+import { createLogger } from "../wire/log.ts";
 import { type Recovered, recover } from "./recover.ts";
 import { Relay } from "./relay.ts";
 import { RelayServer } from "./server.ts";

@@ -35,21 +35,15 @@ export class Producers {
     return this.#count;
   }
 
-  /** Whether (producer, seq) was recorded, or is too old to tell, which an honest producer's never is. */
-  hasSeen(high: number, low: number, seq: number): boolean {
-    const slot = this.#find(high, low);
-    const highest = this.#highest[slot];
-    if (highest === 0 || seq > highest) return false;
-    if (highest - seq >= SEQ_WINDOW) return true;
-    return this.#bit(slot, seq);
-  }
-
-  /** Records (producer, seq); seq ≥ 1. */
-  record(high: number, low: number, seq: number): void {
+  /** Records (producer, seq), seq ≥ 1. False: it was recorded before, or is too old to tell, which an honest producer's never is. */
+  record(high: number, low: number, seq: number): boolean {
     const slot = this.#claim(high, low);
-    this.#raise(slot, seq);
-    if (this.#highest[slot] - seq < SEQ_WINDOW) this.#setBit(slot, seq);
+    const highest = this.#highest[slot];
     this.#heard[slot] = 1;
+    if (seq > highest) this.#raise(slot, seq);
+    else if (highest - seq >= SEQ_WINDOW || this.#bit(slot, seq)) return false;
+    this.#setBit(slot, seq);
+    return true;
   }
 
   /** Takes back the record of a publication that could not be stored. */
@@ -79,16 +73,15 @@ export class Producers {
   restore(from: Uint8Array, at: number): void {
     const highest = readU32(from, at + 8);
     const slot = this.#claim(readU32(from, at), readU32(from, at + 4));
-    this.#raise(slot, highest);
+    if (highest > this.#highest[slot]) this.#raise(slot, highest);
     const seen = (seq: number) => (readU32(from, at + 12 + 4 * ((seq % SEQ_WINDOW) >>> 5)) >>> (seq & 31)) & 1;
     for (let seq = Math.max(1, highest - SEQ_WINDOW + 1); seq <= highest; seq++)
       if (seen(seq) === 1 && this.#highest[slot] - seq < SEQ_WINDOW) this.#setBit(slot, seq);
   }
 
-  /** Makes `seq` the highest if it is higher, forgetting the seqs that leave the window. */
+  /** Makes `seq`, which is higher, the highest, forgetting the seqs that leave the window. */
   #raise(slot: number, seq: number): void {
     const highest = this.#highest[slot];
-    if (seq <= highest) return;
     if (seq - highest >= SEQ_WINDOW) {
       this.#window.fill(0, slot * WORDS, (slot + 1) * WORDS);
     } else {

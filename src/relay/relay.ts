@@ -252,7 +252,7 @@ export class Relay {
     const from = after + 1;
     let to = after;
     for (let bytes = 0; to < channel.top && to - after < limit; to++) {
-      bytes += this.#store.segments.frameBytes(channel.placeOf(to + 1));
+      bytes += channel.frameBytesOf(to + 1);
       if (bytes > PAGE_BYTES_MAX && to > after) break;
     }
     return { from, to };
@@ -263,7 +263,7 @@ export class Relay {
     const to = Math.min(channel.top, before - 1);
     let from = to + 1;
     for (let bytes = 0; from > channel.first && to + 1 - from < limit; from--) {
-      bytes += this.#store.segments.frameBytes(channel.placeOf(from - 1));
+      bytes += channel.frameBytesOf(from - 1);
       if (bytes > PAGE_BYTES_MAX && from <= to) break;
     }
     return { from, to };
@@ -271,6 +271,6 @@ export class Relay {
 
   #sendRemembered(link: RelayLink, channel: Channel, offset: number): void {
     const place = channel.placeOf(offset);
-    link.sendRun(place, place + this.#store.segments.frameBytes(place));
+    link.sendRun(place, place + channel.frameBytesOf(offset));
   }
 }

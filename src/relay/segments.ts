@@ -38,7 +38,7 @@ export class Segments {
   /** The bytes of a segment in use. They are reused once it is freed. */
   bytes(segment: number): Buffer {
     const slot = segment % this.count;
-    const bytes = this.#slots[slot] ?? Buffer.alloc(SEGMENT_BYTES).fill(0);
+    const bytes = this.#slots[slot] ?? Buffer.allocUnsafeSlow(SEGMENT_BYTES).fill(0);
     this.#slots[slot] = bytes;
     return bytes;
   }

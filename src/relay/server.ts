@@ -36,6 +36,8 @@ export class RelayServer {
   readonly #connections = new Map<RelayLink, Connection>();
   readonly #sweeper: ReturnType<typeof setInterval>;
   #turnScheduled = false;
+  /** The time that this chunk's publications bear. */
+  #nowMs = 0;
 
   /** Listens at once; throws when the address cannot be bound. */
   constructor(relay: Relay, segments: Segments, address: RelayAddress, log: Logger) {
@@ -87,7 +89,7 @@ export class RelayServer {
       link,
       decoder: new FrameDecoder(HELLO_BYTES_MAX),
       onFrame: (bytes, start, end) => {
-        this.#relay.receive(link, bytes, start, end, Date.now());
+        this.#relay.receive(link, bytes, start, end, this.#nowMs);
         if (link.phase === "up") connection.decoder.frameBytesMax = FRAME_BYTES_MAX;
         return link.phase !== "ended";
       },
@@ -110,6 +112,7 @@ export class RelayServer {
     const { link, decoder } = connection;
     connection.heardAt = performance.now();
     if (link.phase === "ended") return;
+    this.#nowMs = Date.now();
     try {
       const fault = decoder.feed(chunk, connection.onFrame);
       if (fault !== undefined) this.#refuse(link, fault, "the stream is not made of frames");

@@ -120,17 +120,18 @@ export class Store {
     const low = producerLowAt(frame, start);
     const seq = seqAt(frame, start);
     if (seq === 0) throw new Malformed("a publication's seq begins at 1");
-    if (this.producers.hasSeen(high, low, seq)) {
-      this.commit();
-      if (this.producers.hasSeen(high, low, seq)) {
-        link.outcomes.push(this.#originalOffset(channel, high, low, seq));
-        return;
-      }
-    }
     const { segments } = this;
     if (!segments.hasRoom(end - start) && !(this.#advance() && segments.hasRoom(end - start))) {
       link.outcomes.push(OUTCOME_STORAGE);
       return;
+    }
+    if (!this.producers.record(high, low, seq)) {
+      // The original may be staged in this very turn, and its commit may fail: then this is not a repeat.
+      this.commit();
+      if (!this.producers.record(high, low, seq)) {
+        link.outcomes.push(this.#originalOffset(channel, high, low, seq));
+        return;
+      }
     }
     const position = segments.end;
     const place = segments.append(frame, start, end);
@@ -141,7 +142,6 @@ export class Store {
     this.#stagedLink.push(link);
     this.#stagedOutcome.push(link.outcomes.length);
     this.#historyBytes += channel.append(place, end - start, nowMs);
-    this.producers.record(high, low, seq);
     link.outcomes.push(channel.top);
   }
 
