@@ -1,0 +1,106 @@
+// Questions that one reply answers: calls of the app's methods, history and presence. Pure.
+
+import type { NodeMessageOf } from "../wire/client-messages.ts";
+import { type Emit, FAULTS, type Fault, isLongerThan } from "./steps.ts";
+
+/** Requests that may be open at once, those that wait for a connection included. */
+const REQUESTS_MAX = 1024;
+
+/** `isRepeatable`: asking twice does no harm, so after a lost connection it is asked again. */
+type Entry = {
+  readonly ticket: number;
+  readonly text: string;
+  readonly isRepeatable: boolean;
+  readonly deadline: number;
+  isSent: boolean;
+};
+
+export type RequestFrame = { readonly type: "call" | "history" | "presence" } & Readonly<Record<string, unknown>>;
+
+export class Requests {
+  readonly #emit: Emit;
+  readonly #entries = new Map<number, Entry>();
+  #unsent = 0;
+
+  constructor(emit: Emit) {
+    this.#emit = emit;
+  }
+
+  get size(): number {
+    return this.#entries.size;
+  }
+
+  /** Whether this connection still owes a reply. */
+  get isAwaitingReply(): boolean {
+    return this.#entries.size > this.#unsent;
+  }
+
+  /** `deadline`: when it fails if nobody has answered. */
+  add(ticket: number, frame: RequestFrame, deadline: number): void {
+    if (this.#entries.size >= REQUESTS_MAX) return this.#emit({ type: "failed", ticket, fault: FAULTS.queueFull });
+    const text = JSON.stringify({ ...frame, id: `r${ticket}` });
+    this.#entries.set(ticket, { ticket, text, isRepeatable: frame.type !== "call", deadline, isSent: false });
+    this.#unsent++;
+  }
+
+  flush(frameBytesMax: number): void {
+    if (this.#unsent === 0) return;
+    for (const entry of this.#entries.values()) {
+      if (entry.isSent) continue;
+      entry.isSent = true;
+      this.#unsent--;
+      if (isLongerThan(entry.text, frameBytesMax)) this.#fail(entry, FAULTS.tooLarge);
+      else this.#emit({ type: "send", text: entry.text });
+    }
+  }
+
+  accepted(ticket: number, ok: NodeMessageOf<"ok">): void {
+    if (this.#settle(ticket) !== undefined) this.#emit({ type: "answered", ticket, ok });
+  }
+
+  refused(ticket: number, fault: Fault): void {
+    const entry = this.#entries.get(ticket);
+    if (entry !== undefined) this.#fail(entry, fault);
+  }
+
+  /** What was sent and must not be sent twice fails; the rest is due again. */
+  disconnected(): void {
+    for (const entry of this.#entries.values()) {
+      if (!entry.isSent) continue;
+      if (!entry.isRepeatable) {
+        this.#fail(entry, FAULTS.disconnected);
+        continue;
+      }
+      entry.isSent = false;
+      this.#unsent++;
+    }
+  }
+
+  expire(now: number): void {
+    for (const entry of this.#entries.values()) if (entry.deadline <= now) this.#fail(entry, FAULTS.timeout);
+  }
+
+  wakeAt(): number {
+    let at = Number.POSITIVE_INFINITY;
+    for (const { deadline } of this.#entries.values()) if (deadline < at) at = deadline;
+    return at;
+  }
+
+  /** Gives up everything. */
+  clear(fault: Fault): void {
+    for (const entry of this.#entries.values()) this.#fail(entry, fault);
+  }
+
+  #fail(entry: Entry, fault: Fault): void {
+    this.#settle(entry.ticket);
+    this.#emit({ type: "failed", ticket: entry.ticket, fault });
+  }
+
+  #settle(ticket: number): Entry | undefined {
+    const entry = this.#entries.get(ticket);
+    if (entry === undefined) return undefined;
+    this.#entries.delete(ticket);
+    if (!entry.isSent) this.#unsent--;
+    return entry;
+  }
+}

@@ -1,0 +1,198 @@
+// Binds the state machine to the world: a WebSocket, one timer, the clock, and the promises of those who wait.
+
+import { type NodeMessageOf, SUBPROTOCOL_JSON } from "../wire/client-messages.ts";
+import type { Position } from "../wire/position.ts";
+import { Core } from "./core.ts";
+import { TuttiError } from "./error.ts";
+import type { RequestFrame } from "./requests.ts";
+import type { ChannelEvent, ClientEvent, Command, Effect, Step } from "./steps.ts";
+import type { Start, Subscribed } from "./subscription.ts";
+
+/** As much of a WebSocket as the client uses: the browser's, Bun's, Node's, or another that behaves like them. */
+export type WebSocketLike = {
+  addEventListener(type: "open" | "error", listener: () => void): void;
+  addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
+  addEventListener(type: "close", listener: (event: { code: number; reason: string }) => void): void;
+  send(text: string): void;
+  close(code: number, reason: string): void;
+};
+
+export type ShellOptions = {
+  readonly url: string;
+  readonly token: string | (() => string | Promise<string>) | undefined;
+  readonly WebSocket: new (url: string, protocols: string[]) => WebSocketLike;
+};
+
+/** Called one after the other, never from inside each other. */
+export type ShellEvents = {
+  client(event: ClientEvent): void;
+  channel(channel: string, event: ChannelEvent): void;
+};
+
+type Waiter<T> = { resolve(value: T): void; reject(error: Error): void };
+const CLOSED_WITHOUT_A_WORD = 1006;
+
+export class Shell {
+  readonly #options: ShellOptions;
+  readonly #events: ShellEvents;
+  readonly #core = new Core(randomHex(16), Math.random);
+  readonly #publishes = new Map<number, Waiter<Position | undefined>>();
+  readonly #requests = new Map<number, Waiter<NodeMessageOf<"ok">>>();
+  readonly #subscribes = new Map<number, Waiter<Subscribed>>();
+  readonly #ends: (() => void)[] = [];
+  readonly #online = () => this.step({ type: "online" });
+  #lastTicket = 0;
+  #socket: WebSocketLike | undefined;
+  /** Counts the dials: what an older socket still says is not heard. */
+  #dial = 0;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #effects: Effect[] = [];
+  #isApplying = false;
+
+  constructor(options: ShellOptions, events: ShellEvents) {
+    this.#options = options;
+    this.#events = events;
+    globalThis.addEventListener?.("online", this.#online);
+    // Whoever made this client gets to add listeners before the first thing happens.
+    queueMicrotask(() => this.step({ type: "start" }));
+  }
+
+  get core(): Pick<Core, "state" | "node" | "session" | "positionOf"> {
+    return this.#core;
+  }
+
+  publish(channel: string, json: string, key: string | undefined): Promise<Position | undefined> {
+    return this.#ask(this.#publishes, (ticket) => ({ type: "publish", ticket, channel, json, key }));
+  }
+
+  request(frame: RequestFrame, timeoutMs: number): Promise<NodeMessageOf<"ok">> {
+    return this.#ask(this.#requests, (ticket) => ({ type: "request", ticket, frame, timeoutMs }));
+  }
+
+  subscribe(channel: string, start: Start | undefined): Promise<Subscribed> {
+    return this.#ask(this.#subscribes, (ticket) => ({ type: "subscribe", ticket, channel, start }));
+  }
+
+  /** Resolves when nothing is pending any more, after `withinMs` at the latest. */
+  close(withinMs: number): Promise<void> {
+    if (this.#core.isEnded) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#ends.push(resolve);
+      this.step({ type: "close", withinMs });
+    });
+  }
+
+  /** What listeners do in answer to an effect comes after all the effects that were there before. */
+  step(step: Step): void {
+    this.#effects.push(...this.#core.step(step, performance.now()));
+    if (this.#isApplying) return;
+    this.#isApplying = true;
+    try {
+      for (let effect = this.#effects.shift(); effect !== undefined; effect = this.#effects.shift())
+        this.#apply(effect);
+    } finally {
+      this.#isApplying = false;
+    }
+  }
+
+  #ask<T>(waiters: Map<number, Waiter<T>>, command: (ticket: number) => Command): Promise<T> {
+    return new Promise((resolve, reject) => {
+      const ticket = ++this.#lastTicket;
+      waiters.set(ticket, { resolve, reject });
+      this.step(command(ticket));
+    });
+  }
+
+  #apply(effect: Effect): void {
+    switch (effect.type) {
+      case "send":
+        return this.#socket?.send(effect.text);
+      case "tell_channel":
+        return this.#events.channel(effect.channel, effect.event);
+      case "tell":
+        return this.#events.client(effect.event);
+      case "published":
+        return take(this.#publishes, effect.ticket)?.resolve(effect.position);
+      case "answered":
+        return take(this.#requests, effect.ticket)?.resolve(effect.ok);
+      case "subscribed":
+        return take(this.#subscribes, effect.ticket)?.resolve(effect.subscribed);
+      case "failed":
+        return this.#fail(effect.ticket, new TuttiError(effect.fault));
+      case "open":
+        return this.#open();
+      case "close":
+        return this.#drop(effect.code, effect.reason);
+      case "wake":
+        return this.#wakeAt(effect.at);
+      case "ended":
+        return this.#end();
+      default:
+        return effect satisfies never;
+    }
+  }
+
+  #fail(ticket: number, error: TuttiError): void {
+    take(this.#publishes, ticket)?.reject(error);
+    take(this.#requests, ticket)?.reject(error);
+    take(this.#subscribes, ticket)?.reject(error);
+  }
+
+  #open(): void {
+    const dial = ++this.#dial;
+    const { token } = this.#options;
+    if (typeof token !== "function") return this.#connect(dial, token);
+    Promise.resolve()
+      .then(token)
+      .then(
+        (fresh) => this.#connect(dial, fresh),
+        (error: unknown) => this.#closed(dial, `no token: ${error instanceof Error ? error.message : String(error)}`),
+      );
+  }
+
+  #connect(dial: number, token: string | undefined): void {
+    if (dial !== this.#dial) return;
+    const socket = new this.#options.WebSocket(this.#options.url, [SUBPROTOCOL_JSON]);
+    const hear = (step: Step) => {
+      if (dial === this.#dial) this.step(step);
+    };
+    this.#socket = socket;
+    socket.addEventListener("open", () => hear({ type: "opened", token }));
+    socket.addEventListener("message", ({ data }) => hear({ type: "text", text: String(data) }));
+    socket.addEventListener("close", ({ code, reason }) => hear({ type: "closed", code, reason }));
+    // A close event follows; without a listener some WebSockets throw.
+    socket.addEventListener("error", () => {});
+  }
+
+  #closed(dial: number, reason: string): void {
+    if (dial === this.#dial) this.step({ type: "closed", code: CLOSED_WITHOUT_A_WORD, reason });
+  }
+
+  #drop(code: number, reason: string): void {
+    this.#dial++;
+    this.#socket?.close(code, reason);
+    this.#socket = undefined;
+  }
+
+  #wakeAt(at: number): void {
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.step({ type: "wake" }), Math.max(0, at - performance.now()));
+  }
+
+  #end(): void {
+    clearTimeout(this.#timer);
+    globalThis.removeEventListener?.("online", this.#online);
+    for (const resolve of this.#ends.splice(0)) resolve();
+  }
+}
+
+function take<T>(waiters: Map<number, Waiter<T>>, ticket: number): Waiter<T> | undefined {
+  const waiter = waiters.get(ticket);
+  waiters.delete(ticket);
+  return waiter;
+}
+
+function randomHex(bytes: number): string {
+  const random = crypto.getRandomValues(new Uint8Array(bytes));
+  return Array.from(random, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

@@ -1,0 +1,127 @@
+// All channels that this client reads, and the questions that are open about them. Pure.
+
+import type { NodeMessage, NodeMessageOf } from "../wire/client-messages.ts";
+import type { Position } from "../wire/position.ts";
+import type { ChannelEvent, Emit, Fault } from "./steps.ts";
+import { type Start, Subscription } from "./subscription.ts";
+
+type Told = Extract<NodeMessage, { type: "gap" | "join" | "leave" }>;
+
+export class Subscriptions {
+  readonly #emit: Emit;
+  readonly #byChannel = new Map<string, Subscription>();
+  /** By the number of the subscribe whose reply is outstanding. */
+  readonly #asked = new Map<number, Subscription>();
+  #lastAsk = 0;
+
+  constructor(emit: Emit) {
+    this.#emit = emit;
+  }
+
+  positionOf(channel: string): Position | undefined {
+    return this.#byChannel.get(channel)?.position;
+  }
+
+  /** Without a start, a subscription that stands already is left where it stands. */
+  add(ticket: number, channel: string, start: Start | undefined): void {
+    const known = this.#byChannel.get(channel);
+    const subscription = known ?? new Subscription(channel, start ?? {});
+    if (known === undefined) this.#byChannel.set(channel, subscription);
+    else if (start !== undefined) known.restart(start);
+    const standing = subscription.standing;
+    if (standing === undefined) subscription.tickets.push(ticket);
+    else this.#emit({ type: "subscribed", ticket, subscribed: { position: standing, recovered: true } });
+  }
+
+  /** False when there is no such subscription. */
+  remove(channel: string, fault: Fault): boolean {
+    const subscription = this.#byChannel.get(channel);
+    if (subscription === undefined) return false;
+    this.#byChannel.delete(channel);
+    for (const ticket of subscription.tickets) this.#emit({ type: "failed", ticket, fault });
+    this.#tell(channel, { type: "ended", fault });
+    return true;
+  }
+
+  pause(channel: string): void {
+    this.#byChannel.get(channel)?.pause();
+  }
+
+  resume(channel: string): void {
+    this.#byChannel.get(channel)?.resume();
+  }
+
+  flush(now: number): void {
+    for (const subscription of this.#byChannel.values()) {
+      if (!subscription.isDue(now)) continue;
+      const ask = ++this.#lastAsk;
+      this.#asked.set(ask, subscription);
+      this.#emit({ type: "send", text: subscription.ask(ask) });
+    }
+  }
+
+  /** False when the reply is not what a subscribe is answered with. */
+  accepted(ask: number, ok: NodeMessageOf<"ok">): boolean {
+    const subscription = this.#takeAsked(ask);
+    if (subscription === undefined) return true;
+    const subscribed = subscription.answered(ok);
+    if (subscribed === undefined) return false;
+    const { channel } = subscription;
+    const { gap, position } = subscribed;
+    if (gap !== undefined) this.#tell(channel, { type: "gap", gap, position });
+    this.#tell(channel, { type: "subscribed", subscribed });
+    for (const ticket of subscription.tickets.splice(0)) this.#emit({ type: "subscribed", ticket, subscribed });
+    return true;
+  }
+
+  refused(ask: number, fault: Fault, now: number, random: number): void {
+    const subscription = this.#takeAsked(ask);
+    if (subscription === undefined) return;
+    if (fault.retry) subscription.postpone(now, random);
+    else this.remove(subscription.channel, fault);
+  }
+
+  message({ channel, offset, time, data }: NodeMessageOf<"message">, characters: number): void {
+    const epoch = this.#byChannel.get(channel)?.take(offset);
+    if (epoch !== undefined) this.#tell(channel, { type: "message", epoch, offset, time, data, characters });
+  }
+
+  told(message: Told): void {
+    const { channel } = message;
+    const subscription = this.#byChannel.get(channel);
+    if (subscription === undefined) return;
+    if (message.type === "gap") {
+      const { reason, from, to, position } = message;
+      if (subscription.skip(position)) this.#tell(channel, { type: "gap", gap: { reason, from, to }, position });
+    } else {
+      this.#tell(channel, { type: message.type, client: message.client, info: message.info });
+    }
+  }
+
+  disconnected(): void {
+    this.#asked.clear();
+    for (const subscription of this.#byChannel.values()) subscription.disconnected();
+  }
+
+  wakeAt(now: number): number {
+    let at = Number.POSITIVE_INFINITY;
+    for (const subscription of this.#byChannel.values()) at = Math.min(at, subscription.wakeAt(now));
+    return at;
+  }
+
+  clear(fault: Fault): void {
+    for (const channel of this.#byChannel.keys()) this.remove(channel, fault);
+  }
+
+  #tell(channel: string, event: ChannelEvent): void {
+    this.#emit({ type: "tell_channel", channel, event });
+  }
+
+  /** The subscription that a reply is for, unless it has been asked for anew, or given up, since. */
+  #takeAsked(ask: number): Subscription | undefined {
+    const subscription = this.#asked.get(ask);
+    this.#asked.delete(ask);
+    if (subscription === undefined || this.#byChannel.get(subscription.channel) !== subscription) return undefined;
+    return subscription.isAsked(ask) ? subscription : undefined;
+  }
+}
