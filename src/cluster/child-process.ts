@@ -102,6 +102,7 @@ export class ChildProcess {
   async stop(): Promise<void> {
     this.#retire();
     await this.#finish();
+    this.#removeSocket();
   }
 
   /** Ends it for good, at once. */
@@ -138,12 +139,17 @@ export class ChildProcess {
     await this.#current?.finish(this.#program.graceMs);
   }
 
+  #removeSocket(): void {
+    const { socketFile } = this.#program;
+    if (socketFile !== undefined) rmSync(socketFile, { force: true });
+  }
+
   #launch(): void {
     this.#incarnations++;
     this.#startedAt = new Date();
     this.#hasFailed = false;
     try {
-      if (this.#program.socketFile !== undefined) rmSync(this.#program.socketFile, { force: true });
+      this.#removeSocket();
       this.#current = new Incarnation(this.#program.command(), this.#program.logFile, {
         ready: (address) => this.#greet(address),
         ended: (death) => this.#bury(death),

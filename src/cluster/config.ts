@@ -1,6 +1,7 @@
 // What the operator chose: flags win over the environment, the environment over tutti.config.ts, that over the defaults.
 // Pure: the three sources come as plain values, and what cannot be used is refused with a sentence that says where it stands.
 
+import { inspect } from "node:util";
 import { parseInteger, UsageError } from "../wire/arguments.ts";
 import { LOG_LEVELS, type LogLevel } from "../wire/log.ts";
 
@@ -107,7 +108,7 @@ type Read<T> = (value: unknown, where: string) => T;
 const wholeNumber =
   (min: number, max: number): Read<number> =>
   (value, where) =>
-    parseInteger(String(value), where, min, max);
+    parseInteger(typeof value === "string" ? value : inspect(value), where, min, max);
 
 const filePath: Read<string> = (value, where) => {
   if (typeof value === "string" && value !== "" && !value.includes("\0")) return value;

@@ -38,6 +38,7 @@ export function readyScreen({ status, dataFolder, logFolder, commandFlags, isTer
 /** The table of `cluster status`. */
 export function statusTable({ address, processes }: ClusterStatus, nowMs: number): string {
   const head = ["ROLE", "ID", "PID", "STATE", "CONNECTIONS", "RESTARTS", "UP FOR"];
+  const numbers = [2, 4, 5];
   const rows = processes.map((process) => [
     process.role,
     process.id,
@@ -47,7 +48,7 @@ export function statusTable({ address, processes }: ClusterStatus, nowMs: number
     String(process.restarts),
     upFor(process, nowMs),
   ]);
-  return `${address === null ? "starting" : `http://${reachable(address)}`}\n\n${table([head, ...rows]).join("\n")}\n`;
+  return `${address === null ? "starting" : `http://${reachable(address)}`}\n\n${table([head, ...rows], numbers).join("\n")}\n`;
 }
 
 function upFor({ pid, since }: ProcessStatus, nowMs: number): string {
@@ -68,17 +69,10 @@ function reachable(address: string): string {
   return address.replace(/^0\.0\.0\.0:/, "127.0.0.1:").replace(/^\[::\]:/, "[::1]:");
 }
 
-/** Rows of cells as lines with aligned columns; numbers to the right. */
-function table(rows: readonly (readonly string[])[]): string[] {
+/** Rows of cells as lines with aligned columns, those that are named `toTheRight` so. */
+function table(rows: readonly (readonly string[])[], toTheRight: readonly number[] = []): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column].length)));
-  return rows.map((row) =>
-    row
-      .map((cell, column) => pad(cell, widths[column]))
-      .join("  ")
-      .trimEnd(),
-  );
-}
-
-function pad(cell: string, width: number): string {
-  return /^\d+$/.test(cell) ? cell.padStart(width) : cell.padEnd(width);
+  const pad = (cell: string, column: number) =>
+    toTheRight.includes(column) ? cell.padStart(widths[column]) : cell.padEnd(widths[column]);
+  return rows.map((row) => row.map(pad).join("  ").trimEnd());
 }

@@ -32,6 +32,7 @@ export class Cluster implements AsyncDisposable {
   readonly #out: Promise<void>;
   readonly #err: Promise<string>;
   readonly #folderToRemove: string | undefined;
+  readonly #up = Promise.withResolvers<void>();
   #screen = "";
   #address = "";
 
@@ -50,7 +51,7 @@ export class Cluster implements AsyncDisposable {
       stdout: "pipe",
       stderr: "pipe",
     });
-    this.#err = this.#supervisor.stderr.text();
+    this.#err = new Response(this.#supervisor.stderr).text();
     this.#out = this.#readScreen();
   }
 
@@ -71,12 +72,10 @@ export class Cluster implements AsyncDisposable {
 
   /** Resolves when it is up; throws with what it has printed when it ends before. */
   async ready(): Promise<void> {
-    while (!this.#screen.includes("tutti is up")) {
-      if (this.#supervisor.exitCode !== null || this.#supervisor.signalCode !== null) {
-        const { code, err } = await this.ended();
-        throw new Error(`The cluster ended (${code}) before it was up:\n${err}`);
-      }
-      await Bun.sleep(POLL_MS);
+    await Promise.race([this.#up.promise, this.#out]);
+    if (!this.#isUp()) {
+      const { code, err } = await this.ended();
+      throw new Error(`The cluster ended (${code}) before it was up:\n${err}`);
     }
     this.#address = (await this.status()).address ?? "";
   }
@@ -142,9 +141,16 @@ export class Cluster implements AsyncDisposable {
     if (this.#folderToRemove !== undefined) rmSync(this.#folderToRemove, { recursive: true, force: true });
   }
 
+  #isUp(): boolean {
+    return this.#screen.includes("tutti is up");
+  }
+
   async #readScreen(): Promise<void> {
     const decoder = new TextDecoder();
-    for await (const chunk of this.#supervisor.stdout) this.#screen += decoder.decode(chunk, { stream: true });
+    for await (const chunk of this.#supervisor.stdout) {
+      this.#screen += decoder.decode(chunk, { stream: true });
+      if (this.#isUp()) this.#up.resolve();
+    }
   }
 }
 
@@ -169,7 +175,7 @@ export async function runCommand(words: readonly string[], options: { cwd?: stri
     stdout: "pipe",
     stderr: "pipe",
   });
-  const [out, err] = await Promise.all([child.stdout.text(), child.stderr.text()]);
+  const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   return { code: await child.exited, out, err };
 }
 

@@ -17,7 +17,7 @@ obeySupervisor({
     state = "up";
   },
   stop: () => {
-    console.error("told to stop");
+    console.error(`${performance.timeOrigin + performance.now()} told to stop`);
     process.exit(0);
   },
 });

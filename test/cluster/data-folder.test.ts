@@ -1,0 +1,90 @@
+import { afterEach, expect, test } from "bun:test";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { DataFolder } from "../../src/cluster/data-folder.ts";
+
+const parent = mkdtempSync(join(tmpdir(), "tutti-"));
+const path = join(parent, "data");
+const mode = (file: string): number => statSync(file).mode & 0o777;
+
+afterEach(() => rmSync(path, { recursive: true, force: true }));
+
+test("folder, secret and sockets are for their owner alone, and the secret is made once", () => {
+  const folder = DataFolder.claim(path);
+  folder.prepare();
+  const { secretFile, runFolder, logFolder } = folder.layout;
+  expect([path, runFolder, logFolder].map(mode)).toEqual([0o700, 0o700, 0o700]);
+  expect(mode(secretFile)).toBe(0o600);
+  const secret = readFileSync(secretFile, "utf8");
+  expect(secret).toMatch(/^[0-9a-f]{64}\n$/);
+  folder.release();
+
+  const again = DataFolder.claim(path);
+  again.prepare();
+  expect(readFileSync(secretFile, "utf8")).toBe(secret);
+  again.release();
+  expect(readdirSync(path).sort()).toEqual(["logs", "secret"]);
+});
+
+test("a second cluster is told who holds the folder, and may have it afterwards", () => {
+  const first = DataFolder.claim(path);
+  const sentence = `Another cluster is already running on ${path} (pid ${process.pid}): stop it with "bun run cluster stop --data ${path}", or choose another folder with --data.`;
+  expect(() => DataFolder.claim(path)).toThrow(sentence);
+  expect(() => DataFolder.claim(path)).toThrow(sentence);
+  first.release();
+  DataFolder.claim(path).release();
+});
+
+test("the kernel drops the lock of a killed process, and what it left is cleared away", async () => {
+  const module = join(import.meta.dirname, "../../src/cluster/data-folder.ts");
+  const script = `
+    const { DataFolder } = await import(${JSON.stringify(module)});
+    const folder = DataFolder.claim(${JSON.stringify(path)});
+    folder.prepare();
+    Bun.listen({ unix: folder.layout.nodeSocket("node-1"), socket: { data() {} } });
+    Bun.listen({ unix: folder.layout.adminSocket, socket: { data() {} } });
+    console.log("claimed");`;
+  const holder = Bun.spawn([process.execPath, "--no-orphans", "-e", script], { stdout: "pipe", stderr: "inherit" });
+  const { value } = await holder.stdout.getReader().read();
+  expect(new TextDecoder().decode(value)).toBe("claimed\n");
+  expect(() => DataFolder.claim(path)).toThrow(`(pid ${holder.pid})`);
+  holder.kill("SIGKILL");
+  await holder.exited;
+
+  const { nodeSocket, adminSocket } = (await import(module)).layout(path);
+  expect([nodeSocket("node-1"), adminSocket].map((socket) => existsSync(socket))).toEqual([true, true]);
+  const folder = DataFolder.claim(path);
+  folder.prepare();
+  expect([nodeSocket("node-1"), adminSocket].map((socket) => existsSync(socket))).toEqual([false, false]);
+  folder.release();
+});
+
+test("a folder that was made for nothing is removed, one that was there is not", () => {
+  DataFolder.claim(path).release();
+  expect(existsSync(path)).toBe(false);
+  mkdirSync(path);
+  DataFolder.claim(path).release();
+  expect(existsSync(path)).toBe(true);
+});
+
+test("what cannot be a data folder is refused with a sentence", () => {
+  const file = join(parent, "file");
+  writeFileSync(file, "");
+  expect(() => DataFolder.claim(file)).toThrow(
+    /^The data folder .*file cannot be used \(EEXIST.*\): make it writable, or/,
+  );
+  expect(() => DataFolder.claim("/proc/tutti")).toThrow(/^The data folder \/proc\/tutti cannot be used/);
+  const long = join(parent, "x".repeat(100));
+  expect(() => DataFolder.claim(long)).toThrow(/longer than 107 bytes: choose a shorter --data folder/);
+  expect(existsSync(long)).toBe(false);
+});

@@ -1,0 +1,100 @@
+// What the operator does to a running cluster. Stand-ins play the roles.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { isRunning, startCluster } from "./start.ts";
+
+setDefaultTimeout(30_000);
+const WELL = ["well", "well", "well"] as const;
+
+test("scale starts nodes, and stops the highest-numbered", async () => {
+  await using cluster = await startCluster({ nodes: 2, standIns: WELL });
+  const nodes = async () =>
+    (await cluster.status()).processes.filter(({ role }) => role === "node").map(({ id, state }) => `${id} ${state}`);
+  expect(await cluster.run("scale", "4")).toEqual({ code: 0, out: "The cluster has 4 nodes now.\n", err: "" });
+  expect(await nodes()).toEqual(["node-1 up", "node-2 up", "node-3 up", "node-4 up"]);
+  const kept = await cluster.process("node-1");
+  const removed = await cluster.process("node-3");
+  expect((await cluster.run("scale", "1")).out).toBe("The cluster has 1 node now.\n");
+  expect(await nodes()).toEqual(["node-1 up"]);
+  expect((await cluster.process("node-1")).pid).toBe(kept.pid);
+  expect(isRunning(removed.pid ?? 0)).toBe(false);
+  expect(existsSync(join(cluster.dataDir, "run/node-3.sock"))).toBe(false);
+  expect((await cluster.run("scale", "1")).out).toBe("The cluster has 1 node already.\n");
+});
+
+test("a drained node stays drained, killed or restarted, until it is undrained", async () => {
+  await using cluster = await startCluster({ nodes: 2, standIns: WELL });
+  expect((await cluster.run("drain", "node-2")).code).toBe(0);
+  expect((await cluster.process("node-2")).state).toBe("draining");
+  const pid = await cluster.kill("node-2");
+  await cluster.until("node-2", (now) => now.state === "draining" && now.pid !== pid);
+  expect((await cluster.run("restart", "node-2")).code).toBe(0);
+  await cluster.until("node-2", ({ state }) => state === "draining");
+  expect((await cluster.run("undrain", "node-2")).code).toBe(0);
+  expect((await cluster.process("node-2")).state).toBe("up");
+});
+
+test("restart without an id restarts the nodes one after another, and only them", async () => {
+  await using cluster = await startCluster({ nodes: 3, standIns: WELL });
+  const before = await cluster.status();
+  let fewestUp = 3;
+  const restart = cluster.run("restart");
+  let isDone = false;
+  restart.finally(() => {
+    isDone = true;
+  });
+  while (!isDone) {
+    const { processes } = await cluster.status();
+    fewestUp = Math.min(fewestUp, processes.filter(({ role, state }) => role === "node" && state === "up").length);
+  }
+  expect(await restart).toEqual({ code: 0, out: "Restarted node-1, node-2, node-3.\n", err: "" });
+  expect(fewestUp).toBe(2);
+  const after = await cluster.status();
+  const restarts = Object.fromEntries(after.processes.map(({ id, restarts }) => [id, restarts]));
+  expect(restarts).toEqual({ "relay-1": 0, "node-1": 1, "node-2": 1, "node-3": 1, "lb-1": 0 });
+  expect(after.address).toBe(before.address);
+  for (const id of ["relay-1", "lb-1"]) {
+    expect(await cluster.run("restart", id)).toEqual({ code: 0, out: `Restarted ${id}.\n`, err: "" });
+    expect(await cluster.process(id)).toMatchObject({ state: "up", restarts: 1 });
+  }
+});
+
+test("one operation at a time: another is told what the cluster is busy with; stop does not wait", async () => {
+  await using cluster = await startCluster({ nodes: 1, standIns: ["well", "stubborn", "well"] });
+  const restart = cluster.run("restart");
+  await cluster.until("node-1", ({ state }) => state === "stopping");
+  const { code, err } = await cluster.run("scale", "2");
+  expect([code, err]).toEqual([1, 'The cluster is busy with "restart": try again when that is done.\n']);
+  const stop = cluster.run("stop");
+  expect(await restart).toMatchObject({ code: 1, err: expect.stringContaining("node-1 is being stopped.") });
+  expect((await stop).code).toBe(0);
+});
+
+test("a node that does not come back from a rolling restart ends the restart, not the cluster", async () => {
+  await using cluster = await startCluster({ nodes: 2, standIns: ["well", "once-fatal", "well"] });
+  const { code, err } = await cluster.run("restart");
+  expect([code, err]).toEqual([
+    1,
+    "node-1 did not come back, and nothing else was restarted after it: The app does not load: mend it.\n",
+  ]);
+  expect(await cluster.process("node-1")).toMatchObject({ state: "failed", pid: null });
+  expect(await cluster.process("node-2")).toMatchObject({ state: "up", restarts: 0 });
+});
+
+test("what is not there is refused by name", async () => {
+  await using cluster = await startCluster({ nodes: 2, standIns: WELL });
+  const refused = async (...words: string[]) => {
+    const { code, out, err } = await cluster.run(...words);
+    expect([code, out]).toEqual([1, ""]);
+    return err;
+  };
+  const nodes = "it must be one of node-1, node-2.\n";
+  expect(await refused("drain", "node-9")).toBe(`There is no node "node-9": ${nodes}`);
+  expect(await refused("undrain", "lb-1")).toBe(`There is no node "lb-1": ${nodes}`);
+  expect(await refused("restart", "node-3")).toBe(
+    'There is no process "node-3": it must be one of relay-1, node-1, node-2, lb-1.\n',
+  );
+  expect(await refused("scale", "0")).toBe('scale "0" must be a whole number from 1 to 256.\n');
+});
