@@ -18,7 +18,12 @@ const WINDOW = 1000;
 const WARM_UP = 1_000_000;
 
 /** A broker under test. `run` publishes that many and resolves when every subscriber has had them all. */
-type Broker = { readonly name: string; readonly pid: number; run(publications: number): Promise<void>; stop(): Promise<void> };
+type Broker = {
+  readonly name: string;
+  readonly pid: number;
+  run(publications: number): Promise<void>;
+  stop(): Promise<void>;
+};
 type Sample = { cpuUs: number; perSecond: number };
 
 const { values } = parseArgs({
@@ -124,7 +129,19 @@ async function startRedis(): Promise<Broker | undefined> {
   const socketPath = join(folder, "redis.sock");
   const port = await freePort();
   const redis = Bun.spawn(
-    ["redis-server", "--port", String(port), "--save", "", "--appendonly", "no", "--dir", folder, "--unixsocket", socketPath],
+    [
+      "redis-server",
+      "--port",
+      String(port),
+      "--save",
+      "",
+      "--appendonly",
+      "no",
+      "--dir",
+      folder,
+      "--unixsocket",
+      socketPath,
+    ],
     { stdout: "ignore", stderr: "ignore" },
   );
   const connect = async (onBytes: (bytes: Uint8Array) => void) => {
@@ -145,7 +162,11 @@ async function startRedis(): Promise<Broker | undefined> {
   let onReceived = () => {};
   const messageBytes = Array.from({ length: CHANNELS }, (_, i) => `channel-${i}`.length);
   const frameBytes = (channel: number) =>
-    `*3\r\n$7\r\nmessage\r\n$${messageBytes[channel]}\r\n`.length + messageBytes[channel] + `\r\n$${PAYLOAD_BYTES}\r\n`.length + PAYLOAD_BYTES + 2;
+    `*3\r\n$7\r\nmessage\r\n$${messageBytes[channel]}\r\n`.length +
+    messageBytes[channel] +
+    `\r\n$${PAYLOAD_BYTES}\r\n`.length +
+    PAYLOAD_BYTES +
+    2;
   const roundBytes = Array.from({ length: CHANNELS }, (_, i) => frameBytes(i)).reduce((sum, bytes) => sum + bytes, 0);
   const bytesHad = new Array<number>(SUBSCRIBERS).fill(0);
   const subscribers = await Promise.all(
@@ -233,14 +254,28 @@ for (let round = 0; round < rounds; round++) {
     const startedMs = performance.now();
     await broker.run(publications);
     const seconds = (performance.now() - startedMs) / 1000;
-    samples.get(broker)?.push({ cpuUs: (cpuUsOf(broker.pid) - cpuBefore) / publications, perSecond: publications / seconds });
+    samples
+      .get(broker)
+      ?.push({ cpuUs: (cpuUsOf(broker.pid) - cpuBefore) / publications, perSecond: publications / seconds });
   }
 }
-console.log(`${publications} publications of ${PAYLOAD_BYTES} bytes a round, ${CHANNELS} channels, ${SUBSCRIBERS} subscribers, ${rounds} rounds; median (min – max)\n`);
+console.log(
+  `${publications} publications of ${PAYLOAD_BYTES} bytes a round, ${CHANNELS} channels, ${SUBSCRIBERS} subscribers, ${rounds} rounds; median (min – max)\n`,
+);
 for (const [broker, taken] of samples) {
   console.log(broker.name);
-  console.log(`  broker CPU per publication, µs   ${spread(taken.map(({ cpuUs }) => cpuUs), 2)}`);
-  console.log(`  publications per second          ${spread(taken.map(({ perSecond }) => perSecond), 0)}`);
+  console.log(
+    `  broker CPU per publication, µs   ${spread(
+      taken.map(({ cpuUs }) => cpuUs),
+      2,
+    )}`,
+  );
+  console.log(
+    `  publications per second          ${spread(
+      taken.map(({ perSecond }) => perSecond),
+      0,
+    )}`,
+  );
 }
 if (brokers.length === 2) {
   const [ours, theirs] = brokers.map((broker) => median((samples.get(broker) ?? []).map(({ cpuUs }) => cpuUs)));

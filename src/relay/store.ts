@@ -121,7 +121,8 @@ export class Store {
     const seq = seqAt(frame, start);
     if (seq === 0) throw new Malformed("a publication's seq begins at 1");
     const { segments } = this;
-    if (!segments.hasRoom(end - start) && !(this.#advance() && segments.hasRoom(end - start))) {
+    while (!segments.hasRoom(end - start)) {
+      if (this.#advance()) continue;
       link.outcomes.push(OUTCOME_STORAGE);
       return;
     }

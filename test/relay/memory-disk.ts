@@ -1,0 +1,63 @@
+// A disk in memory for the relay's store: it can be full, lose power in the middle of a write, and be read back by a successor.
+
+import { Producers } from "../../src/relay/producers.ts";
+import { replay } from "../../src/relay/replay.ts";
+import { SEGMENT_BYTES, Segments } from "../../src/relay/segments.ts";
+import { type Disk, Store } from "../../src/relay/store.ts";
+
+/** The process died inside a write. */
+export class Died extends Error {}
+
+export class MemoryDisk implements Disk {
+  readonly files = new Map<number, { bytes: Uint8Array; length: number }>();
+  isFull = false;
+  /** The next write stops after this many bytes, and the process dies. */
+  diesAfter: number | undefined;
+
+  create(segment: number): boolean {
+    if (this.isFull) return false;
+    this.files.set(segment, { bytes: new Uint8Array(SEGMENT_BYTES), length: 0 });
+    return true;
+  }
+
+  write(segment: number, bytes: Uint8Array, from: number, to: number): boolean {
+    const file = this.files.get(segment);
+    if (file === undefined) throw new Error(`segment ${segment} was never created`);
+    if (file.length !== from) throw new Error(`a hole in segment ${segment}: it ends at ${file.length}, not ${from}`);
+    if (this.isFull) return false;
+    const end = this.diesAfter === undefined ? to : Math.min(to, from + this.diesAfter);
+    file.bytes.set(bytes.subarray(from, end), from);
+    file.length = end;
+    if (this.diesAfter !== undefined) throw new Died();
+    return true;
+  }
+
+  remove(segment: number): void {
+    this.files.delete(segment);
+  }
+}
+
+/** A store on the disk: a new one, or the successor of the one that was there. */
+export function storeOn(
+  disk: MemoryDisk,
+  segmentCount: number,
+  options: { nowMs?: number; mayHaveLost?: boolean } = {},
+) {
+  const files = [...disk.files].sort(([a], [b]) => a - b);
+  const segments = new Segments(segmentCount, files[0]?.[0] ?? 0);
+  const freed: number[] = [];
+  const store = new Store(segments, new Producers(), disk, (segment) => freed.push(segment));
+  for (const [number, { bytes, length }] of files) {
+    segments.bytes(number).set(bytes.subarray(0, length));
+    segments.load(number, length);
+  }
+  const read = files.map(([number, { length }]) => ({ number, length }));
+  const { headEnd, damaged } = replay(store, read, options.nowMs ?? 0, options.mayHaveLost ?? false, () => "renewed");
+  const head = files.at(-1);
+  if (head !== undefined) {
+    segments.truncate(headEnd);
+    head[1].length = headEnd;
+  }
+  if (!store.start()) throw new Error("the disk failed at start");
+  return { store, segments, damaged, freed };
+}

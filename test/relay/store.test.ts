@@ -1,0 +1,322 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import type { Channel } from "../../src/relay/channel.ts";
+import { RelayLink } from "../../src/relay/relay-link.ts";
+import { positionOf, SEGMENT_BYTES, segmentOf } from "../../src/relay/segments.ts";
+import type { Store } from "../../src/relay/store.ts";
+import { encodePublish, offsetAt, payloadOf } from "../../src/wire/frame.ts";
+import { OUTCOME_DUPLICATE, OUTCOME_STORAGE, OUTCOME_UNKNOWN_CHANNEL } from "../../src/wire/relay-messages.ts";
+import { Died, MemoryDisk, storeOn } from "./memory-disk.ts";
+
+const POLICY = { size: 10, ttlMs: 60_000, bytes: 100_000_000 };
+const encoder = new TextEncoder();
+const newLink = () => new RelayLink([]);
+
+function open(store: Store, name = "news", policy = POLICY): Channel {
+  const channel = store.open(name, policy, `epoch-of-${name}`, 0);
+  if (typeof channel === "string") throw new Error(channel);
+  return channel;
+}
+
+function publish(
+  store: Store,
+  channel: Channel,
+  seq: number,
+  text = String(seq),
+  link = newLink(),
+  nowMs = 0,
+): RelayLink {
+  const frame = encodePublish(channel.id, { high: 1, low: channel.id }, seq, encoder.encode(text));
+  store.publish(link, frame, 0, frame.length, nowMs);
+  return link;
+}
+
+/** What the channel remembers: [offset, the first characters of the payload]. */
+function remembered(store: Store, channel: Channel): [number, string][] {
+  return Array.from({ length: channel.remembered }, (_, i) => {
+    const place = channel.placeOf(channel.first + i);
+    const bytes = store.segments.bytes(segmentOf(place));
+    const at = positionOf(place);
+    const payload = payloadOf(bytes, at, at + channel.frameBytesOf(channel.first + i));
+    return [offsetAt(bytes, at), new TextDecoder().decode(payload.subarray(0, 8)).trim()];
+  });
+}
+
+describe("order and memory", () => {
+  test("nobody sees a publication, nor its outcome, before it is journaled", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 8);
+    const channel = open(store);
+    const subscriber = newLink();
+    channel.live.push(subscriber);
+    const written = disk.files.get(0)?.length ?? 0;
+    publish(store, channel, 1);
+    expect(subscriber.outbox.bytes).toBe(0);
+    expect(disk.files.get(0)?.length).toBe(written);
+    store.commit();
+    expect(subscriber.outbox.bytes).toBe(48 + 1);
+    expect(disk.files.get(0)?.length).toBe(written + 49);
+  });
+
+  test("the policy's size, bytes and ttl bound the history", () => {
+    const { store } = storeOn(new MemoryDisk(), 8);
+    const bySize = open(store, "size", { ...POLICY, size: 3 });
+    const byBytes = open(store, "bytes", { ...POLICY, bytes: 2 * 49 });
+    const byTime = open(store, "time", { ...POLICY, ttlMs: 100 });
+    const none = open(store, "none", { ...POLICY, size: 0 });
+    for (let seq = 1; seq <= 5; seq++)
+      for (const channel of [bySize, byBytes, byTime, none])
+        publish(store, channel, seq, String(seq), newLink(), seq * 50);
+    store.commit();
+    store.expire(byTime, 300);
+    expect([bySize.first, byBytes.first, byTime.first, none.first]).toEqual([3, 4, 5, 6]);
+    expect([bySize.top, byBytes.top, byTime.top, none.top]).toEqual([5, 5, 5, 5]);
+    expect(store.historyBytes).toBe((3 + 2 + 1) * 49);
+  });
+
+  test("a repeat is answered with the original offset, in the same turn and later; trimmed, with 'duplicate'", () => {
+    const { store } = storeOn(new MemoryDisk(), 8);
+    const channel = open(store, "news", { ...POLICY, size: 2 });
+    const link = newLink();
+    publish(store, channel, 1, "a", link);
+    publish(store, channel, 1, "a", link);
+    store.commit();
+    publish(store, channel, 1, "a", link);
+    for (let seq = 2; seq <= 4; seq++) publish(store, channel, seq, "b", link);
+    publish(store, channel, 1, "a", link);
+    publish(store, channel, 4, "b", link);
+    store.commit();
+    expect(link.outcomes).toEqual([1, 1, 1, 2, 3, 4, OUTCOME_DUPLICATE, 4]);
+    expect(channel.top).toBe(4);
+  });
+
+  test("an id that was never given is answered, not stored", () => {
+    const { store } = storeOn(new MemoryDisk(), 8);
+    const link = newLink();
+    const frame = encodePublish(99, { high: 1, low: 1 }, 1, encoder.encode("x"));
+    store.publish(link, frame, 0, frame.length, 0);
+    expect(link.outcomes).toEqual([OUTCOME_UNKNOWN_CHANNEL]);
+  });
+
+  test("a full disk refuses what cannot be stored, shows it to nobody, and goes on when there is room", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 8);
+    const channel = open(store);
+    const subscriber = newLink();
+    channel.live.push(subscriber);
+    const link = publish(store, channel, 1);
+    store.commit();
+    disk.isFull = true;
+    publish(store, channel, 2, "2", link);
+    publish(store, channel, 3, "3", link);
+    publish(store, channel, 2, "2", link);
+    store.commit();
+    expect(store.open("other", POLICY, "e", 0)).toBe("storage");
+    expect(link.outcomes).toEqual([1, OUTCOME_STORAGE, OUTCOME_STORAGE, OUTCOME_STORAGE]);
+    expect([channel.top, subscriber.outbox.bytes]).toEqual([1, 49]);
+    disk.isFull = false;
+    publish(store, channel, 2, "2", link);
+    publish(store, channel, 3, "3", link);
+    store.commit();
+    expect(link.outcomes.slice(4)).toEqual([2, 3]);
+    const successor = storeOn(disk, 8).store;
+    expect(remembered(successor, open(successor))).toEqual([
+      [1, "1"],
+      [2, "2"],
+      [3, "3"],
+    ]);
+  });
+
+  test("a channel that nobody uses is freed once it remembers nothing", () => {
+    const { store } = storeOn(new MemoryDisk(), 8);
+    const channel = open(store, "news", { ...POLICY, ttlMs: 1000 });
+    publish(store, channel, 1);
+    store.sweep(500, 0);
+    expect(store.channels.size).toBe(1);
+    store.sweep(2000, 0);
+    expect(store.channels.size).toBe(0);
+    const link = publish(store, channel, 2);
+    expect(link.outcomes).toEqual([OUTCOME_UNKNOWN_CHANNEL]);
+  });
+});
+
+describe("the ring of segments", () => {
+  const big = (text: string) => text.padEnd(400_000, " ");
+
+  test("what a policy still wants is copied forward when its segment comes round; the files go", () => {
+    const disk = new MemoryDisk();
+    const { store, freed } = storeOn(disk, 10);
+    const quiet = open(store, "quiet");
+    for (let seq = 1; seq <= 3; seq++) publish(store, quiet, seq, `q${seq}`);
+    const busy = open(store, "busy", { ...POLICY, size: 2 });
+    for (let seq = 1; seq <= 200; seq++) publish(store, busy, seq, big(`b${seq}`));
+    store.commit();
+    expect(freed.length).toBeGreaterThan(5);
+    expect(disk.files.size).toBeLessThanOrEqual(10);
+    const expected: [number, string][] = [
+      [1, "q1"],
+      [2, "q2"],
+      [3, "q3"],
+    ];
+    expect(remembered(store, quiet)).toEqual(expected);
+    const { store: successor, damaged } = storeOn(disk, 10);
+    expect(damaged).toBe(false);
+    const again = open(successor, "quiet");
+    expect([again.epoch, again.top, remembered(successor, again)]).toEqual(["epoch-of-quiet", 3, expected]);
+    expect(remembered(successor, open(successor, "busy")).map(([offset]) => offset)).toEqual([199, 200]);
+  });
+
+  test("a channel whose publications are all trimmed keeps its epoch, id and top", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 10);
+    const gone = open(store, "gone", { ...POLICY, size: 0 });
+    for (let seq = 1; seq <= 7; seq++) publish(store, gone, seq);
+    const busy = open(store, "busy", { ...POLICY, size: 0 });
+    for (let seq = 1; seq <= 200; seq++) publish(store, busy, seq, big(""));
+    store.commit();
+    const successor = storeOn(disk, 10).store;
+    const again = open(successor, "gone", { ...POLICY, size: 0 });
+    expect([again.id, again.epoch, again.top]).toEqual([gone.id, "epoch-of-gone", 7]);
+  });
+
+  test("a producer is remembered after the segment with its publication has gone, by a successor too", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 10);
+    const channel = open(store, "news", { ...POLICY, size: 0 });
+    for (let seq = 1; seq <= 5; seq++) publish(store, channel, seq);
+    const busy = open(store, "busy", { ...POLICY, size: 0 });
+    for (let seq = 1; seq <= 300; seq++) publish(store, busy, seq, big(""));
+    store.commit();
+    for (const each of [store, storeOn(disk, 10).store, storeOn(disk, 10).store])
+      for (let seq = 1; seq <= 5; seq++)
+        expect(publish(each, open(each, "news", { ...POLICY, size: 0 }), seq).outcomes).toEqual([OUTCOME_DUPLICATE]);
+  });
+
+  test("more than the memory holds: the oldest is evicted and the channel says so", () => {
+    const { store } = storeOn(new MemoryDisk(), 10);
+    const greedy = open(store, "greedy", { ...POLICY, size: 10_000 });
+    for (let seq = 1; seq <= 300; seq++) publish(store, greedy, seq, big(`g${seq}`));
+    store.commit();
+    expect(greedy.first).toBeGreaterThan(200);
+    expect(greedy.trimmed).toBe("evicted");
+    expect(store.historyBytes).toBeLessThanOrEqual((10 * SEGMENT_BYTES) / 2 + 2 * SEGMENT_BYTES);
+    const offsets = Array.from({ length: greedy.remembered }, (_, i) => greedy.first + i);
+    expect(remembered(store, greedy)).toEqual(offsets.map((offset) => [offset, `g${offset}`]));
+  });
+
+  test("a disk that fails while a segment is emptied loses nothing", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 10);
+    const quiet = open(store, "quiet");
+    for (let seq = 1; seq <= 3; seq++) publish(store, quiet, seq, `q${seq}`);
+    const busy = open(store, "busy", { ...POLICY, size: 0 });
+    let acknowledged = 0;
+    for (let seq = 1; seq <= 400; seq++) {
+      disk.isFull = seq % 7 > 3;
+      const link = publish(store, busy, seq, big(""));
+      store.commit();
+      if ((link.outcomes.at(-1) ?? -1) > 0) acknowledged++;
+    }
+    expect(acknowledged).toBe(busy.top);
+    expect(remembered(store, quiet).map(([, text]) => text)).toEqual(["q1", "q2", "q3"]);
+    disk.isFull = false;
+    const successor = storeOn(disk, 10).store;
+    expect(open(successor, "busy", { ...POLICY, size: 0 }).top).toBe(acknowledged);
+    expect(remembered(successor, open(successor, "quiet")).map(([, text]) => text)).toEqual(["q1", "q2", "q3"]);
+  });
+});
+
+describe("a successor", () => {
+  test("R17: a torn last record is cut off; what was acknowledged stands, whatever the byte at which the write ended", () => {
+    for (let bytes = 0; bytes <= 120; bytes += 3) {
+      const disk = new MemoryDisk();
+      const { store } = storeOn(disk, 8);
+      const channel = open(store);
+      publish(store, channel, 1);
+      store.commit();
+      publish(store, channel, 2);
+      publish(store, channel, 3);
+      disk.diesAfter = bytes;
+      expect(() => store.commit()).toThrow(Died);
+      disk.diesAfter = undefined;
+      const { store: successor, damaged } = storeOn(disk, 8);
+      const again = open(successor);
+      expect([damaged, again.epoch]).toEqual([false, "epoch-of-news"]);
+      const whole = 1 + Math.min(2, Math.floor(bytes / 49));
+      expect(remembered(successor, again).map(([offset]) => offset)).toEqual([1, 2, 3].slice(0, whole));
+      const link = publish(successor, again, 2);
+      publish(successor, again, 3, "3", link);
+      successor.commit();
+      expect(link.outcomes).toEqual([2, 3]);
+    }
+  });
+
+  test("damage inside the journal, and a machine that lost power, begin a new epoch", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 8);
+    const channel = open(store);
+    for (let seq = 1; seq <= 5; seq++) publish(store, channel, seq);
+    store.commit();
+    expect(open(storeOn(disk, 8, { mayHaveLost: true }).store).epoch).toBe("renewed");
+    const file = disk.files.get(0);
+    if (file === undefined) throw new Error("no file");
+    file.bytes[file.length - 49 + 5] = 0x7f;
+    const { store: successor, damaged } = storeOn(disk, 8);
+    expect([damaged, open(successor).epoch]).toEqual([true, "renewed"]);
+  });
+
+  test("model: after any publications, repeats, full disks and deaths, each channel is what the model says", () => {
+    const step = fc.oneof(
+      { weight: 8, arbitrary: fc.record({ kind: fc.constant("publish"), channel: fc.nat(3), bytes: fc.nat(300_000) }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant("repeat"), channel: fc.nat(3), bytes: fc.nat(5) }) },
+      {
+        weight: 1,
+        arbitrary: fc.record({ kind: fc.constantFrom("die", "full", "room"), channel: fc.nat(3), bytes: fc.nat(9) }),
+      },
+    );
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 1, maxLength: 250 }), (steps) => {
+        const disk = new MemoryDisk();
+        let { store } = storeOn(disk, 9);
+        /** Per channel: the seq of each acknowledged publication, by offset − 1. */
+        const model: number[][] = [[], [], [], []];
+        const seqs = [0, 0, 0, 0];
+        const openings = () => model.map((_, i) => open(store, `c${i}`));
+        let channels = openings();
+        const check = () => {
+          channels.forEach((channel, i) => {
+            expect(channel.top).toBe(model[i].length);
+            const expected = model[i].map((seq, at) => [at + 1, String(seq)]).slice(channel.first - 1);
+            expect(remembered(store, channel)).toEqual(expected as [number, string][]);
+            expect(channel.remembered).toBe(Math.min(model[i].length, POLICY.size));
+          });
+        };
+        for (const { kind, channel, bytes } of steps) {
+          if (kind === "full" || kind === "room") disk.isFull = kind === "full";
+          else if (kind === "die") {
+            disk.isFull = false;
+            ({ store } = storeOn(disk, 9));
+            channels = openings();
+            check();
+          } else {
+            const seq = kind === "publish" ? ++seqs[channel] : Math.max(1, seqs[channel] - bytes);
+            seqs[channel] = Math.max(seq, seqs[channel]);
+            const link = publish(
+              store,
+              channels[channel],
+              seq,
+              String(seq).padEnd(kind === "publish" ? bytes : 1, " "),
+            );
+            store.commit();
+            const known = model[channel].indexOf(seq) + 1;
+            const [outcome] = link.outcomes;
+            if (known > 0) expect([known, OUTCOME_DUPLICATE, OUTCOME_STORAGE]).toContain(outcome);
+            else if (outcome !== OUTCOME_STORAGE) expect(model[channel].push(seq)).toBe(outcome);
+          }
+        }
+        check();
+      }),
+      { numRuns: 25 },
+    );
+  }, 60_000);
+});
