@@ -95,6 +95,11 @@ export class Outbox {
     else if (this.#head >= COMPACT_AT && this.#head * 2 >= this.#from.length) this.#dropFirst(this.#head);
   }
 
+  clear(): void {
+    this.#dropFirst(this.#from.length);
+    this.#bytes = 0;
+  }
+
   #dropFirst(count: number): void {
     this.#from.splice(0, count);
     this.#to.splice(0, count);

@@ -22,6 +22,7 @@ export class RelayLink {
   name = "";
   linkNonce: Uint8Array = new Uint8Array(0);
   relayNonce: Uint8Array = new Uint8Array(0);
+  isTooSlow = false;
   readonly #dirty: RelayLink[];
   #isDirty = false;
 
@@ -41,13 +42,13 @@ export class RelayLink {
   /** Queues a control frame. */
   send(frame: Uint8Array): void {
     this.outbox.pushControl(frame);
-    if (!this.#isDirty) this.#soil();
+    this.soil();
   }
 
   /** Queues frames where they lie in a segment. */
   sendRun(from: number, to: number): void {
     this.outbox.pushRun(from, to);
-    if (!this.#isDirty) this.#soil();
+    this.soil();
   }
 
   /** What was queued is being sent: the next thing queued makes it dirty again. */
@@ -55,7 +56,9 @@ export class RelayLink {
     this.#isDirty = false;
   }
 
-  #soil(): void {
+  /** The shell has something to do for this link at the end of the turn. */
+  soil(): void {
+    if (this.#isDirty) return;
     this.#isDirty = true;
     this.#dirty.push(this);
   }

@@ -107,7 +107,7 @@ export class Relay {
   takeDirty(): RelayLink[] {
     const dirty = this.#dirty.splice(0);
     for (const link of dirty) link.clean();
-    for (const link of dirty) if (link.isOverfull) this.end(link, "slow", "this link reads too slowly");
+    for (const link of dirty) if (link.isOverfull) this.#cut(link);
     return dirty;
   }
 
@@ -118,9 +118,15 @@ export class Relay {
 
   /** The segment is about to be reused: links that still have frames of it to be sent lag too far. */
   cutLaggards(segment: number): void {
-    for (const link of this.#links)
-      if (link.outbox.oldestSegment() <= segment)
-        this.end(link, "slow", "this link reads too slowly: come back by position");
+    for (const link of this.#links) if (link.outbox.oldestSegment() <= segment) this.#cut(link);
+  }
+
+  /** Ends a link that reads too slowly. What waits for it is dropped, so it cannot be told why: it comes back by position. */
+  #cut(link: RelayLink): void {
+    link.outbox.clear();
+    link.isTooSlow = true;
+    link.soil();
+    this.disconnect(link);
   }
 
   #handshake(link: RelayLink, message: RelayMessage, nowMs: number): void {

@@ -124,7 +124,8 @@ export class RelayServer {
   }
 
   #refuse(link: RelayLink, reason: string, message: string): void {
-    this.#log.warn({ link: loggable(link.key), reason }, loggable(message));
+    const level = link.phase === "up" ? "warn" : "debug";
+    this.#log[level]({ link: loggable(link.key), reason }, loggable(message));
     this.#relay.end(link, reason, message);
   }
 
@@ -156,6 +157,11 @@ export class RelayServer {
       if (taken < bytes.length) return;
     }
     if (link.phase !== "ended") return;
+    if (link.isTooSlow) {
+      this.#log.warn({ link: loggable(link.key) }, "link cut: it reads too slowly");
+      this.#cut(connection);
+      return;
+    }
     connection.since = performance.now();
     socket.shutdown();
   }

@@ -18,7 +18,11 @@ export function parseCommandLine<T extends ParseArgsConfig>(
   try {
     return parseArgs({ ...config, strict: true });
   } catch (error) {
-    throw new UsageError(`${error instanceof Error ? error.message : String(error)}\n\n${help}`);
+    const complaint = error instanceof Error ? error.message : String(error);
+    // Node goes on about arguments that begin with a dash, which none of our commands takes.
+    throw new UsageError(
+      `${complaint.replace(/\. To specify a positional .*|$/s, ".").replaceAll("\n", " ")}\n\n${help}`,
+    );
   }
 }
 
