@@ -166,7 +166,9 @@ export class ChildProcess {
 
   #greet(address: string): void {
     this.#address = address;
-    this.#logger.info({ pid: this.#current?.pid, address }, "ready");
+    // The screen tells of the first start.
+    const level = this.#incarnations === 1 ? "debug" : "info";
+    this.#logger[level]({ pid: this.#current?.pid, address }, "ready");
     if (this.#isDrained) this.#current?.order({ type: "drain" });
     this.#ready.resolve(address);
   }

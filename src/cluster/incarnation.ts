@@ -6,12 +6,7 @@ import type { Subprocess } from "bun";
 import { type ChildStatus, type Order, reportIn } from "../wire/child.ts";
 import { Malformed } from "../wire/shape.ts";
 import { keepLogSmall, openLog } from "./log-file.ts";
-
-const PING_MS = 1000;
-/** A process that has not answered for so long hangs. */
-const SILENCE_MS = 5000;
-/** Loading an app or reading a long journal keeps a starting process from answering. */
-const SILENCE_STARTING_MS = 15_000;
+import { PING_MS, Silence } from "./silence.ts";
 
 /** How a process ended. `wasTold`: by `finish` or `kill`. `fatal`: the sentence with which it said that it cannot start. */
 export type Death = {
@@ -38,8 +33,7 @@ export class Incarnation {
   #status: ChildStatus = { state: "starting", connections: 0 };
   #fatal: string | undefined;
   #hangs = false;
-  #heardAtMs = this.#startedAtMs;
-  #tickedAtMs = this.#startedAtMs;
+  readonly #silence = new Silence(this.#startedAtMs);
   #answer = Promise.withResolvers<void>();
   readonly #gone = Promise.withResolvers<void>();
 
@@ -108,11 +102,12 @@ export class Incarnation {
   }
 
   #hear(message: unknown): void {
-    this.#heardAtMs = performance.now();
+    this.#silence.heard(performance.now());
     try {
       const report = reportIn(message);
       if (report?.type === "ready") {
         this.#isReady = true;
+        this.#silence.ready();
         this.#events.ready(report.address);
       } else if (report?.type === "status") {
         this.#status = report.status;
@@ -128,12 +123,8 @@ export class Incarnation {
   }
 
   #tick(): void {
-    const now = performance.now();
-    // A tick that comes late says that we slept, or the whole machine: then the process gets another round.
-    if (now - this.#tickedAtMs > 2 * PING_MS) this.#heardAtMs = now;
-    this.#tickedAtMs = now;
     keepLogSmall(this.#logFile);
-    if (now - this.#heardAtMs > (this.#isReady ? SILENCE_MS : SILENCE_STARTING_MS)) {
+    if (this.#silence.hangs(performance.now())) {
       this.#hangs = true;
       this.#child.kill("SIGKILL");
     } else {

@@ -20,9 +20,8 @@ export function parseCommandLine<T extends ParseArgsConfig>(
   } catch (error) {
     const complaint = error instanceof Error ? error.message : String(error);
     // Node goes on about arguments that begin with a dash, which none of our commands takes.
-    throw new UsageError(
-      `${complaint.replace(/\. To specify a positional .*|$/s, ".").replaceAll("\n", " ")}\n\n${help}`,
-    );
+    const [sentence] = complaint.replaceAll("\n", " ").split(". To specify a positional ");
+    throw new UsageError(`${sentence.replace(/\.*$/, ".")}\n\n${help}`);
   }
 }
 

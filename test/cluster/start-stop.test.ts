@@ -3,7 +3,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Cluster, isRunning, startCluster, untilGone } from "./start.ts";
+import { Cluster, isRunning, startCluster, untilGone } from "./start.ts";
 
 setDefaultTimeout(30_000);
 const WELL = ["well", "well", "well"] as const;
@@ -75,6 +75,19 @@ test("a second Ctrl-C ends at once what does not want to stop; the echo that npm
   cluster.signal("SIGINT");
   expect((await cluster.ended()).code).toBe(130);
   await untilGone(pids);
+  expect(readdirSync(cluster.dataDir).sort()).toEqual(["logs", "secret"]);
+});
+
+test("a cluster that is still starting can be asked, and stopped", async () => {
+  await using cluster = new Cluster({ nodes: 1, standIns: ["well", "loading", "well"] });
+  await cluster.listening();
+  await cluster.until("node-1", ({ state, pid }) => state === "starting" && pid !== null);
+  const pids = await pidsOf(cluster);
+  const { code, err } = await cluster.run("scale", "2");
+  expect([code, err]).toEqual([1, 'The cluster is busy with "start": try again when that is done.\n']);
+  cluster.signal("SIGINT");
+  expect(await cluster.ended()).toMatchObject({ code: 0, out: "" });
+  expect(pids.filter(isRunning)).toEqual([]);
   expect(readdirSync(cluster.dataDir).sort()).toEqual(["logs", "secret"]);
 });
 

@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AdminClient } from "../../src/cluster/admin-client.ts";
+import { layout } from "../../src/cluster/data-folder.ts";
 import type { ClusterStatus, ProcessStatus } from "../../src/cluster/status.ts";
 
 const MAIN = join(import.meta.dirname, "../../src/cluster/main.ts");
@@ -78,6 +79,11 @@ export class Cluster implements AsyncDisposable {
       throw new Error(`The cluster ended (${code}) before it was up:\n${err}`);
     }
     this.#address = (await this.status()).address ?? "";
+  }
+
+  /** Resolves when it can be asked, though it may not be up yet. */
+  async listening(): Promise<void> {
+    while (!existsSync(layout(this.dataDir).adminSocket)) await Bun.sleep(POLL_MS);
   }
 
   status(): Promise<ClusterStatus> {
