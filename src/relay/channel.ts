@@ -3,11 +3,18 @@
 import { timeAt } from "../wire/frame.ts";
 import type { Readable } from "../wire/position.ts";
 import type { Policy } from "../wire/relay-messages.ts";
-import type { RelayLink } from "./relay-link.ts";
 import { type Place, positionOf, type Segments, segmentOf } from "./segments.ts";
 
 /** A place in the ring whose publication has not been found (while a journal is replayed). */
 export const NO_PLACE: Place = -1;
+
+/** Who gets what a channel spreads: a link. */
+export type Receiver = {
+  /** Queues a control frame. */
+  send(frame: Uint8Array): void;
+  /** Queues the frames from one place to another, which lie in one segment. */
+  sendRun(from: Place, to: Place): void;
+};
 
 export class Channel {
   readonly id: number;
@@ -26,13 +33,13 @@ export class Channel {
   /** Where the newest publication is: the journal's witness of `top` as long as no definition says it. */
   topAt: Place = NO_PLACE;
   /** Links that want the channel's publications. */
-  readonly live: RelayLink[] = [];
+  readonly live: Receiver[] = [];
   /** Links that want to know who is present. */
-  readonly observers: RelayLink[] = [];
+  readonly observers: Receiver[] = [];
   /** How many links have it open at all. */
   openers = 0;
   /** Clients that are present, by id. */
-  readonly members = new Map<string, { link: RelayLink; info: Uint8Array }>();
+  readonly members = new Map<string, { link: Receiver; info: Uint8Array }>();
   /** When it was last opened, closed or published to, ms. */
   usedAtMs: number;
 

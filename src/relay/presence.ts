@@ -2,34 +2,33 @@
 // of the relay the nodes say it again.
 
 import { encodeRelayMessage } from "../wire/relay-messages.ts";
-import type { Channel } from "./channel.ts";
-import type { RelayLink } from "./relay-link.ts";
+import type { Channel, Receiver } from "./channel.ts";
 
 /** Clients beyond this many in one channel are not shown; they take part in everything else. */
 const MEMBERS_MAX = 10_000;
 
 export class Presence {
   /** The link wants to know who is there: it gets everyone now, and what changes later. */
-  observe(link: RelayLink, channel: Channel): void {
+  observe(link: Receiver, channel: Channel): void {
     for (const [client, { info }] of channel.members)
       link.send(encodeRelayMessage({ type: "entered", id: channel.id, client, info }));
     channel.observers.push(link);
   }
 
-  enter(link: RelayLink, channel: Channel, client: string, info: Uint8Array): void {
+  enter(link: Receiver, channel: Channel, client: string, info: Uint8Array): void {
     if (channel.members.size >= MEMBERS_MAX && !channel.members.has(client)) return;
     channel.members.set(client, { link, info: info.slice() });
     this.#tell(channel, encodeRelayMessage({ type: "entered", id: channel.id, client, info }));
   }
 
-  leave(link: RelayLink, channel: Channel, client: string): void {
+  leave(link: Receiver, channel: Channel, client: string): void {
     if (channel.members.get(client)?.link !== link) return;
     channel.members.delete(client);
     this.#tell(channel, encodeRelayMessage({ type: "left", id: channel.id, client }));
   }
 
   /** The link has closed the channel, or is gone: so are the clients it vouched for. */
-  forsake(link: RelayLink, channel: Channel): void {
+  forsake(link: Receiver, channel: Channel): void {
     for (const [client, member] of channel.members) if (member.link === link) this.leave(link, channel, client);
   }
 

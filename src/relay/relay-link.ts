@@ -1,7 +1,7 @@
 // One link as the relay's core sees it: who is at its other end, what it has opened, and what it has yet to be sent.
 
 import type { Role } from "../wire/relay-messages.ts";
-import type { Channel } from "./channel.ts";
+import type { Channel, Receiver } from "./channel.ts";
 import { Outbox } from "./outbox.ts";
 
 /** How a link has opened a channel. */
@@ -11,7 +11,7 @@ export type Opening = { channel: Channel; live: boolean; presence: boolean };
 const OUTBOX_ITEMS_MAX = 262_144;
 const OUTBOX_BYTES_MAX = 256 * 1024 * 1024;
 
-export class RelayLink {
+export class RelayLink implements Receiver {
   readonly outbox = new Outbox();
   readonly openings = new Map<number, Opening>();
   /** What its PUBLISH frames of this turn came to, in order. */
@@ -39,13 +39,11 @@ export class RelayLink {
     return this.outbox.items > OUTBOX_ITEMS_MAX || this.outbox.bytes > OUTBOX_BYTES_MAX;
   }
 
-  /** Queues a control frame. */
   send(frame: Uint8Array): void {
     this.outbox.pushControl(frame);
     this.soil();
   }
 
-  /** Queues frames where they lie in a segment. */
   sendRun(from: number, to: number): void {
     this.outbox.pushRun(from, to);
     this.soil();
