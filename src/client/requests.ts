@@ -3,8 +3,9 @@
 import type { NodeMessageOf } from "../wire/client-messages.ts";
 import { type Emit, FAULTS, type Fault, isLongerThan } from "./steps.ts";
 
-/** Requests that may be open at once, those that wait for a connection included. */
+/** Requests that may be open at once, and how many of them the node is asked at a time. */
 const REQUESTS_MAX = 1024;
+const AWAITED_MAX = 64;
 
 /** `isRepeatable`: asking twice does no harm, so after a lost connection it is asked again. */
 type Entry = {
@@ -47,6 +48,7 @@ export class Requests {
     if (this.#unsent === 0) return;
     for (const entry of this.#entries.values()) {
       if (entry.isSent) continue;
+      if (this.#entries.size - this.#unsent >= AWAITED_MAX) return;
       entry.isSent = true;
       this.#unsent--;
       if (isLongerThan(entry.text, frameBytesMax)) this.#fail(entry, FAULTS.tooLarge);

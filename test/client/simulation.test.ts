@@ -144,20 +144,22 @@ function nextAfter(cluster: ModelCluster, channel: string, { epoch, offset }: Po
 function checkPublications(cluster: ModelCluster, client: SimulatedClient): void {
   expect(client.failed).toEqual([]);
   expect(client.acknowledged.size).toBe(client.published.size);
-  const lastPlace = new Map<string, [lineage: number, offset: number]>();
+  const places = new Map<unknown, [lineage: number, position: Position][]>();
+  for (const lineages of cluster.logs.values())
+    for (const [index, { epoch, publications }] of lineages.entries())
+      for (const { data, offset } of publications)
+        places.set(data, [...(places.get(data) ?? []), [index, { epoch, offset }]]);
+  const last = new Map<string, [lineage: number, offset: number]>();
   for (const [ticket, { channel, data }] of client.published) {
-    const lineages = cluster.lineages(channel);
-    const found = lineages.flatMap((log, lineage) =>
-      log.publications
-        .filter((publication) => publication.data === data)
-        .map(({ offset }): [number, number] => [lineage, offset]),
-    );
-    expect(found).toHaveLength(1);
-    const [[lineage, offset]] = found;
-    expect(client.acknowledged.get(ticket)).toEqual({ epoch: lineages[lineage].epoch, offset });
-    const [lastLineage, lastOffset] = lastPlace.get(channel) ?? [0, -1];
-    expect(lineage > lastLineage || (lineage === lastLineage && offset > lastOffset)).toBe(true);
-    lastPlace.set(channel, [lineage, offset]);
+    const found = places.get(data) ?? [];
+    const said = client.acknowledged.get(ticket);
+    if (found.length !== 1) throw new Error(`${data} stands ${found.length} times in ${channel}`);
+    const [[lineage, { epoch, offset }]] = found;
+    if (said?.epoch !== epoch || said.offset !== offset) throw new Error(`${data} is not where it was said to be`);
+    const [lastLineage, lastOffset] = last.get(channel) ?? [0, 0];
+    if (lineage < lastLineage || (lineage === lastLineage && offset <= lastOffset))
+      throw new Error(`${data} has been overtaken in ${channel}`);
+    last.set(channel, [lineage, offset]);
   }
 }
 
@@ -181,7 +183,7 @@ function simulate(seed: number): { messages: number } {
 }
 
 describe("simulation", () => {
-  const seeds = process.env.SEED ? [Number(process.env.SEED)] : Array.from({ length: 60 }, (_, index) => index + 1);
+  const seeds = process.env.SEED ? [Number(process.env.SEED)] : Array.from({ length: 50 }, (_, index) => index + 1);
   test.each(seeds)("seed %d: everything acknowledged is delivered once, in order, or told as a gap", (seed) => {
     expect(simulate(seed).messages).toBeGreaterThan(100);
   });
