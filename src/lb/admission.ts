@@ -1,0 +1,84 @@
+// Who may come in: how many connections in all, from one address, and how many new ones a second. Only counts; no socket.
+
+import { Fault, unavailable } from "./answer.ts";
+
+export type AdmissionOptions = {
+  readonly connectionsMax: number;
+  /** 0: no limit. */
+  readonly addressConnectionsMax: number;
+  /** 0: no limit. A second's worth may come at once. */
+  readonly connectionsPerSecond: number;
+};
+
+const ALL_TAKEN = unavailable("too many connections");
+const TOO_FAST = unavailable("too many new connections");
+const ADDRESS_FULL = new Fault(429, "too many connections from this address", "Retry-After: 1\r\n");
+
+/** A client's place in this lb; `leave` gives it back, once. */
+export class Seat {
+  readonly #admission: Admission;
+  readonly #address: string | undefined;
+  #taken = true;
+
+  constructor(admission: Admission, address: string | undefined) {
+    this.#admission = admission;
+    this.#address = address;
+  }
+
+  leave(): void {
+    if (!this.#taken) return;
+    this.#taken = false;
+    this.#admission.left(this.#address);
+  }
+}
+
+export class Admission {
+  readonly #options: AdmissionOptions;
+  readonly #byAddress = new Map<string, number>();
+  #taken = 0;
+  #tokens: number;
+  #tokensAtMs: number;
+
+  constructor(options: AdmissionOptions, nowMs: number) {
+    this.#options = options;
+    this.#tokens = options.connectionsPerSecond;
+    this.#tokensAtMs = nowMs;
+  }
+
+  get connections(): number {
+    return this.#taken;
+  }
+
+  /** Whether `enter` needs to know where the client comes from. */
+  get countsAddresses(): boolean {
+    return this.#options.addressConnectionsMax > 0;
+  }
+
+  enter(address: string | undefined, nowMs: number): Seat | Fault {
+    if (this.#taken >= this.#options.connectionsMax) return ALL_TAKEN;
+    const known = address === undefined ? 0 : (this.#byAddress.get(address) ?? 0);
+    if (this.countsAddresses && known >= this.#options.addressConnectionsMax) return ADDRESS_FULL;
+    if (!this.#takeToken(nowMs)) return TOO_FAST;
+    this.#taken++;
+    if (address !== undefined) this.#byAddress.set(address, known + 1);
+    return new Seat(this, address);
+  }
+
+  left(address: string | undefined): void {
+    this.#taken--;
+    if (address === undefined) return;
+    const known = this.#byAddress.get(address) ?? 0;
+    if (known > 1) this.#byAddress.set(address, known - 1);
+    else this.#byAddress.delete(address);
+  }
+
+  #takeToken(nowMs: number): boolean {
+    const perSecond = this.#options.connectionsPerSecond;
+    if (perSecond === 0) return true;
+    this.#tokens = Math.min(perSecond, this.#tokens + ((nowMs - this.#tokensAtMs) * perSecond) / 1000);
+    this.#tokensAtMs = nowMs;
+    if (this.#tokens < 1) return false;
+    this.#tokens--;
+    return true;
+  }
+}

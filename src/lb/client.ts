@@ -1,0 +1,286 @@
+// One client's connection: reads its requests one after another, holds what comes too early, writes what it is answered, and ends
+// kindly. What a request leads to is the exchange's business.
+
+import type { Seat } from "./admission.ts";
+import { Fault, faultAnswer, healthAnswer } from "./answer.ts";
+import { Exchange } from "./exchange.ts";
+import { forwardRequest, type Hop } from "./forward.ts";
+import { type Head, HeadReader, REQUEST, type RequestLine } from "./head.ts";
+import { Outlet, type Peer, type PeerSocket } from "./peer.ts";
+import { interpretRequest, type Request } from "./request.ts";
+import type { Live, Shared } from "./shared.ts";
+import { plainAddress } from "./trust.ts";
+import type { Upstream } from "./upstream.ts";
+
+/** Bytes that may wait for their turn: a pipelined request, a body without a node yet, frames sent ahead of the 101. */
+const HELD_BYTES_MAX = 64 * 1024;
+/** After the last answer: how long, and how much, is read and thrown away, so that a reset does not destroy the answer on its way. */
+const LINGER_MS = 2000;
+const LINGER_BYTES_MAX = 1024 * 1024;
+const NOTHING = Buffer.alloc(0);
+
+const HEAD_TIMEOUT = new Fault(408, "the request head did not come in time");
+const BODY_ENDED = new Fault(400, "the connection ended before the body did");
+const BODY_TOO_LARGE = new Fault(413, "the body is too large");
+
+/** What a tunnel takes over from a client connection. */
+export type DetachedClient = {
+  readonly socket: PeerSocket;
+  readonly seat: Seat;
+  readonly unsent: Buffer;
+  readonly held: Buffer;
+  readonly hasEnded: boolean;
+};
+
+export class ClientConnection implements Peer, Live {
+  expiresMs: number;
+  readonly #shared: Shared;
+  readonly #socket: PeerSocket;
+  readonly #seat: Seat;
+  readonly #outlet: Outlet;
+  readonly #reader: HeadReader<RequestLine>;
+  #state: "reading" | "exchanging" | "closing" | "gone" = "reading";
+  #hop: Hop | undefined;
+  #exchange: Exchange | undefined;
+  /** The connection to a node that the last exchange left. */
+  #kept: Upstream | undefined;
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  #isPaused = false;
+  /** The client has sent its FIN. */
+  #hasEnded = false;
+  #isStopping = false;
+  #lingeredBytes = 0;
+  #hasServed = false;
+
+  constructor(shared: Shared, socket: PeerSocket, seat: Seat) {
+    this.#shared = shared;
+    this.#socket = socket;
+    this.#seat = seat;
+    this.#outlet = new Outlet(socket);
+    this.#reader = new HeadReader(REQUEST, shared.options.numbers);
+    this.expiresMs = shared.clock.nowMs + shared.options.numbers.headTimeoutMs;
+    shared.live.add(this);
+  }
+
+  /** No other request will be taken after this one. */
+  get isLast(): boolean {
+    return this.#isStopping || this.#hasEnded;
+  }
+
+  received(chunk: Buffer): void {
+    if (this.#state === "reading" && !this.#outlet.isBlocked) this.#readRequests(chunk);
+    else if (this.#state === "exchanging") this.#pass(chunk);
+    else if (this.#state === "reading") this.hold(chunk);
+    else this.#linger(chunk);
+  }
+
+  drained(): void {
+    if (!this.#outlet.drained()) this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
+    else if (this.#state === "exchanging") this.#exchange?.clientDrained();
+    else if (this.#state === "closing") this.#shutdown();
+    else if (this.#heldBytes > 0) this.#readRequests(this.takeHeld());
+  }
+
+  ended(): void {
+    this.#hasEnded = true;
+    if (this.#state === "reading") this.#close();
+    else if (this.#state === "exchanging") this.#checkBodyEnd();
+  }
+
+  closed(): void {
+    this.#state = "gone";
+    this.#seat.leave();
+    this.#shared.live.delete(this);
+    this.#exchange?.abort();
+    this.#kept?.giveUp("end");
+    this.#held = [];
+  }
+
+  expired(): void {
+    if (this.#state === "exchanging") this.#exchange?.expired();
+    else if (this.#state !== "reading") this.destroy();
+    else if (this.#reader.begun) this.answer(HEAD_TIMEOUT, false);
+    else this.#close();
+  }
+
+  stop(): void {
+    this.#isStopping = true;
+    if (this.#state === "reading" && !this.#reader.begun) this.#close();
+  }
+
+  write(bytes: Buffer): boolean {
+    return this.#outlet.write(bytes);
+  }
+
+  /** The last thing said on this connection. */
+  answer(fault: Fault, toHead: boolean): void {
+    this.#outlet.write(faultAnswer(fault, toHead));
+    this.#close();
+  }
+
+  /** Resets the connection: the client must not take what it got for the whole. */
+  destroy(): void {
+    this.#socket.terminate();
+  }
+
+  /** Keeps bytes for later; what follows the last request of a connection is for nobody. */
+  hold(bytes: Buffer): void {
+    if (bytes.length === 0 || this.#exchange?.isFollowedByNothing === true) return;
+    this.#held.push(bytes);
+    this.#heldBytes += bytes.length;
+    this.flow();
+  }
+
+  takeHeld(): Buffer {
+    const held = this.#held.length === 1 ? this.#held[0] : Buffer.concat(this.#held);
+    this.#held = [];
+    this.#heldBytes = 0;
+    return held;
+  }
+
+  /** Reads from the client, or lets it wait, as the exchange and what is held allow. */
+  flow(): void {
+    const mustPause =
+      this.#state !== "closing" && (this.#heldBytes > HELD_BYTES_MAX || this.#exchange?.isBlocked === true);
+    if (mustPause === this.#isPaused) return;
+    this.#isPaused = mustPause;
+    if (mustPause) this.#socket.pause();
+    else this.#socket.resume();
+  }
+
+  /** The request is on its way, with what was held of its body. */
+  requestSent(): void {
+    this.flow();
+    this.#checkBodyEnd();
+  }
+
+  /** The answer is written. Without `closes` the next request is read; `kept` may serve it. */
+  exchangeDone(closes: boolean, kept: Upstream | undefined): void {
+    this.#exchange = undefined;
+    this.#kept = kept;
+    kept?.rest(this.#shared.clock.nowMs);
+    if (closes || this.isLast) return this.#close();
+    this.#state = "reading";
+    this.#hasServed = true;
+    this.#expireIn(this.#shared.options.numbers.keepAliveTimeoutMs);
+    if (this.#heldBytes > 0 && !this.#outlet.isBlocked) this.#readRequests(this.takeHeld());
+    this.flow();
+  }
+
+  /** Gives the socket up to a tunnel; nothing of this connection is left. */
+  detach(): DetachedClient {
+    this.#state = "gone";
+    this.#exchange = undefined;
+    this.#shared.live.delete(this);
+    return {
+      socket: this.#socket,
+      seat: this.#seat,
+      unsent: this.#outlet.unsent ?? NOTHING,
+      held: this.takeHeld(),
+      hasEnded: this.#hasEnded,
+    };
+  }
+
+  #readRequests(chunk: Buffer): void {
+    let at = 0;
+    while (this.#state === "reading" && at < chunk.length) {
+      const hadBegun = this.#reader.begun;
+      at = this.#reader.read(chunk, at);
+      const { head, fault } = this.#reader;
+      if (fault !== undefined) return this.answer(fault, false);
+      if (head !== undefined) {
+        this.#reader.next();
+        at = this.#begin(head, chunk, at);
+      } else if (this.#hasServed && !hadBegun && this.#reader.begun) {
+        this.#expireIn(this.#shared.options.numbers.headTimeoutMs);
+      }
+    }
+  }
+
+  /** Starts what a request asks for; returns how far the chunk is used. */
+  #begin(head: Head<RequestLine>, chunk: Buffer, at: number): number {
+    const toHead = head.start.method === "HEAD";
+    const { healthPath, numbers } = this.#shared.options;
+    const request = interpretRequest(head);
+    if (request instanceof Fault) this.answer(request, toHead);
+    else if (request.framing.kind === "length" && request.framing.bytes > numbers.bodyBytesMax)
+      this.answer(BODY_TOO_LARGE, toHead);
+    else if (request.framing.kind === "none" && request.target === healthPath) this.#answerHealth(request, toHead);
+    else this.#exchangeFor(request, chunk.subarray(at));
+    return this.#state === "reading" ? at : chunk.length;
+  }
+
+  #exchangeFor(request: Request, rest: Buffer): void {
+    const forwarded = forwardRequest(request, this.#thisHop());
+    if (forwarded instanceof Fault) return this.answer(forwarded, request.method === "HEAD");
+    const exchange = new Exchange(this.#shared, this, request, forwarded);
+    const kept = this.#kept;
+    this.#kept = undefined;
+    this.#exchange = exchange;
+    this.#state = "exchanging";
+    this.hold(rest);
+    exchange.start(kept);
+  }
+
+  #answerHealth(request: Request, toHead: boolean): void {
+    const closes = !request.keepsAlive || this.isLast;
+    this.#outlet.write(healthAnswer(this.#shared.pool.anyUp(), closes, toHead));
+    this.#hasServed = true;
+    this.#expireIn(this.#shared.options.numbers.keepAliveTimeoutMs);
+    if (closes || this.#outlet.isBlocked) this.#close();
+  }
+
+  /** Bytes that come during an exchange: of its body, or for later. */
+  #pass(chunk: Buffer): void {
+    const at = this.#heldBytes > 0 ? 0 : (this.#exchange?.takeBody(chunk, 0) ?? 0);
+    if (this.#state !== "exchanging") return;
+    this.hold(at === 0 ? chunk : chunk.subarray(at));
+    this.flow();
+  }
+
+  #checkBodyEnd(): void {
+    const exchange = this.#exchange;
+    if (this.#hasEnded && exchange?.isSending === true && !exchange.requestIsRead) exchange.fail(BODY_ENDED);
+  }
+
+  #thisHop(): Hop {
+    if (this.#hop !== undefined) return this.#hop;
+    const { options, via, ownHost } = this.#shared;
+    const peer = plainAddress(this.#socket.remoteAddress);
+    this.#hop = { via, peer, trusted: options.trust(peer), scheme: "http", ownHost, cookieName: options.cookie?.name };
+    return this.#hop;
+  }
+
+  #expireIn(ms: number): void {
+    this.expiresMs = this.#shared.clock.nowMs + ms;
+  }
+
+  /** Ends the connection after what is unsent. */
+  #close(): void {
+    if (this.#state === "gone") return;
+    this.#state = "closing";
+    this.#exchange = undefined;
+    this.#kept?.giveUp("end");
+    this.#kept = undefined;
+    this.#held = [];
+    this.#heldBytes = 0;
+    this.flow();
+    if (this.#outlet.isBlocked) this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
+    else this.#shutdown();
+  }
+
+  #shutdown(): void {
+    this.#expireIn(LINGER_MS);
+    this.#socket.shutdown();
+  }
+
+  #linger(chunk: Buffer): void {
+    this.#lingeredBytes += chunk.length;
+    if (this.#lingeredBytes > LINGER_BYTES_MAX) this.destroy();
+  }
+
+  /** It was there from the beginning. */
+  opened(): void {}
+  unreachable(): void {}
+}

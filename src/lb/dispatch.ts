@@ -1,0 +1,99 @@
+// Assigns exchanges to nodes, and lets those wait, in order and not for ever, for which every node is at a limit.
+
+import { type Fault, unavailable } from "./answer.ts";
+import type { Pool, PoolNode } from "./pool.ts";
+
+/** An exchange that needs a node. One of the two is called, at once or later, unless it withdraws. */
+export type Waiter = {
+  /** The only node it may go to, while that one is available. */
+  readonly stickTo: PoolNode | undefined;
+  /** The node that failed it last. */
+  readonly avoid: PoolNode | undefined;
+  assigned(lease: Lease): void;
+  refused(fault: Fault): void;
+};
+
+const NO_NODE = unavailable("no node can take this request");
+const QUEUE_FULL = unavailable("too many requests are waiting");
+
+/** One connection's place on a node. Whatever way the connection ends, `release` gives it back, once. */
+export class Lease {
+  readonly node: PoolNode;
+  readonly #dispatcher: Dispatcher;
+  #held = true;
+
+  constructor(node: PoolNode, dispatcher: Dispatcher) {
+    this.node = node;
+    this.#dispatcher = dispatcher;
+  }
+
+  release(): void {
+    if (!this.#held) return;
+    this.#held = false;
+    this.#dispatcher.released(this.node);
+  }
+}
+
+export class Dispatcher {
+  readonly #pool: Pool;
+  readonly #queueMax: number;
+  readonly #now: () => number;
+  readonly #queue = new Set<Waiter>();
+  #isServing = false;
+
+  constructor(pool: Pool, queueMax: number, now: () => number) {
+    this.#pool = pool;
+    this.#queueMax = queueMax;
+    this.#now = now;
+  }
+
+  get waiting(): number {
+    return this.#queue.size;
+  }
+
+  dispatch(waiter: Waiter): void {
+    const outcome = this.#assign(waiter);
+    if (outcome === "none") waiter.refused(NO_NODE);
+    if (outcome !== "full") return;
+    if (this.#queue.size >= this.#queueMax) waiter.refused(QUEUE_FULL);
+    else this.#queue.add(waiter);
+  }
+
+  withdraw(waiter: Waiter): void {
+    this.#queue.delete(waiter);
+  }
+
+  released(node: PoolNode): void {
+    this.#pool.release(node);
+    this.serve();
+  }
+
+  /** Tries those that wait again, oldest first. To be called when a node may have got room, or changed. */
+  serve(): void {
+    if (this.#queue.size === 0 || this.#isServing) return;
+    this.#isServing = true;
+    try {
+      for (const waiter of this.#queue) {
+        const outcome = this.#assign(waiter);
+        if (outcome === "full" && waiter.stickTo === undefined) break;
+        if (outcome === "full") continue;
+        this.#queue.delete(waiter);
+        if (outcome === "none") waiter.refused(NO_NODE);
+      }
+    } finally {
+      this.#isServing = false;
+    }
+  }
+
+  #assign(waiter: Waiter): "assigned" | "full" | "none" {
+    const { stickTo } = waiter;
+    const sticks = stickTo !== undefined && this.#pool.isAvailable(stickTo);
+    if (sticks && !this.#pool.hasRoom(stickTo)) return "full";
+    const choice = sticks ? stickTo : this.#pool.choose(this.#now(), waiter.avoid);
+    if (choice === "full" || choice === "none") return choice;
+    this.#pool.acquire(choice);
+    this.#queue.delete(waiter);
+    waiter.assigned(new Lease(choice, this));
+    return "assigned";
+  }
+}

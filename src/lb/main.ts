@@ -1,0 +1,89 @@
+// The lb's process: reads the flags, listens, obeys signals and its supervisor. Everything else is in the files it starts.
+
+import { randomBytes } from "node:crypto";
+import { UsageError } from "../wire/arguments.ts";
+import { failToStart, isSupervised, obeySupervisor, report } from "../wire/child.ts";
+import { createLogger } from "../wire/log.ts";
+import { addUpstreams, Directory } from "./directory.ts";
+import { HELP, type Options, parseOptions } from "./options.ts";
+import { codeOf } from "./peer.ts";
+import { LoadBalancer } from "./proxy.ts";
+
+/** How long a fresh lb waits for a first registry before it calls itself ready. */
+const REGISTRY_WAIT_MS = 1000;
+
+function readOptions(): Options {
+  try {
+    const options = parseOptions(process.argv.slice(2));
+    if (options !== undefined) return options;
+  } catch (error) {
+    if (error instanceof UsageError) failToStart(error.message);
+    throw error;
+  }
+  process.stdout.write(HELP);
+  process.exit(0);
+}
+
+function listen(lb: LoadBalancer, { listen: { host, port } }: Options): string {
+  try {
+    return lb.listen();
+  } catch (error) {
+    const flag = isSupervised() ? "--port" : "--listen";
+    if (codeOf(error) === "EADDRINUSE")
+      failToStart(`Port ${port} on ${host} is already in use: choose another with ${flag}.`);
+    failToStart(`Cannot listen on ${host} port ${port} (${codeOf(error)}): choose another address.`);
+  }
+}
+
+const options = readOptions();
+const log = createLogger("lb", options.id, options.logLevel);
+const key = options.key ?? randomBytes(32).toString("base64");
+const lb = new LoadBalancer(options, key, log);
+const around = {
+  id: options.id,
+  pool: lb.pool,
+  checks: lb.checks,
+  log,
+  key,
+  poolChanged: () => lb.dispatcher.serve(),
+};
+
+let state: "starting" | "up" | "draining" = "starting";
+let directory: Directory | undefined;
+const address = listen(lb, options);
+
+if (options.source.kind === "relays") {
+  const { relays, secret } = options.source;
+  directory = new Directory(around, relays, secret, () => lb.connections);
+} else {
+  addUpstreams(options.source.upstreams, around);
+}
+
+async function stop(): Promise<void> {
+  state = "draining";
+  log.info("stopping");
+  await lb.stop();
+  directory?.stop();
+  process.exit(0);
+}
+
+obeySupervisor({
+  status: () => ({ state, connections: lb.connections }),
+  drain() {
+    state = "draining";
+    lb.close();
+  },
+  undrain() {
+    if (state !== "draining") return;
+    state = "up";
+    lb.listen();
+  },
+  stop: () => void stop(),
+});
+process.on("SIGUSR2", () => log.info(lb.counts(), "counts"));
+
+if (directory !== undefined) await Promise.race([directory.known(), Bun.sleep(REGISTRY_WAIT_MS)]);
+directory?.announce(address);
+state = "up";
+log.info({ address }, `listening on ${address}`);
+report({ type: "ready", address });

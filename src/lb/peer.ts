@@ -1,0 +1,88 @@
+// The two ends of every connection as the rest of the lb sees them: what may happen to a socket (Peer), and what one socket still
+// has to send (Outlet). All sockets share one table of callbacks; `socket.data` says whose they are.
+
+import type { Socket } from "bun";
+import type { Logger } from "../wire/log.ts";
+
+/** Whoever owns a socket. After `closed` nothing else comes. `hasFailed`: it was reset, not ended. */
+export interface Peer {
+  opened(socket: PeerSocket): void;
+  received(chunk: Buffer): void;
+  drained(): void;
+  /** The other side has sent its FIN; ours may still be open. */
+  ended(): void;
+  closed(hasFailed: boolean): void;
+  /** It could not be dialed. */
+  unreachable(code: string): void;
+}
+
+export type PeerSocket = Socket<Peer>;
+
+export type PeerCallbacks = {
+  open(socket: PeerSocket): void;
+  data(socket: PeerSocket, chunk: Buffer): void;
+  drain(socket: PeerSocket): void;
+  end(socket: PeerSocket): void;
+  close(socket: PeerSocket, error?: Error): void;
+  error(socket: PeerSocket, error: Error): void;
+  connectError(socket: PeerSocket, error: Error): void;
+};
+
+/** The callbacks of all sockets. What is thrown inside one ends that connection, not the other ten thousand. */
+export function peerCallbacks(log: Logger, open: (socket: PeerSocket) => void): PeerCallbacks {
+  return {
+    open,
+    data: (socket, chunk) => socket.data.received(chunk),
+    drain: (socket) => socket.data.drained(),
+    end: (socket) => socket.data.ended(),
+    close: (socket, error) => socket.data.closed(error !== undefined && error !== null),
+    error(socket, error) {
+      log.error({ err: error }, "a connection was ended by an error of the lb");
+      socket.terminate();
+    },
+    connectError: (socket, error) => socket.data.unreachable(codeOf(error)),
+  };
+}
+
+export const codeOf = (error: unknown): string =>
+  error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "unknown";
+
+/** Writes to a socket and keeps what it does not take: as much as the source has sent before it was paused, no more. */
+export class Outlet {
+  readonly #socket: PeerSocket;
+  #unsent: Buffer | undefined;
+
+  constructor(socket: PeerSocket) {
+    this.#socket = socket;
+  }
+
+  get isBlocked(): boolean {
+    return this.#unsent !== undefined;
+  }
+
+  get unsent(): Buffer | undefined {
+    return this.#unsent;
+  }
+
+  /** False: the socket takes no more now; pause the source and wait for `drained`. */
+  write(bytes: Buffer): boolean {
+    if (this.#unsent !== undefined) {
+      this.#unsent = Buffer.concat([this.#unsent, bytes]);
+      return false;
+    }
+    this.#unsent = sendNow(this.#socket, bytes);
+    return this.#unsent === undefined;
+  }
+
+  /** Sends on. True: nothing is left. */
+  drained(): boolean {
+    if (this.#unsent !== undefined) this.#unsent = sendNow(this.#socket, this.#unsent);
+    return this.#unsent === undefined;
+  }
+}
+
+/** What the socket did not take; a closed one (−1) takes nothing, and says so by its callback. */
+export function sendNow(socket: PeerSocket, bytes: Buffer): Buffer | undefined {
+  const taken = socket.write(bytes);
+  return taken >= bytes.length ? undefined : bytes.subarray(Math.max(0, taken));
+}

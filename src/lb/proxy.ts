@@ -1,0 +1,189 @@
+// The running lb: its listener, who gets in, the sweep that watches every deadline, its counts, and its end. One object a process.
+
+import { readFileSync } from "node:fs";
+import type { TCPSocketListener } from "bun";
+import { formatAddress } from "../wire/arguments.ts";
+import type { Logger } from "../wire/log.ts";
+import { Admission } from "./admission.ts";
+import { Fault } from "./answer.ts";
+import { Checks } from "./checks.ts";
+import { ClientConnection } from "./client.ts";
+import { Dispatcher, type Lease } from "./dispatch.ts";
+import { viaName } from "./keyed.ts";
+import type { Options } from "./options.ts";
+import { type Peer, type PeerSocket, peerCallbacks } from "./peer.ts";
+import { type Health, Pool, type PoolNode } from "./pool.ts";
+import { REFUSALS_MAX, Refusal } from "./refusal.ts";
+import type { Live, Shared } from "./shared.ts";
+
+/** How often deadlines are looked at, and so how late they may be. */
+const SWEEP_MS = 250;
+/** How long a stopping lb waits for what is under way. */
+const STOP_MS = 700;
+/** File descriptors that are no client's: links, checks, logs, the listener, refusals. */
+const RESERVED_FDS = 96 + REFUSALS_MAX;
+
+export class LoadBalancer {
+  readonly pool: Pool;
+  readonly checks: Checks;
+  readonly dispatcher: Dispatcher;
+  readonly #options: Options;
+  readonly #log: Logger;
+  readonly #admission: Admission;
+  readonly #live = new Set<Live>();
+  readonly #clock = { nowMs: performance.now() };
+  readonly #dials: Shared["dials"];
+  readonly #shared: Shared;
+  readonly #sweep: ReturnType<typeof setInterval>;
+  readonly #refusals = new Set<Refusal>();
+  #listener: TCPSocketListener<Peer> | undefined;
+  #ownHost: string;
+  #port: number;
+
+  constructor(options: Options, key: string, log: Logger) {
+    this.#options = options;
+    this.#log = log;
+    this.#port = options.listen.port;
+    this.#ownHost = formatAddress(options.listen);
+    const { numbers } = options;
+    const connectionsMax = numbers.connectionsMax || Math.max(1, Math.floor((fdsMax() - RESERVED_FDS) / 2));
+    this.#admission = new Admission({ ...numbers, connectionsMax }, performance.now());
+    this.pool = new Pool(numbers);
+    this.dispatcher = new Dispatcher(this.pool, numbers.queueMax, () => performance.now());
+    const callbacks = peerCallbacks(log, (socket) => socket.data.opened(socket));
+    this.checks = new Checks({ ...numbers, checkPath: options.checkPath }, callbacks, (node, before, why) =>
+      this.#healthChanged(node, before, why),
+    );
+    this.#dials = {
+      callbacks,
+      upstreams: 0,
+      dialFailed: (lease, code) => this.#dialFailed(lease, code),
+      nodeAnswered: () => this.dispatcher.serve(),
+    };
+    const lb = this;
+    this.#shared = {
+      options,
+      clock: this.#clock,
+      pool: this.pool,
+      dispatcher: this.dispatcher,
+      dials: this.#dials,
+      live: this.#live,
+      via: viaName(key),
+      get ownHost() {
+        return lb.#ownHost;
+      },
+    };
+    this.#sweep = setInterval(() => this.#expire(), SWEEP_MS);
+  }
+
+  get connections(): number {
+    return this.#admission.connections;
+  }
+
+  /** Starts to take connections; returns the real address. Throws what Bun.listen throws, such as EADDRINUSE. */
+  listen(): string {
+    const { host } = this.#options.listen;
+    // In a variable, because Bun's types do not know reusePort here; Bun does.
+    const where = {
+      hostname: host,
+      port: this.#port,
+      allowHalfOpen: true,
+      reusePort: this.#options.reusePort,
+      socket: peerCallbacks(this.#log, (socket) => this.#accept(socket)),
+    };
+    this.#listener = Bun.listen<Peer>(where);
+    this.#port = this.#listener.port;
+    this.#ownHost = formatAddress({ host, port: this.#port });
+    return this.#ownHost;
+  }
+
+  /** Takes no new connections; those that are there live on. */
+  close(): void {
+    this.#listener?.stop();
+    this.#listener = undefined;
+  }
+
+  /** Ends everything that is under way as kindly as a short time allows. */
+  async stop(): Promise<void> {
+    this.close();
+    this.checks.stop();
+    for (const live of this.#live) live.stop();
+    const deadlineMs = performance.now() + STOP_MS;
+    while (this.#live.size > 0 && performance.now() < deadlineMs) await Bun.sleep(10);
+    clearInterval(this.#sweep);
+  }
+
+  /** Every count there is, for whoever looks from outside. */
+  counts(): Record<string, unknown> {
+    const nodes: Record<string, unknown> = {};
+    for (const node of this.pool.nodes) {
+      const { health, standing, connections, elsewhere, backlog } = node;
+      nodes[node.id] = { health, standing, connections, elsewhere, unaccepted: backlog.unaccepted };
+    }
+    return {
+      connections: this.connections,
+      live: this.#live.size,
+      upstreams: this.#dials.upstreams,
+      waiting: this.dispatcher.waiting,
+      nodes,
+    };
+  }
+
+  #accept(socket: PeerSocket): void {
+    const address = this.#admission.countsAddresses ? socket.remoteAddress : undefined;
+    const seat = this.#admission.enter(address, performance.now());
+    if (!(seat instanceof Fault)) socket.data = new ClientConnection(this.#shared, socket, seat);
+    else if (this.#refusals.size >= REFUSALS_MAX) {
+      socket.data = NOBODY;
+      socket.terminate();
+    } else socket.data = new Refusal(socket, seat, this.#clock, this.#refusals);
+  }
+
+  #expire(): void {
+    const nowMs = performance.now();
+    this.#clock.nowMs = nowMs;
+    for (const set of [this.#live, this.#refusals]) {
+      for (const live of set) {
+        if (nowMs < live.expiresMs) continue;
+        live.expiresMs = Number.POSITIVE_INFINITY;
+        live.expired();
+      }
+    }
+  }
+
+  #healthChanged(node: PoolNode, before: Health, why: string): void {
+    const { id, health } = node;
+    if (health === "up") node.rampFromMs = performance.now();
+    this.#log[health === "up" ? "info" : "warn"]({ node: id, before, why }, `node is ${health}`);
+    this.dispatcher.serve();
+  }
+
+  /** A refused TCP connection and a missing socket file mean a dead node; on a unix socket a full backlog refuses too, so ask. */
+  #dialFailed({ node }: Lease, code: string): void {
+    const isUnix = "unix" in node.address;
+    if (code === "ENOENT" || (code === "ECONNREFUSED" && !isUnix)) this.checks.refused(node);
+    else this.checks.checkNow(node);
+  }
+}
+
+/** Owns a socket that is cut at once. */
+const NOBODY: Peer = {
+  opened() {},
+  received() {},
+  drained() {},
+  ended() {},
+  closed() {},
+  unreachable() {},
+};
+
+/** File descriptors this process may have. */
+function fdsMax(): number {
+  try {
+    const match = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"));
+    return match === null ? FDS_UNKNOWN : Number(match[1]);
+  } catch {
+    return FDS_UNKNOWN;
+  }
+}
+
+const FDS_UNKNOWN = 10_240;

@@ -1,0 +1,185 @@
+// Two sockets that have become one WebSocket: what comes from one is written to the other, as it is. Each direction holds at most the
+// chunk that its reader did not take; until that is gone its writer is not read.
+
+import type { Seat } from "./admission.ts";
+import type { Lease } from "./dispatch.ts";
+import { type Peer, type PeerSocket, sendNow } from "./peer.ts";
+import type { Live, Shared } from "./shared.ts";
+
+/** What is on its way when an exchange becomes a tunnel. */
+export type Handover = {
+  readonly client: PeerSocket;
+  readonly upstream: PeerSocket;
+  /** The client's place in this lb, and its place on the node: both given back when their socket has closed. */
+  readonly seat: Seat;
+  readonly lease: Lease;
+  readonly toClient: Buffer;
+  readonly toUpstream: Buffer;
+  readonly clientHasEnded: boolean;
+};
+
+export class Tunnel implements Live {
+  expiresMs = Number.POSITIVE_INFINITY;
+  readonly #shared: Shared;
+  readonly #seat: Seat;
+  readonly #lease: Lease;
+  readonly #client: Leg;
+  readonly #upstream: Leg;
+  /** `stalled`: a reader holds its writer up. `ending`: one side has ended. In both, movement the other way buys no more time. */
+  #state: "open" | "stalled" | "ending" = "open";
+
+  constructor(shared: Shared, handover: Handover) {
+    this.#shared = shared;
+    this.#seat = handover.seat;
+    this.#lease = handover.lease;
+    this.#client = new Leg(this, handover.client);
+    this.#upstream = new Leg(this, handover.upstream);
+    this.#client.pairWith(this.#upstream);
+    this.#upstream.pairWith(this.#client);
+    shared.live.add(this);
+    this.moved();
+    this.#client.resume();
+    this.#upstream.resume();
+    if (handover.toClient.length > 0) this.#upstream.received(handover.toClient);
+    if (handover.toUpstream.length > 0) this.#client.received(handover.toUpstream);
+    if (handover.clientHasEnded) this.#client.ended();
+  }
+
+  moved(): void {
+    if (this.#state === "open")
+      this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.tunnelTimeoutMs;
+  }
+
+  /** A reader took nothing, or only a part. */
+  stalled(): void {
+    if (this.#state === "ending") return;
+    this.#state = "stalled";
+    this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.stallTimeoutMs;
+  }
+
+  /** The reader that held its writer up has caught up. */
+  unstalled(): void {
+    if (this.#state !== "stalled" || this.#client.isBlocked || this.#upstream.isBlocked) return;
+    this.#state = "open";
+    this.moved();
+  }
+
+  ending(): void {
+    if (this.#state === "ending") return;
+    this.#state = "ending";
+    this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.halfClosedTimeoutMs;
+  }
+
+  legClosed(leg: Leg): void {
+    if (leg === this.#client) {
+      this.#seat.leave();
+    } else {
+      this.#shared.dials.upstreams--;
+      this.#lease.release();
+    }
+    if (this.#client.isClosed && this.#upstream.isClosed) this.#shared.live.delete(this);
+  }
+
+  expired(): void {
+    this.#client.destroy();
+    this.#upstream.destroy();
+  }
+
+  stop(): void {
+    this.#client.finish();
+    this.#upstream.finish();
+  }
+}
+
+/** One socket of a tunnel, and what it has not taken yet. */
+class Leg implements Peer {
+  isClosed = false;
+  readonly #tunnel: Tunnel;
+  readonly #socket: PeerSocket;
+  #other: Leg = this;
+  #unsent: Buffer | undefined;
+  /** It has sent its FIN. */
+  #hasEnded = false;
+
+  constructor(tunnel: Tunnel, socket: PeerSocket) {
+    this.#tunnel = tunnel;
+    this.#socket = socket;
+    socket.data = this;
+  }
+
+  pairWith(other: Leg): void {
+    this.#other = other;
+  }
+
+  get isBlocked(): boolean {
+    return this.#unsent !== undefined;
+  }
+
+  resume(): void {
+    this.#socket.resume();
+  }
+
+  destroy(): void {
+    this.#socket.terminate();
+  }
+
+  /** Sends a FIN, after what is unsent. */
+  finish(): void {
+    this.#tunnel.ending();
+    if (this.#unsent === undefined) this.#socket.shutdown();
+    else this.#other.#hasEnded = true;
+  }
+
+  received(chunk: Buffer): void {
+    const other = this.#other;
+    if (other.isClosed) return;
+    if (other.#unsent !== undefined) {
+      // A pause is not quite the end of reading: after a reset Bun delivers what had arrived.
+      other.#unsent = Buffer.concat([other.#unsent, chunk]);
+      return;
+    }
+    const taken = other.#socket.write(chunk);
+    if (taken === chunk.length) {
+      this.#tunnel.moved();
+      return;
+    }
+    other.#unsent = taken > 0 ? chunk.subarray(taken) : chunk;
+    this.#socket.pause();
+    this.#tunnel.stalled();
+  }
+
+  drained(): void {
+    if (this.#unsent === undefined) return;
+    this.#unsent = sendNow(this.#socket, this.#unsent);
+    if (this.#unsent !== undefined) return this.#tunnel.stalled();
+    if (this.#other.#hasEnded) this.#socket.shutdown();
+    else this.#other.resume();
+    this.#tunnel.unstalled();
+  }
+
+  ended(): void {
+    this.#hasEnded = true;
+    this.#tunnel.ending();
+    if (!this.#other.isBlocked) this.#other.#socket.shutdown();
+  }
+
+  /** Closed without `ended` before it: both directions ended, ours first. A reset takes the other leg along. */
+  closed(hasFailed: boolean): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.#hasEnded = true;
+    this.#unsent = undefined;
+    this.#tunnel.ending();
+    this.#tunnel.legClosed(this);
+    const other = this.#other;
+    if (other.isClosed) return;
+    if (hasFailed) return other.destroy();
+    // What it still says has nowhere to go, but only reading shows when it ends too.
+    other.resume();
+    if (!other.isBlocked) other.#socket.shutdown();
+  }
+
+  /** Both are there when a tunnel begins. */
+  opened(): void {}
+  unreachable(): void {}
+}

@@ -1,0 +1,162 @@
+// One connection to a node, for one client at a time and never for two: dialed, used by an exchange after the other, given up once.
+
+import type { Address } from "../wire/arguments.ts";
+import type { Lease } from "./dispatch.ts";
+import { codeOf, Outlet, type Peer, type PeerCallbacks, type PeerSocket } from "./peer.ts";
+
+const NOTHING = Buffer.alloc(0);
+
+/** The exchange that uses the connection now. */
+export interface UpstreamUser {
+  upstreamOpened(): void;
+  /** The dial failed; the connection is given up already. */
+  upstreamUnreachable(): void;
+  upstreamReceived(chunk: Buffer): void;
+  upstreamDrained(): void;
+  upstreamEnded(): void;
+  upstreamClosed(): void;
+}
+
+/** What a dial needs of the rest of the lb. */
+export type DialPort = {
+  readonly callbacks: PeerCallbacks;
+  /** A dial failed with a system error: the node may be dead. */
+  dialFailed(lease: Lease, code: string): void;
+  /** A node has answered on a fresh connection, which proves others accepted. */
+  nodeAnswered(): void;
+  /** Sockets to nodes that exist or are being dialed. */
+  upstreams: number;
+};
+
+export class Upstream implements Peer {
+  readonly lease: Lease;
+  /** When the last exchange left it idle. */
+  idleSinceMs = 0;
+  readonly #port: DialPort;
+  #user: UpstreamUser | undefined;
+  #state: "dialing" | "open" | "abandoned" | "closed" = "dialing";
+  #socket: PeerSocket | undefined;
+  #outlet: Outlet | undefined;
+  #place: number | undefined;
+
+  constructor(lease: Lease, user: UpstreamUser, port: DialPort) {
+    this.lease = lease;
+    this.#user = user;
+    this.#port = port;
+  }
+
+  dial(): void {
+    this.#port.upstreams++;
+    this.lease.node.backlog.dial();
+    dial(this.lease.node.address, this, this.#port.callbacks);
+  }
+
+  get isOpen(): boolean {
+    return this.#state === "open";
+  }
+
+  get isBlocked(): boolean {
+    return this.#outlet?.isBlocked === true;
+  }
+
+  /** The next exchange takes over. */
+  use(user: UpstreamUser): void {
+    this.#user = user;
+  }
+
+  /** Kept idle until the next exchange. */
+  rest(nowMs: number): void {
+    this.#user = undefined;
+    this.idleSinceMs = nowMs;
+    this.#socket?.resume();
+  }
+
+  write(bytes: Buffer): boolean {
+    return this.#outlet?.write(bytes) === true;
+  }
+
+  pause(): void {
+    this.#socket?.pause();
+  }
+
+  resume(): void {
+    this.#socket?.resume();
+  }
+
+  /** Ends it and gives its place on the node back. An exchange cut short is aborted (RST); an idle one ends with a FIN. */
+  giveUp(how: "end" | "abort"): void {
+    this.#user = undefined;
+    if (this.#state === "dialing") this.#state = "abandoned";
+    else if (how === "end") this.#socket?.end();
+    else this.#socket?.terminate();
+    this.lease.release();
+  }
+
+  /** Hands the socket over, to become a leg of a tunnel; the lease goes with it. */
+  detach(): { readonly socket: PeerSocket; readonly unsent: Buffer } | undefined {
+    this.#state = "closed";
+    this.#user = undefined;
+    if (this.#socket === undefined) return undefined;
+    return { socket: this.#socket, unsent: this.#outlet?.unsent ?? NOTHING };
+  }
+
+  opened(socket: PeerSocket): void {
+    this.#socket = socket;
+    this.#outlet = new Outlet(socket);
+    this.#place = this.lease.node.backlog.dialOpened();
+    if (this.#state === "abandoned") {
+      this.#state = "open";
+      socket.terminate();
+    } else {
+      this.#state = "open";
+      this.#user?.upstreamOpened();
+    }
+  }
+
+  received(chunk: Buffer): void {
+    if (this.#place !== undefined) {
+      this.lease.node.backlog.answered(this.#place);
+      this.#place = undefined;
+      this.#port.nodeAnswered();
+    }
+    if (this.#user !== undefined) this.#user.upstreamReceived(chunk);
+    else if (this.#state === "open") this.#socket?.terminate();
+  }
+
+  drained(): void {
+    if (this.#outlet?.drained() === true) this.#user?.upstreamDrained();
+  }
+
+  ended(): void {
+    if (this.#user !== undefined) this.#user.upstreamEnded();
+    else this.#socket?.end();
+  }
+
+  closed(): void {
+    if (this.#state === "closed") return;
+    this.#state = "closed";
+    this.#port.upstreams--;
+    this.#user?.upstreamClosed();
+    this.lease.release();
+  }
+
+  unreachable(code: string): void {
+    if (this.#state !== "dialing" && this.#state !== "abandoned") return;
+    this.#state = "closed";
+    this.#port.upstreams--;
+    this.lease.node.backlog.dialFailed();
+    this.lease.release();
+    this.#port.dialFailed(this.lease, code);
+    this.#user?.upstreamUnreachable();
+  }
+}
+
+/** Dials; the peer hears of the outcome by `opened` or `unreachable`, never both. */
+export function dial(address: Address, peer: Peer, callbacks: PeerCallbacks): void {
+  const shared = { data: peer, socket: callbacks, allowHalfOpen: true };
+  const dialing =
+    "unix" in address
+      ? Bun.connect<Peer>({ ...shared, unix: address.unix })
+      : Bun.connect<Peer>({ ...shared, hostname: address.host, port: address.port });
+  dialing.catch((error: unknown) => peer.unreachable(codeOf(error)));
+}
