@@ -1,6 +1,6 @@
 // Who may come in: how many connections in all, from one address, and how many new ones a second. Only counts; no socket.
 
-import { Fault, unavailable } from "./answer.ts";
+import { Fault, unavailable } from "./fault.ts";
 
 export type AdmissionOptions = {
   readonly connectionsMax: number;

@@ -1,6 +1,6 @@
 // Message bodies: cut from a stream by their framing, and framed anew on the way out. Never sees a socket.
 
-import { Fault } from "./answer.ts";
+import { Fault } from "./fault.ts";
 import type { Framing } from "./framing.ts";
 import { type Field, parseField } from "./head.ts";
 
@@ -12,6 +12,8 @@ export interface BodyReader {
   /** Bytes of content so far. */
   readonly contentBytes: number;
   readonly trailers: readonly Field[];
+  /** The end of the connection is the end of the body. */
+  readonly endsWithConnection: boolean;
   /** Adds the content found from `from` on to `pieces`, as views on the chunk; returns where what follows the body begins. */
   read(chunk: Buffer, from: number, pieces: Buffer[]): number;
 }
@@ -19,6 +21,7 @@ export interface BodyReader {
 const NO_TRAILERS: readonly Field[] = [];
 
 class LengthReader implements BodyReader {
+  readonly endsWithConnection = false;
   readonly fault = undefined;
   readonly trailers = NO_TRAILERS;
   contentBytes = 0;
@@ -42,6 +45,7 @@ class LengthReader implements BodyReader {
 
 /** A body that the end of the connection ends; only whoever sees that end can tell. */
 class UntilCloseReader implements BodyReader {
+  readonly endsWithConnection = true;
   readonly done = false;
   readonly fault = undefined;
   readonly trailers = NO_TRAILERS;
@@ -65,6 +69,7 @@ type ChunkedState = "size" | "extension" | "size-lf" | "data" | "data-cr" | "dat
 
 /** RFC 9112, 7.1, without its leniencies: exact CRLFs, at most 13 digits, no white space after the size. Extensions are dropped. */
 export class ChunkedReader implements BodyReader {
+  readonly endsWithConnection = false;
   fault: string | undefined;
   contentBytes = 0;
   trailers: Field[] = [];

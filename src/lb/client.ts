@@ -2,8 +2,8 @@
 // kindly. What a request leads to is the exchange's business.
 
 import type { Seat } from "./admission.ts";
-import { Fault, faultAnswer, healthAnswer } from "./answer.ts";
 import { Exchange } from "./exchange.ts";
+import { Fault, faultAnswer, healthAnswer } from "./fault.ts";
 import { forwardRequest, type Hop } from "./forward.ts";
 import { type Head, HeadReader, REQUEST, type RequestLine } from "./head.ts";
 import { Outlet, type Peer, type PeerSocket } from "./peer.ts";
@@ -14,6 +14,8 @@ import type { Upstream } from "./upstream.ts";
 
 /** Bytes that may wait for their turn: a pipelined request, a body without a node yet, frames sent ahead of the 101. */
 const HELD_BYTES_MAX = 64 * 1024;
+/** Up to here a head and what follows it are copied into one write. */
+const GATHER_BYTES_MAX = 64 * 1024;
 /** After the last answer: how long, and how much, is read and thrown away, so that a reset does not destroy the answer on its way. */
 const LINGER_MS = 2000;
 const LINGER_BYTES_MAX = 1024 * 1024;
@@ -109,8 +111,14 @@ export class ClientConnection implements Peer, Live {
     if (this.#state === "reading" && !this.#reader.begun) this.#close();
   }
 
-  write(bytes: Buffer): boolean {
-    return this.#outlet.write(bytes);
+  /** Writes in as few system calls as make sense; false: wait for `clientDrained`. */
+  write(pieces: readonly Buffer[]): boolean {
+    let bytes = 0;
+    for (const piece of pieces) bytes += piece.length;
+    if (pieces.length === 1 || bytes <= GATHER_BYTES_MAX)
+      return this.#outlet.write(pieces.length === 1 ? pieces[0] : Buffer.concat(pieces, bytes));
+    for (const piece of pieces) this.#outlet.write(piece);
+    return !this.#outlet.isBlocked;
   }
 
   /** The last thing said on this connection. */

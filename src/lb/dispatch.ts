@@ -1,6 +1,6 @@
 // Assigns exchanges to nodes, and lets those wait, in order and not for ever, for which every node is at a limit.
 
-import { type Fault, unavailable } from "./answer.ts";
+import { type Fault, unavailable } from "./fault.ts";
 import type { Pool, PoolNode } from "./pool.ts";
 
 /** An exchange that needs a node. One of the two is called, at once or later, unless it withdraws. */

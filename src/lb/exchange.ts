@@ -1,34 +1,25 @@
 // One request and its answer: from the choice of a node to the last byte relayed, or to the fault that the client is told. Bytes are
 // cut and framed by the pure files; sockets are the client connection's and the upstream's.
 
-import { Fault, unavailable } from "./answer.ts";
 import { type BodyReader, bodyFault, bodyReader, frameContent } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { cookieFields } from "./cookie.ts";
 import type { Lease, Waiter } from "./dispatch.ts";
-import {
-  type ForwardedRequest,
-  forwardInterim,
-  forwardResponse,
-  forwardSwitching,
-  forwardTrailers,
-} from "./forward.ts";
-import { type Framing, framingFields, NONE, parseLength, responseFraming } from "./framing.ts";
-import { type Head, HeadReader, RESPONSE, type StatusLine } from "./head.ts";
+import { Fault, unavailable } from "./fault.ts";
+import { type ForwardedRequest, forwardSwitching, forwardTrailers } from "./forward.ts";
+import type { Head, StatusLine } from "./head.ts";
 import type { PoolNode } from "./pool.ts";
 import type { Request } from "./request.ts";
 import type { Shared } from "./shared.ts";
 import { Tunnel } from "./tunnel.ts";
 import { Upstream, type UpstreamUser } from "./upstream.ts";
-import { grantsHandshake, listOf } from "./websocket.ts";
+import { listOf } from "./websocket.ts";
 
 const DIALS_MAX = 4;
 const RESENDS_MAX = 2;
-const INTERIMS_MAX = 32;
 /** A node may close an idle connection just when a request is on its way; after so long only requests that can be repeated take the risk. */
 const FRESH_MS = 1000;
-/** Up to here a head and what follows it are copied into one write. */
-const GATHER_BYTES_MAX = 64 * 1024;
+const NOTHING = Buffer.alloc(0);
 
 const EVERY_NODE_BUSY = unavailable("every node is busy");
 const UNREACHABLE = unavailable("the node cannot be reached");
@@ -37,10 +28,8 @@ const RESPONSE_TIMEOUT = new Fault(504, "the node did not answer in time");
 const BODY_TIMEOUT = new Fault(408, "the body did not come in time");
 const BODY_TOO_LARGE = new Fault(413, "the body is too large");
 const EARLY_CLOSE = new Fault(502, "the node closed the connection without an answer");
-const BAD_SWITCH = new Fault(502, "the node switched protocols without a valid handshake");
-const TOO_MANY_INTERIMS = new Fault(502, "the node sent too many interim answers");
 
-export class Exchange implements UpstreamUser, Waiter {
+export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   readonly request: Request;
   /** The node that the sticky cookie names, when it may be used. */
   readonly stickTo: PoolNode | undefined;
@@ -49,18 +38,13 @@ export class Exchange implements UpstreamUser, Waiter {
   readonly #client: ClientConnection;
   readonly #forwarded: ForwardedRequest;
   readonly #requestBody: BodyReader | undefined;
-  readonly #reader: HeadReader<StatusLine>;
-  #phase: "queued" | "dialing" | "waiting" | "relaying" | "over" = "queued";
+  #answer: Answer;
+  #phase: "queued" | "dialing" | "sending" | "over" = "queued";
   #upstream: Upstream | undefined;
   #isReused = false;
   #dials = 0;
   #resends = 0;
-  #interims = 0;
   #lastFault: Fault | undefined;
-  #responseBody: BodyReader | undefined;
-  #responseFraming: Framing = NONE;
-  #closes = false;
-  #upstreamStays = false;
 
   constructor(shared: Shared, client: ClientConnection, request: Request, forwarded: ForwardedRequest) {
     this.#shared = shared;
@@ -68,7 +52,7 @@ export class Exchange implements UpstreamUser, Waiter {
     this.request = request;
     this.#forwarded = forwarded;
     this.#requestBody = bodyReader(request.framing);
-    this.#reader = new HeadReader(RESPONSE, shared.options.numbers);
+    this.#answer = new Answer(request, shared.options.numbers, this);
     const { pool } = shared;
     const sticky = forwarded.sticky === undefined ? undefined : pool.byCookie(forwarded.sticky);
     this.stickTo = sticky !== undefined && pool.isAvailable(sticky) ? sticky : undefined;
@@ -87,7 +71,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   /** The request is on its way: body bytes are taken. */
   get isSending(): boolean {
-    return this.#phase === "waiting" || this.#phase === "relaying";
+    return this.#phase === "sending";
   }
 
   /** The node does not take the request as fast as it comes. */
@@ -127,7 +111,7 @@ export class Exchange implements UpstreamUser, Waiter {
 
   fail(fault: Fault): void {
     if (this.#phase === "over") return;
-    const hasBegun = this.#phase === "relaying";
+    const hasBegun = this.#answer.phase !== "head";
     this.abort();
     if (hasBegun) this.#client.destroy();
     else this.#client.answer(fault, this.request.method === "HEAD");
@@ -170,29 +154,40 @@ export class Exchange implements UpstreamUser, Waiter {
   }
 
   upstreamReceived(chunk: Buffer): void {
-    let at = 0;
-    while (this.#phase === "waiting" && at < chunk.length) {
-      at = this.#reader.read(chunk, at);
-      const { head, fault } = this.#reader;
-      if (fault !== undefined) return this.fail(fault);
-      if (head === undefined) return;
-      const { status } = head.start;
-      if (status === 101) return this.#switch(head, chunk.subarray(at));
-      if (status >= 200) return this.#begin(head, chunk, at);
-      this.#interim(head);
-    }
-    if (this.#phase === "relaying") this.#relay(undefined, chunk, at);
+    const answer = this.#answer;
+    const out = answer.read(chunk);
+    this.#waitFor(this.#shared.options.numbers.responseTimeoutMs);
+    if (out.length > 0 && !this.#client.write(out)) this.#upstream?.pause();
+    if (answer.fault !== undefined) this.fail(answer.fault);
+    else if (answer.phase === "done") this.#finish();
+    else if (answer.switchHead !== undefined) this.#switch(answer.switchHead, answer.rest ?? NOTHING);
   }
 
   upstreamEnded(): void {
-    if (this.#phase === "waiting") this.#lost();
-    else if (this.#phase === "relaying" && this.#responseFraming.kind === "close") this.#finish(false);
+    if (this.#answer.phase === "head") this.#lost();
+    else if (this.#answer.endsWithConnection) this.#finish();
     else this.fail(EARLY_CLOSE);
   }
 
   upstreamClosed(): void {
-    if (this.#phase === "waiting") this.#lost();
+    if (this.#answer.phase === "head") this.#lost();
     else this.fail(EARLY_CLOSE);
+  }
+
+  get cookieName(): string | undefined {
+    return this.#shared.options.cookie?.name;
+  }
+
+  stickyFields(): string {
+    const { cookie } = this.#shared.options;
+    const node = this.#upstream?.lease.node;
+    if (cookie === undefined || node === undefined || node === this.stickTo) return "";
+    return cookieFields(cookie, node.cookie, this.#forwarded.isSecure);
+  }
+
+  mustClose(): boolean {
+    const { keepsAlive, handshake } = this.request;
+    return !keepsAlive || handshake !== undefined || !this.requestIsRead || this.#client.isLast;
   }
 
   #canUse(kept: Upstream): boolean {
@@ -213,7 +208,7 @@ export class Exchange implements UpstreamUser, Waiter {
   }
 
   #send(upstream: Upstream): void {
-    this.#phase = "waiting";
+    this.#phase = "sending";
     this.#waitFor(this.#shared.options.numbers.responseTimeoutMs);
     const pieces = [Buffer.from(this.#forwarded.head, "latin1")];
     if (!this.requestIsRead) {
@@ -263,103 +258,32 @@ export class Exchange implements UpstreamUser, Waiter {
     const node = this.#upstream?.lease.node;
     this.#upstream?.giveUp("abort");
     this.#upstream = undefined;
-    if (!this.request.repeatable || this.#interims > 0 || this.#resends >= RESENDS_MAX) return this.fail(EARLY_CLOSE);
+    if (!this.request.repeatable || this.#answer.interims > 0 || this.#resends >= RESENDS_MAX)
+      return this.fail(EARLY_CLOSE);
     this.#resends++;
-    this.#reader.next();
+    this.#answer = new Answer(this.request, this.#shared.options.numbers, this);
     this.#lastFault = EARLY_CLOSE;
     if (!this.#isReused) this.avoid = node;
     this.#dispatch();
   }
 
-  #interim(head: Head<StatusLine>): void {
-    this.#reader.next();
-    if (++this.#interims > INTERIMS_MAX) return this.fail(TOO_MANY_INTERIMS);
-    if (this.request.minor === 0) return;
-    const text = forwardInterim(head, listOf(head.fields, "connection"));
-    if (!this.#client.write(Buffer.from(text, "latin1"))) this.#upstream?.pause();
-  }
-
-  /** The final answer's head is whole. */
-  #begin(head: Head<StatusLine>, chunk: Buffer, at: number): void {
-    const { minor, status } = head.start;
-    const fields = framingFields(head.fields);
-    const framing = responseFraming(fields, status, minor, this.request.method);
-    if (framing instanceof Fault) return this.fail(framing);
-    const hopByHop = listOf(head.fields, "connection");
-    const toOldClient = this.request.minor === 0 && framing.kind === "chunked";
-    const isAmbiguous = fields.lengths.length > 0 && fields.codings.length > 0;
-    this.#phase = "relaying";
-    this.#responseBody = bodyReader(framing);
-    this.#responseFraming = toOldClient ? { kind: "close" } : framing;
-    this.#upstreamStays = minor === 1 && framing.kind !== "close" && !isAmbiguous && !hopByHop.includes("close");
-    this.#closes = this.#mustClose();
-    const hasStatedLength = (this.request.method === "HEAD" || status === 304) && fields.lengths.length === 1;
-    const text = forwardResponse(head, hopByHop, {
-      framing: this.#responseFraming,
-      closes: this.#closes,
-      added: this.#stickyFields(),
-      statedLength: hasStatedLength ? parseLength(fields.lengths[0]) : undefined,
-      cookieName: this.#shared.options.cookie?.name,
-    });
-    this.#relay(Buffer.from(text, "latin1"), chunk, at);
-  }
-
-  #mustClose(): boolean {
-    const { request } = this;
-    if (!request.keepsAlive || !this.requestIsRead || request.handshake !== undefined) return true;
-    return this.#client.isLast || this.#responseFraming.kind === "close";
-  }
-
-  #stickyFields(): string {
-    const { cookie } = this.#shared.options;
-    const node = this.#upstream?.lease.node;
-    if (cookie === undefined || node === undefined || node === this.stickTo) return "";
-    return cookieFields(cookie, node.cookie, this.#forwarded.isSecure);
-  }
-
-  #relay(head: Buffer | undefined, chunk: Buffer, from: number): void {
-    const pieces: Buffer[] = [];
-    const body = this.#responseBody;
-    const at = body === undefined ? from : body.read(chunk, from, pieces);
-    const isDone = body === undefined || body.done;
-    const content =
-      body === undefined || (pieces.length === 0 && !isDone)
-        ? undefined
-        : frameContent(this.#responseFraming, pieces, isDone, forwardTrailers(body.trailers));
-    this.#waitFor(this.#shared.options.numbers.responseTimeoutMs);
-    if (!this.#writeToClient(head, content)) this.#upstream?.pause();
-    if (body?.fault !== undefined) this.fail(EARLY_CLOSE);
-    else if (isDone) this.#finish(at < chunk.length);
-  }
-
-  #writeToClient(head: Buffer | undefined, content: Buffer | undefined): boolean {
-    if (content === undefined) return head === undefined || this.#client.write(head);
-    if (head === undefined) return this.#client.write(content);
-    if (content.length <= GATHER_BYTES_MAX) return this.#client.write(Buffer.concat([head, content]));
-    this.#client.write(head);
-    return this.#client.write(content);
-  }
-
-  /** The answer is relayed. `isOverrun`: the node sent more than its answer, so nothing it says next can be trusted. */
-  #finish(isOverrun: boolean): void {
+  /** The answer is relayed. A node that sent more than its answer cannot be trusted with another request. */
+  #finish(): void {
     this.#phase = "over";
     const upstream = this.#upstream;
-    const closes = this.#closes || !this.requestIsRead;
-    const stays =
-      this.#upstreamStays && this.requestIsRead && !isOverrun && !this.isBlocked && upstream?.isOpen === true;
-    if (!stays) upstream?.giveUp(isOverrun || !this.requestIsRead ? "abort" : "end");
-    this.#client.exchangeDone(closes, stays ? upstream : undefined);
+    const { closes, nodeStays, rest } = this.#answer;
+    const isClean = this.requestIsRead && rest === undefined;
+    const stays = nodeStays && isClean && upstream?.isOpen === true && !upstream.isBlocked;
+    if (!stays) upstream?.giveUp(isClean ? "end" : "abort");
+    this.#client.exchangeDone(closes || !this.requestIsRead, stays ? upstream : undefined);
   }
 
   #switch(head: Head<StatusLine>, rest: Buffer): void {
-    const { handshake } = this.request;
-    if (handshake === undefined || !grantsHandshake(head.fields, handshake)) return this.fail(BAD_SWITCH);
+    const added = this.stickyFields();
     const upstream = this.#upstream;
     const sockets = upstream?.detach();
     if (upstream === undefined || sockets === undefined) return;
-    const added = this.#stickyFields();
-    const hopByHop = listOf(head.fields, "connection");
-    const text = forwardSwitching(head, hopByHop, added, this.#shared.options.cookie?.name);
+    const text = forwardSwitching(head, listOf(head.fields, "connection"), added, this.cookieName);
     this.#phase = "over";
     const client = this.#client.detach();
     new Tunnel(this.#shared, {

@@ -1,7 +1,7 @@
 // Heads as they are passed on: what ends at this hop is taken out, what this hop adds is put in, framing is always written anew.
 
-import { Fault } from "./answer.ts";
 import { setsCookie, splitCookie } from "./cookie.ts";
+import { Fault } from "./fault.ts";
 import type { Framing } from "./framing.ts";
 import type { Field, Head, StatusLine } from "./head.ts";
 import type { Request } from "./request.ts";

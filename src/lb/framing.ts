@@ -1,6 +1,6 @@
 // How long a message body is (RFC 9112, 6): read strictly from the fields, so that no other parser can read it differently.
 
-import { Fault } from "./answer.ts";
+import { Fault } from "./fault.ts";
 import type { Field } from "./head.ts";
 
 /** `none`: no body. `close`: a response whose body goes on until the connection ends. */

@@ -1,7 +1,7 @@
 // The strict reader of HTTP/1.1 heads (RFC 9112), for requests and responses alike: bytes in, start line and fields out.
 // It knows lines and fields, not what they mean, and never sees a socket.
 
-import { Fault } from "./answer.ts";
+import { Fault } from "./fault.ts";
 
 /** One field line. `key` is the name in lower case; `value` holds one character per byte (latin1), trimmed. */
 export type Field = { readonly name: string; readonly key: string; readonly value: string };

@@ -1,6 +1,6 @@
 // A connection that is not let in: it is told why, then let go. It takes no seat, so there are never many of them.
 
-import { type Fault, faultAnswer } from "./answer.ts";
+import { type Fault, faultAnswer } from "./fault.ts";
 import type { Peer, PeerSocket } from "./peer.ts";
 import type { Live } from "./shared.ts";
 

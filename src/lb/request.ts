@@ -1,6 +1,6 @@
 // What a request head means: its target, host, framing and wishes, or the fault of a request that two parsers could read differently.
 
-import { Fault } from "./answer.ts";
+import { Fault } from "./fault.ts";
 import { type Framing, framingFields, requestFraming } from "./framing.ts";
 import type { Field, Head, RequestLine } from "./head.ts";
 import { handshakeKey, listOf } from "./websocket.ts";

@@ -1,7 +1,7 @@
 // The WebSocket opening handshake as a proxy sees it (RFC 6455, 4): which requests ask for it, and which 101 truly grants it.
 
 import { createHash } from "node:crypto";
-import { Fault } from "./answer.ts";
+import { Fault } from "./fault.ts";
 import type { Field } from "./head.ts";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
