@@ -1,0 +1,43 @@
+// Who a client is: what the app's `connect` says about it, checked. Pure, but for what the app does.
+
+import { isRecord } from "../wire/shape.ts";
+import type { AppOptions, Attempt } from "./app.ts";
+
+const USER_CHARACTERS_MAX = 200;
+/** What the relay takes as a member's info. */
+const INFO_BYTES_MAX = 1024;
+
+export type Identity = {
+  readonly user: string | undefined;
+  readonly info: unknown;
+  readonly data: unknown;
+  /** `info` as JSON text in UTF-8; empty: none. */
+  readonly infoBytes: Uint8Array;
+};
+
+const NO_INFO = new Uint8Array(0);
+/** Where the app lets everyone in, and says nothing about them. */
+export const ANYONE: Identity = { user: undefined, info: undefined, data: undefined, infoBytes: NO_INFO };
+
+/** Asks the app. Throws (or rejects with) Refused, whatever else the app throws, or an Error that says what is wrong with its answer. */
+export function admit(app: AppOptions<string>, attempt: Attempt): Identity | Promise<Identity> {
+  const answer: unknown = app.connect?.(attempt);
+  return isThenable(answer) ? Promise.resolve(answer).then(identityIn) : identityIn(answer);
+}
+
+/** Whether what a function of the app returned is still to come. Some libraries' promises are not instances of Promise. */
+export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}
+
+function identityIn(answer: unknown): Identity {
+  if (answer === undefined) return ANYONE;
+  if (!isRecord(answer)) throw new Error("connect must return { user, info, data } or nothing");
+  const { user, info, data } = answer;
+  if (user !== undefined && (typeof user !== "string" || user === "" || user.length > USER_CHARACTERS_MAX))
+    throw new Error(`connect must return a user of 1 to ${USER_CHARACTERS_MAX} characters`);
+  const infoBytes = info === undefined ? NO_INFO : new TextEncoder().encode(JSON.stringify(info));
+  if (infoBytes.length > INFO_BYTES_MAX)
+    throw new Error(`connect must return an info of at most ${INFO_BYTES_MAX} bytes of JSON`);
+  return { user, info, data, infoBytes };
+}

@@ -1,0 +1,178 @@
+// One channel as a node has it open: its place on the relay, its stream, its readers, who is present. Pure.
+
+import type { Position } from "../wire/position.ts";
+import type { Policy, RelayMessageOf } from "../wire/relay-messages.ts";
+import { Attendance } from "./attendance.ts";
+import { Lookups } from "./lookups.ts";
+import type { Publisher } from "./outbox.ts";
+import { type Joined, Readers, type Topics } from "./readers.ts";
+import type { Route } from "./rules.ts";
+import { Stream } from "./stream.ts";
+import { gapText, type Subscriber, type Subscription } from "./subscription.ts";
+import type { ChannelPort, Identity, OnPage, Opening, Question, Uplink } from "./uplink.ts";
+
+/** What a channel needs of the node around it. */
+export interface Outlet {
+  nowMs(): number;
+  /** Publishes to native topics. */
+  fanOut(topics: Topics, joined: Joined, json: string): void;
+  /** So many characters of frames more are remembered; negative: fewer. */
+  remembered(change: number): void;
+}
+
+export class Channel implements ChannelPort {
+  readonly name: string;
+  readonly route: Route;
+  readonly lookups: Lookups;
+  /** Undefined where presence is off. */
+  readonly attendance: Attendance | undefined;
+  isFollowed: boolean;
+  readonly #uplink: Uplink;
+  readonly #opening: Opening;
+  readonly #outlet: Outlet;
+  readonly #stream: Stream;
+  readonly #readers: Readers;
+  #usedAtMs: number;
+
+  /** `isFollowed`: it has readers to come; else it is only published to, until `subscribe` or `join` says otherwise. */
+  constructor(name: string, route: Route, uplink: Uplink, outlet: Outlet, isFollowed: boolean) {
+    const ask = (question: Question, onPage: OnPage) => uplink.ask(this.#opening, question, onPage);
+    this.name = name;
+    this.route = route;
+    this.isFollowed = isFollowed;
+    this.#uplink = uplink;
+    this.#outlet = outlet;
+    this.#usedAtMs = outlet.nowMs();
+    this.#stream = new Stream(name, this.policy, (change) => outlet.remembered(change));
+    this.#readers = new Readers(name, this.#stream, () => outlet.nowMs(), ask);
+    this.attendance = this.presence ? new Attendance(name) : undefined;
+    this.#opening = uplink.open(this);
+    this.lookups = new Lookups(ask);
+  }
+
+  get policy(): Policy {
+    return this.route.rule.policy;
+  }
+
+  get presence(): boolean {
+    return this.route.rule.presence;
+  }
+
+  get position(): Position | null {
+    return this.#stream.position;
+  }
+
+  /** The lineage that an acknowledged offset belongs to. */
+  get epoch(): string {
+    return this.#stream.epoch;
+  }
+
+  subscribe(subscription: Subscription): void {
+    this.#follow();
+    this.#readers.serve(subscription);
+  }
+
+  /** Ends a subscription. Where its session takes it up again at once, `isStaying`: presence need not see it go. */
+  unsubscribe(subscription: Subscription, isStaying = false): void {
+    this.#usedAtMs = this.#outlet.nowMs();
+    this.#readers.remove(subscription);
+    const { id } = subscription.session;
+    if (!isStaying && this.attendance?.depart(id)) this.#uplink.leave(this.#opening, id);
+  }
+
+  /** The subscription's client has read what it was sent. */
+  drained(subscription: Subscription): void {
+    this.#readers.drained(subscription);
+  }
+
+  /** The session hears this channel without a subscription. */
+  join(session: Pick<Subscriber, "encoding" | "join">): void {
+    this.#follow();
+    this.#readers.join(session);
+  }
+
+  leave(session: Pick<Subscriber, "encoding" | "leave">): void {
+    this.#usedAtMs = this.#outlet.nowMs();
+    this.#readers.leave(session);
+  }
+
+  /** A subscription has its `ok`: its client is present. */
+  attend({ id, infoBytes }: Pick<Subscriber, "id" | "infoBytes">): void {
+    if (this.attendance?.attend(id, infoBytes)) this.#uplink.enter(this.#opening, id, infoBytes);
+  }
+
+  /** Publishes. `identity`: see Uplink. False: the relay is behind, or away for too long. */
+  publish(identity: Identity | undefined, payload: Uint8Array, publisher: Publisher): boolean {
+    this.#usedAtMs = this.#outlet.nowMs();
+    return this.#uplink.publish(this.#opening, identity, payload, this.#usedAtMs, publisher);
+  }
+
+  /** Gives back half of the room that its memory takes. */
+  shrink(): void {
+    this.#stream.shrink();
+  }
+
+  /** About once a second. False: nobody had a use for it for `unusedMs`, and it is closed. */
+  sweep(nowMs: number, unusedMs: number): boolean {
+    this.#readers.expire(nowMs);
+    this.#readers.retry();
+    this.lookups.expire(nowMs);
+    this.lookups.retry();
+    for (const event of this.attendance?.expire(nowMs) ?? []) this.#tell(event);
+    const isUsed = !this.#readers.isEmpty || this.lookups.size > 0 || nowMs - this.#usedAtMs < unusedMs;
+    if (isUsed || !this.#uplink.close(this.#opening)) return true;
+    this.#stream.end();
+    return false;
+  }
+
+  opened({ epoch, top, gap, members }: RelayMessageOf<"opened">): void {
+    if (this.#opening.asked !== "open_followed") {
+      this.#stream.epoch = epoch;
+      return;
+    }
+    if (this.#stream.position === null) {
+      this.#stream.restart({ epoch, offset: top });
+    } else if (gap !== null) {
+      const position = { epoch, offset: gap.to };
+      this.#stream.restart(position);
+      this.#outlet.fanOut(this.#readers.topics, this.#readers.joined, gapText(this.name, position, gap));
+    }
+    this.attendance?.opened(members, this.#outlet.nowMs());
+    for (const [client, info] of this.attendance?.own ?? []) this.#uplink.enter(this.#opening, client, info);
+    this.#readers.retry();
+    this.lookups.retry();
+  }
+
+  openRefused(): void {
+    this.#readers.expire(Number.POSITIVE_INFINITY);
+    this.lookups.expire(Number.POSITIVE_INFINITY);
+  }
+
+  publication(offset: number, timeMs: number, payload: string): void {
+    const json = this.#stream.append(offset, timeMs, payload);
+    if (json !== undefined) this.#outlet.fanOut(this.#readers.topics, this.#readers.joined, json);
+  }
+
+  entered(client: string, info: Uint8Array): void {
+    const event = this.attendance?.entered(client, info);
+    if (event !== undefined) this.#tell(event);
+  }
+
+  left(client: string): void {
+    const event = this.attendance?.left(client);
+    if (event !== undefined) this.#tell(event);
+  }
+
+  #follow(): void {
+    this.#usedAtMs = this.#outlet.nowMs();
+    if (this.isFollowed) return;
+    this.isFollowed = true;
+    this.#uplink.follow(this.#opening);
+  }
+
+  /** Live readers hear it natively; those who still catch up, one by one. */
+  #tell(event: string): void {
+    this.#outlet.fanOut(this.#readers.topics, this.#readers.joined, event);
+    this.#readers.tellCatchingUp(event);
+  }
+}

@@ -1,0 +1,87 @@
+// Every channel that this node has open: found by name, made when first used, closed when nobody uses it any more, and together bounded
+// in number and memory. Pure.
+
+import { EVERYONE } from "../wire/channel-name.ts";
+import { Channel, type Outlet } from "./channel.ts";
+import { type Encoding, type Frame, frameOf } from "./encoding.ts";
+import type { Joined, Topics } from "./readers.ts";
+import type { Route, Rules } from "./rules.ts";
+import type { Uplink } from "./uplink.ts";
+
+export const CHANNELS_MAX = 100_000;
+/** Characters of frames that all channels together remember. */
+export const REMEMBERED_MAX = 64 * 1024 * 1024;
+/** How long a channel that nobody uses stays open, ms: whoever was cut off is back by then. */
+const UNUSED_MS = 30_000;
+
+const ENCODINGS: readonly Encoding[] = ["json", "msgpack"];
+
+export class Hub implements Outlet {
+  readonly nowMs: () => number;
+  readonly #rules: Rules;
+  readonly #uplinkOf: (channel: string) => Uplink;
+  readonly #publish: (topic: string, frame: Frame) => void;
+  readonly #channels = new Map<string, Channel>();
+  #remembered = 0;
+  /** Whose turn it is to give room back. */
+  #shrinking: Iterator<Channel> | undefined;
+
+  /** `publish`: gives a frame to all sessions that have joined the native topic. */
+  constructor(
+    rules: Rules,
+    uplinkOf: (channel: string) => Uplink,
+    publish: (topic: string, frame: Frame) => void,
+    nowMs: () => number,
+  ) {
+    this.#rules = rules;
+    this.#uplinkOf = uplinkOf;
+    this.#publish = publish;
+    this.nowMs = nowMs;
+  }
+
+  get size(): number {
+    return this.#channels.size;
+  }
+
+  /** The rule that a channel falls under; undefined: the app has none for it. */
+  routeOf(channel: string): Route | undefined {
+    return this.#channels.get(channel)?.route ?? this.#rules.routeOf(channel);
+  }
+
+  /** The channel, opened if it is not. Undefined: too many are. */
+  open(name: string, route: Route, isFollowed: boolean): Channel | undefined {
+    const known = this.#channels.get(name);
+    if (known !== undefined || this.#channels.size >= CHANNELS_MAX) return known;
+    const channel = new Channel(name, route, this.#uplinkOf(name), this, isFollowed);
+    this.#channels.set(name, channel);
+    return channel;
+  }
+
+  /** About once a second. */
+  sweep(): void {
+    const nowMs = this.nowMs();
+    for (const channel of this.#channels.values()) {
+      const unusedMs = channel.name === EVERYONE ? Number.POSITIVE_INFINITY : UNUSED_MS;
+      if (!channel.sweep(nowMs, unusedMs)) this.#channels.delete(channel.name);
+    }
+  }
+
+  fanOut(topics: Topics, joined: Joined, json: string): void {
+    for (const encoding of ENCODINGS)
+      if (joined[encoding] > 0) this.#publish(topics[encoding], frameOf(encoding, json));
+  }
+
+  remembered(change: number): void {
+    this.#remembered += change;
+    if (change <= 0) return;
+    // Each pass gives back half of what is left, so this ends.
+    while (this.#remembered > REMEMBERED_MAX) this.#shrinkNext();
+  }
+
+  #shrinkNext(): void {
+    this.#shrinking ??= this.#channels.values();
+    const next = this.#shrinking.next();
+    if (next.done === true) this.#shrinking = undefined;
+    else next.value.shrink();
+  }
+}

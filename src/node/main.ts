@@ -1,0 +1,133 @@
+// The node's process: arguments, the app's file, the socket, signals.
+
+import { existsSync, readFileSync, unlinkSync } from "node:fs";
+import {
+  type Address,
+  formatAddress,
+  parseAddress,
+  parseCommandLine,
+  parseInteger,
+  parseLogLevel,
+  parseRelays,
+  readSecret,
+  UsageError,
+} from "../wire/arguments.ts";
+import { failToStart, obeySupervisor, report } from "../wire/child.ts";
+import { createLogger } from "../wire/log.ts";
+import { describeError, loadApp } from "./load-app.ts";
+import { ClusterNode } from "./node.ts";
+import { Rules } from "./rules.ts";
+
+const DEFAULT_APP = new URL("../../examples/chat/app.ts", import.meta.url).pathname;
+/** File descriptors that are not for clients. */
+const SPARE_FILES = 256;
+
+const HELP = `usage: bun src/node/main.ts --relay ID=HOST:PORT --secret-file FILE [options]
+  --id NAME            what this node is called (node-1)
+  --listen ADDRESS     unix:/path or host:port (127.0.0.1:0)
+  --relay ID=HOST:PORT a relay; repeat it for each, in the same order for every process
+  --app FILE           your app.ts (examples/chat/app.ts)
+  --require-connect    refuse an app that lets everyone in
+  --ping-ms N          how often clients are pinged (25000)
+  --log-level LEVEL    debug, info, warn, error or silent (info)`;
+
+function options() {
+  const { values } = parseCommandLine(
+    {
+      options: {
+        id: { type: "string", default: "node-1" },
+        listen: { type: "string", default: "127.0.0.1:0" },
+        relay: { type: "string", multiple: true, default: [] },
+        "secret-file": { type: "string" },
+        app: { type: "string", default: DEFAULT_APP },
+        "require-connect": { type: "boolean", default: false },
+        "ping-ms": { type: "string", default: "25000" },
+        "log-level": { type: "string", default: "info" },
+      },
+    },
+    HELP,
+  );
+  if (values.relay.length === 0) throw new UsageError(`--relay is missing.\n\n${HELP}`);
+  if (values["secret-file"] === undefined) throw new UsageError(`--secret-file is missing.\n\n${HELP}`);
+  return {
+    id: values.id,
+    address: parseAddress(values.listen, "--listen"),
+    relays: parseRelays(values.relay),
+    secret: readSecret(values["secret-file"]),
+    app: values.app,
+    mustConnect: values["require-connect"],
+    pingMs: parseInteger(values["ping-ms"], "--ping-ms", 100, 3_600_000),
+    logLevel: parseLogLevel(values["log-level"]),
+  };
+}
+
+async function start(): Promise<void> {
+  const { id, address, relays, secret, app: file, mustConnect, pingMs, logLevel } = options();
+  const log = createLogger("node", id, logLevel);
+  const app = await loadApp(file);
+  const rules = orRefuse(`The app ${file} cannot be used`, () => new Rules(app));
+  if (mustConnect && app.connect === undefined)
+    throw new UsageError(`The app ${file} lets everyone in: give it a connect function that says who may.`);
+  await freeSocket(address);
+  const connectionsMax = Math.max(1, openFilesMax() - SPARE_FILES);
+  const node = orRefuse(
+    `The node cannot listen on ${formatAddress(address)}`,
+    () => new ClusterNode({ id, address, relays, secret, app, rules, pingMs, connectionsMax, log }),
+  );
+  let isStopping = false;
+  const stop = () => {
+    if (isStopping) process.exit(1);
+    isStopping = true;
+    node.stop().finally(() => {
+      log.info("stopped");
+      process.exit(0);
+    });
+  };
+  obeySupervisor({ status: () => node.status, drain: () => node.drain(), undrain: () => node.undrain(), stop });
+  for (const event of ["uncaughtException", "unhandledRejection"] as const)
+    process.on(event, (err: unknown) => {
+      log.fatal({ err }, "the node or its app failed");
+      process.exit(1);
+    });
+  try {
+    await node.start();
+  } catch (error) {
+    throw new UsageError(`The app ${file} failed to start:\n${describeError(error)}`);
+  }
+  report({ type: "ready", address: node.address });
+}
+
+/** Removes the socket that a killed node has left behind. A live one is left alone: binding it then says so. */
+async function freeSocket(address: Address): Promise<void> {
+  if (!("unix" in address) || !existsSync(address.unix)) return;
+  const isLive = await Bun.connect({ unix: address.unix, socket: { data() {} } }).then(
+    (socket) => {
+      socket.end();
+      return true;
+    },
+    () => false,
+  );
+  if (!isLive) unlinkSync(address.unix);
+}
+
+/** How many files this process may have open; where the system does not say, what most allow. */
+function openFilesMax(): number {
+  try {
+    return Number(/^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1] ?? 1024);
+  } catch {
+    return 1024;
+  }
+}
+
+/** Runs a step of the start; a failure becomes a sentence for the operator. */
+function orRefuse<T>(what: string, step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    throw new UsageError(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+start().catch((error: unknown) => {
+  failToStart(error instanceof UsageError ? error.message : describeError(error));
+});

@@ -1,0 +1,62 @@
+// The app's options, checked together at start and made ready for use: which rule a channel falls under. Pure.
+
+import { clientMessage } from "../wire/client-messages.ts";
+import type { Policy } from "../wire/relay-messages.ts";
+import type { AppOptions, ChannelOptions } from "./app.ts";
+import { limitsOf, type NodeLimits } from "./limits.ts";
+import { compilePattern, matchPattern, type Params, type Pattern } from "./patterns.ts";
+import { policyOf } from "./policy.ts";
+
+export type Rule = {
+  readonly options: ChannelOptions<Params>;
+  readonly policy: Policy;
+  readonly presence: boolean;
+};
+
+/** The rule that a channel falls under, and what its pattern's placeholders hold. */
+export type Route = { readonly rule: Rule; readonly params: Params };
+
+export const DEFAULT_ROUTE: Route = {
+  rule: { options: {}, policy: policyOf(undefined, "every channel"), presence: false },
+  params: {},
+};
+
+export class Rules {
+  readonly limits: NodeLimits;
+  readonly #rules: readonly (Rule & { readonly pattern: Pattern })[] | undefined;
+
+  /** Throws an Error with a sentence for the app's author. */
+  constructor(options: AppOptions<string>) {
+    this.limits = limitsOf(options.limits);
+    if (options.auth === "token" && options.connect === undefined)
+      throw new Error('auth is "token", but there is no connect that takes one.');
+    for (const name of Object.keys(options.methods ?? {})) checkMethodName(name);
+    const channels = options.channels && Object.entries(options.channels);
+    this.#rules = channels?.map(([pattern, channel]) => ({
+      pattern: compilePattern(pattern),
+      options: channel,
+      policy: policyOf(channel.history, pattern),
+      presence: channel.presence ?? false,
+    }));
+  }
+
+  /** Where a channel belongs; undefined when the app has patterns and none matches. */
+  routeOf(channel: string): Route | undefined {
+    if (this.#rules === undefined) return DEFAULT_ROUTE;
+    for (const rule of this.#rules) {
+      const params = matchPattern(rule.pattern, channel);
+      if (params !== undefined) return { rule, params };
+    }
+    return undefined;
+  }
+}
+
+function checkMethodName(name: string): void {
+  let isFree = false;
+  try {
+    isFree = clientMessage({ type: name }).type === "call";
+  } catch {
+    // A word of the protocol whose fields are missing, or too long for a name.
+  }
+  if (!isFree) throw new Error(`A method cannot be called "${name}": the protocol uses that word, or it is too long.`);
+}

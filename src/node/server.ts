@@ -1,0 +1,168 @@
+// The node's HTTP and WebSocket server: Bun.serve, and nothing that could be said without it. Who is let in, whose socket is whose, and
+// that what throws in a callback ends one connection at most.
+
+import type { Server, ServerWebSocket } from "bun";
+import type { Address } from "../wire/arguments.ts";
+import { SUBPROTOCOL_MSGPACK } from "../wire/client-messages.ts";
+import { ANYONE, admit, type Identity } from "./admission.ts";
+import { isRefused, type Route, type RouteHandler } from "./app.ts";
+import { chooseSubprotocol } from "./encoding.ts";
+import { isOriginAllowed } from "./origin.ts";
+import { ClientSession, type Desk } from "./session.ts";
+import type { Sessions } from "./sessions.ts";
+
+/** How far beyond a slow reader's budget Bun itself gives a client up, where much is sent in one turn. */
+const BACKPRESSURE_SPARE_BYTES = 4 * 1024 * 1024;
+const NOT_NOW: ResponseInit = { status: 503, headers: { "Retry-After": "1" } };
+
+export type WebServerOptions = {
+  readonly address: Address;
+  readonly desk: Desk;
+  readonly sessions: Sessions;
+  readonly connectionsMax: number;
+  /** An id that nobody can guess. */
+  createId(): string;
+  /** Whether new clients are welcome. */
+  isOpen(): boolean;
+  /** What /healthz answers. */
+  health(): Response;
+};
+
+type Answer = Response | undefined;
+type ServedRoute = Bun.Serve.RoutesWithUpgrade<ClientSession, string>[string];
+
+export class WebServer {
+  readonly #options: WebServerOptions;
+  readonly #server: Server<ClientSession>;
+  readonly #isUnix: boolean;
+
+  /** Listens at once. Throws what Bun.serve throws where it cannot. */
+  constructor(options: WebServerOptions) {
+    const { address, desk, sessions } = options;
+    this.#options = options;
+    this.#isUnix = "unix" in address;
+    const routes = Object.entries(desk.app.routes ?? {}).map(([path, route]) => [path, this.#route(route)] as const);
+    this.#server = Bun.serve<ClientSession, string>({
+      ...("unix" in address ? { unix: address.unix } : { hostname: address.host, port: address.port }),
+      development: false,
+      routes: Object.fromEntries(routes),
+      fetch: (request) => this.#fetch(request),
+      error: (error) => this.#failedToAnswer(error),
+      websocket: {
+        idleTimeout: 0,
+        sendPings: false,
+        maxPayloadLength: desk.limits.told.frameBytes,
+        backpressureLimit: desk.limits.bufferedBytes + BACKPRESSURE_SPARE_BYTES,
+        closeOnBackpressureLimit: true,
+        open: (socket) => this.#guard(socket, () => socket.data.opened(socket)),
+        message: (socket, frame) => this.#guard(socket, () => socket.data.received(frame)),
+        drain: (socket) => this.#guard(socket, () => socket.data.drained()),
+        ping: (socket) => socket.data.heard(),
+        pong: (socket) => socket.data.heard(),
+        close: (socket) => {
+          sessions.delete(socket.data);
+          this.#guard(socket, () => socket.data.closed());
+        },
+      },
+    });
+  }
+
+  get port(): number | undefined {
+    return this.#server.port;
+  }
+
+  /** Gives a frame to every socket that has joined a native topic. */
+  publish(topic: string, frame: string | Uint8Array): void {
+    this.#server.publish(topic, frame, false);
+  }
+
+  /** Stops listening, and cuts the connections that are left. */
+  async stop(): Promise<void> {
+    await this.#server.stop(true);
+  }
+
+  /** Ends a connection whose callback threw: that is a bug of ours, and must stay its own. */
+  #guard(socket: ServerWebSocket<ClientSession>, work: () => void): void {
+    try {
+      work();
+    } catch (error) {
+      this.#options.desk.failed("session", error, socket.data.id);
+      socket.data.close("internal");
+    }
+  }
+
+  /** The route as Bun takes it; WebSockets are accepted on its path too. */
+  #route(route: Route): ServedRoute {
+    if (typeof route === "function") return this.#handler(route);
+    if (route instanceof Response || "index" in route) return route;
+    const entries = Object.entries(route).map(([method, answer]) => [
+      method,
+      typeof answer === "function" ? this.#handler(answer) : answer,
+    ]);
+    return Object.fromEntries(entries);
+  }
+
+  #handler(handler: RouteHandler) {
+    return (request: Request, server: Server<unknown>) =>
+      isUpgrade(request) ? this.#upgrade(request) : handler(request, server);
+  }
+
+  #fetch(request: Request): Answer | Promise<Answer> {
+    const { desk, health } = this.#options;
+    if (isUpgrade(request)) return this.#upgrade(request);
+    if (request.url.endsWith("/healthz") && new URL(request.url).pathname === "/healthz") return health();
+    return desk.app.fetch?.(request, desk.cluster) ?? new Response("Not found.\n", { status: 404 });
+  }
+
+  #upgrade(request: Request): Answer | Promise<Answer> {
+    const { desk, sessions, connectionsMax, isOpen } = this.#options;
+    const { app } = desk;
+    if (!isOpen()) return new Response("This node takes no new connections now.\n", NOT_NOW);
+    if (sessions.size >= connectionsMax) return new Response("This node is full.\n", NOT_NOW);
+    const isByRequest = app.connect !== undefined && app.auth !== "token";
+    const origins = app.origins ?? (isByRequest ? "same" : "*");
+    if (!isOriginAllowed(request.headers.get("origin"), request.headers.get("host"), origins))
+      return new Response("Pages of this origin may not connect.\n", { status: 403 });
+    const address = this.#addressOf(request);
+    if (!isByRequest) return this.#accept(request, address, app.auth === "token" ? request : ANYONE);
+    try {
+      const identity = admit(app, { request, token: undefined, address });
+      if (!(identity instanceof Promise)) return this.#accept(request, address, identity);
+      return identity
+        .then((admitted) => this.#accept(request, address, admitted))
+        .catch((error) => this.#refuse(error));
+    } catch (error) {
+      return this.#refuse(error);
+    }
+  }
+
+  #accept(request: Request, address: string, admitted: Identity | Request): Answer {
+    const { desk, sessions, createId } = this.#options;
+    const subprotocol = chooseSubprotocol(request.headers.get("sec-websocket-protocol"));
+    const encoding = subprotocol === SUBPROTOCOL_MSGPACK ? "msgpack" : "json";
+    const session = new ClientSession(desk, createId(), encoding, address, admitted);
+    const headers: Record<string, string> = subprotocol === undefined ? {} : { "Sec-WebSocket-Protocol": subprotocol };
+    sessions.add(session);
+    if (this.#server.upgrade(request, { data: session, headers })) return undefined;
+    sessions.delete(session);
+    return new Response("This is not a WebSocket handshake.\n", { status: 400 });
+  }
+
+  #refuse(error: unknown): Response {
+    if (isRefused(error)) return new Response(`${error.message}\n`, { status: 401 });
+    return this.#failedToAnswer(error);
+  }
+
+  #failedToAnswer(error: unknown): Response {
+    this.#options.desk.failed("http", error, "");
+    return new Response("The app failed to answer.\n", { status: 500 });
+  }
+
+  /** Over a unix socket only our lb connects, and it says who the client is. Over TCP that header could be anyone's. */
+  #addressOf(request: Request): string {
+    if (!this.#isUnix) return this.#server.requestIP(request)?.address ?? "";
+    return request.headers.get("x-forwarded-for")?.split(",").at(-1)?.trim() ?? "";
+  }
+}
+
+const isUpgrade = (request: Request) => request.headers.get("upgrade")?.toLowerCase() === "websocket";
