@@ -87,7 +87,10 @@ export class Channel<T> {
     return this.#shell.publish(this.name, json, options.key);
   }
 
-  /** Publications after `since` (or the oldest that are remembered); with `reverse` the last ones before it. At most `limit`. */
+  /**
+   * Publications after `since` (or the oldest that are remembered); with `reverse` the last ones before it. At most `limit`, which is
+   * 100 where it is not given and 1000 at most. Only of a channel that is subscribed.
+   */
   async history(options: { since?: Position; limit?: number; reverse?: boolean } = {}): Promise<History<T>> {
     const { since, ...rest } = options;
     const from = since === undefined ? undefined : { epoch: since.epoch, offset: since.offset };
@@ -99,7 +102,7 @@ export class Channel<T> {
     return { messages, position: position ?? { epoch: "", offset: 0 }, more, gap };
   }
 
-  /** The clients that are subscribed right now, where the app has presence on for this channel. */
+  /** The clients that are subscribed right now, where the app has presence on for this channel and it is subscribed. */
   async presence(): Promise<readonly Present[]> {
     const { data } = await this.#shell.request({ type: "presence", channel: this.name }, LOOK_TIMEOUT_MS);
     return presentList(data, "data");

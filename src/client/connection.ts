@@ -24,7 +24,8 @@ export type ConnectionState = "connecting" | "connected" | "waiting" | "closed" 
 export type Due = "dial" | "ping" | "cut";
 
 export class Connection {
-  #phase: Phase = { is: "waiting", until: 0 };
+  /** Before the first dial, which is not ours to decide, nothing is due. */
+  #phase: Phase = { is: "dialing", deadline: Number.POSITIVE_INFINITY };
   #welcome: Welcome | undefined;
   #isLetIn = false;
   #attempt = 0;

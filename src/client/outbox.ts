@@ -73,7 +73,10 @@ export class Outbox {
 
   accepted(seq: number, { position }: NodeMessageOf<"ok">): void {
     const entry = this.#settle(seq);
-    if (entry !== undefined) this.#emit({ type: "published", ticket: entry.ticket, position });
+    if (entry === undefined) return;
+    // Offset 0: published before, and where is no longer known.
+    const known = position !== undefined && position.offset > 0 ? position : undefined;
+    this.#emit({ type: "published", ticket: entry.ticket, position: known });
   }
 
   refused(seq: number, fault: Fault, now: number, random: number): void {

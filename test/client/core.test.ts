@@ -101,6 +101,13 @@ describe("connecting", () => {
     expect(driver.names()).toEqual(["send connect", "tell connected", "send subscribe", "send publish", "send call"]);
   });
 
+  test("dials once, at the start, whatever is asked of it before", () => {
+    const driver = new Driver().step(publish(1)).step(subscribe()).step({ type: "online" });
+    expect(driver.core.state).toBe("connecting");
+    expect(driver.names()).toEqual([]);
+    expect(driver.step({ type: "start" }).names()).toEqual(["open"]);
+  });
+
   test("dials again, later each time, when nobody answers", () => {
     const driver = new Driver().step({ type: "start" }).step(lose());
     const waits = [50, 150, 300, 600];
