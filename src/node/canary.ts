@@ -5,8 +5,9 @@ import { ownerOf } from "../wire/channel-name.ts";
 import type { Position } from "../wire/position.ts";
 import type { Policy } from "../wire/relay-messages.ts";
 import { isRecord } from "../wire/shape.ts";
+import type { ChannelPort, Opening } from "./broker.ts";
 import type { Publisher } from "./outbox.ts";
-import type { ChannelPort, Opening, Uplink } from "./uplink.ts";
+import type { Uplink } from "./uplink.ts";
 
 export const BEAT_MS = 500;
 /** A publication that comes back later than this proves nothing. */

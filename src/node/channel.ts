@@ -3,13 +3,14 @@
 import type { Position } from "../wire/position.ts";
 import type { Policy, RelayMessageOf } from "../wire/relay-messages.ts";
 import { Attendance } from "./attendance.ts";
+import type { ChannelPort, Identity, OnPage, Opening, Question } from "./broker.ts";
 import { Lookups } from "./lookups.ts";
 import type { Publisher } from "./outbox.ts";
 import { type Joined, Readers, type Topics } from "./readers.ts";
 import type { Route } from "./rules.ts";
 import { Stream } from "./stream.ts";
 import { gapText, type Subscriber, type Subscription } from "./subscription.ts";
-import type { ChannelPort, Identity, OnPage, Opening, Question, Uplink } from "./uplink.ts";
+import type { Uplink } from "./uplink.ts";
 
 /** What a channel needs of the node around it. */
 export interface Outlet {

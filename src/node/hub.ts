@@ -1,11 +1,11 @@
 // Every channel that this node has open: found by name, made when first used, closed when nobody uses it any more, and together bounded
 // in number and memory. Pure.
 
-import { EVERYONE } from "../wire/channel-name.ts";
+import { EVERYONE, isReserved } from "../wire/channel-name.ts";
 import { Channel, type Outlet } from "./channel.ts";
 import { type Encoding, type Frame, frameOf } from "./encoding.ts";
 import type { Joined, Topics } from "./readers.ts";
-import type { Route, Rules } from "./rules.ts";
+import { DEFAULT_ROUTE, type Route, type Rules } from "./rules.ts";
 import type { Uplink } from "./uplink.ts";
 
 export const CHANNELS_MAX = 100_000;
@@ -43,8 +43,9 @@ export class Hub implements Outlet {
     return this.#channels.size;
   }
 
-  /** The rule that a channel falls under; undefined: the app has none for it. */
+  /** The rule that a channel falls under; undefined: the app has none for it, or it is tutti's own. */
   routeOf(channel: string): Route | undefined {
+    if (isReserved(channel)) return channel === EVERYONE ? DEFAULT_ROUTE : undefined;
     return this.#channels.get(channel)?.route ?? this.#rules.routeOf(channel);
   }
 

@@ -1,6 +1,6 @@
 // Clients' questions about one channel's history: equal ones that are open at once are asked once. Pure.
 
-import type { OnPage, Page, Question } from "./uplink.ts";
+import type { OnPage, Page, Question } from "./broker.ts";
 
 /** What answers a client's history request; the fields of its `ok` behind `id`. Undefined: nobody could answer in time. */
 export type OnLookup = (answer: string | undefined) => void;

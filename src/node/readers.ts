@@ -2,10 +2,10 @@
 // then join, in one turn. Decides when the relay has to be asked. Pure.
 
 import { type Gap, type Position, resume } from "../wire/position.ts";
+import type { OnPage, Page, Question } from "./broker.ts";
 import type { Encoding } from "./encoding.ts";
 import type { Stream } from "./stream.ts";
 import type { Subscriber, Subscription } from "./subscription.ts";
-import type { OnPage, Page, Question } from "./uplink.ts";
 
 /** More than a page can carry: its bytes are what limits it. */
 const PAGE_LIMIT = 10_000;

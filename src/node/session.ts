@@ -14,7 +14,8 @@ import { Intake } from "./intake.ts";
 import { BAD_FRAMES_MAX, type NodeLimits, RATE_REFUSALS_MAX } from "./limits.ts";
 import { Line, type Socket } from "./line.ts";
 import { PublishWindow } from "./publish-window.ts";
-import { answer, postponed } from "./requests.ts";
+import { postponed } from "./publishing.ts";
+import { answer } from "./requests.ts";
 import { DEFAULT_ROUTE } from "./rules.ts";
 import type { Subscriber, Subscription } from "./subscription.ts";
 

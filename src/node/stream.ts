@@ -2,9 +2,9 @@
 
 import { type Position, resume } from "../wire/position.ts";
 import type { Policy } from "../wire/relay-messages.ts";
+import type { Page, Question } from "./broker.ts";
 import { Frames } from "./frames.ts";
 import { Memory } from "./memory.ts";
-import type { Page, Question } from "./uplink.ts";
 
 /** Where a reader wants to go on: after a position, or so many publications before the newest. */
 export type Want = Position | number;

@@ -4,69 +4,23 @@
 import { SEQ_MAX } from "../wire/client-messages.ts";
 import { channelIdAt, encodePublish, offsetAt, type Producer, payloadOf, setChannelId, timeAt } from "../wire/frame.ts";
 import type { Link, LinkEvents } from "../wire/link.ts";
-import type { Gap, Position, Readable } from "../wire/position.ts";
 import {
   type Member,
   OUTCOME_STORAGE,
-  type Policy,
   type RelayMessage,
   type RelayMessageOf,
 } from "../wire/relay-messages.ts";
+import type { ChannelPort, Identity, OnPage, Opening, Question } from "./broker.ts";
 import { Outbox, type Outgoing, type Publisher, type PublishResult } from "./outbox.ts";
+import { Questions } from "./questions.ts";
 
 export type LinkPort = Pick<Link, "isUp" | "send" | "sendMessage" | "close">;
-
-/** A channel as the uplink serves it: what it wants of the relay, and what it is told. Its methods must not throw. */
-export interface ChannelPort {
-  readonly name: string;
-  readonly policy: Policy;
-  readonly presence: boolean;
-  /** Whether it wants publications, or is only published to. */
-  readonly isFollowed: boolean;
-  /** Where to go on after a lost link; null: at the top. */
-  readonly position: Position | null;
-  opened(opened: RelayMessageOf<"opened">): void;
-  publication(offset: number, timeMs: number, payload: string): void;
-  entered(client: string, info: Uint8Array): void;
-  left(client: string): void;
-  /** The relay will not open it now; it is asked again by itself. */
-  openRefused(): void;
-}
-
-/** A channel's place on an uplink. */
-export type Opening = {
-  readonly port: ChannelPort;
-  /** The relay's number for the channel; 0: not open. */
-  id: number;
-  /** Publications to it that are in the outbox. */
-  unacknowledged: number;
-  /** What was last asked of the relay on this connection. */
-  asked: "nothing" | "open" | "open_followed";
-};
-
-/** Who publishes, and with which number, where somebody may repeat it. */
-export type Identity = { readonly producer: Producer; readonly seq: number };
-
-export type Question = { readonly since: Position | null; readonly limit: number; readonly reverse: boolean };
-/** A page of history: parallel lists, oldest first. */
-export type Page = {
-  readonly readable: Readable;
-  readonly gap: Gap | null;
-  readonly offsets: number[];
-  readonly timesMs: number[];
-  readonly payloads: string[];
-};
-/** Undefined: the link was lost, or the relay does not know the channel; nothing is known. */
-export type OnPage = (page: Page | undefined) => void;
 
 /** How a node shows itself to those who watch the registry. */
 export type Membership = Pick<Member, "address" | "state" | "connections">;
 
 /** How long a publisher waits for a relay that does not answer, before it is told to try again. */
 const PUBLISH_DEADLINE_MS = 10_000;
-/** Questions to one relay that may be unanswered. */
-const QUESTIONS_MAX = 4096;
-
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
 export class Uplink implements LinkEvents {
@@ -78,10 +32,7 @@ export class Uplink implements LinkEvents {
   readonly #openings = new Map<string, Opening>();
   readonly #byId = new Map<number, Opening>();
   readonly #outbox = new Outbox();
-  readonly #questions = new Map<number, OnPage>();
-  #lastQuestion = 0;
-  /** The page whose publications are arriving. */
-  #page: { readonly page: Page; readonly onPage: OnPage; missing: number } | undefined;
+  readonly #questions = new Questions();
   #producer: Producer;
   #seq = 0;
   #membership: Membership | undefined;
@@ -156,10 +107,9 @@ export class Uplink implements LinkEvents {
 
   /** Asks for history. False: not now. */
   ask(opening: Opening, question: Question, onPage: OnPage): boolean {
-    if (!this.#link.isUp || opening.id === 0 || this.#questions.size >= QUESTIONS_MAX) return false;
-    this.#lastQuestion = (this.#lastQuestion + 1) >>> 0;
-    const request = this.#lastQuestion;
-    this.#questions.set(request, onPage);
+    if (!this.#link.isUp || opening.id === 0) return false;
+    const request = this.#questions.add(onPage);
+    if (request === undefined) return false;
     this.#link.sendMessage({ type: "history", request, id: opening.id, ...question });
     return true;
   }
@@ -206,25 +156,15 @@ export class Uplink implements LinkEvents {
       opening.id = 0;
       opening.asked = "nothing";
     }
-    this.#page = undefined;
-    const unanswered = [...this.#questions.values()];
-    this.#questions.clear();
-    for (const onPage of unanswered) onPage(undefined);
+    this.#questions.disconnected();
   }
 
   publication(bytes: Uint8Array, start: number, end: number): void {
     const offset = offsetAt(bytes, start);
     const timeMs = timeAt(bytes, start);
-    if (this.#page === undefined) {
-      const opening = this.#byId.get(channelIdAt(bytes, start));
-      opening?.port.publication(offset, timeMs, decoder.decode(payloadOf(bytes, start, end)));
-      return;
-    }
-    const { offsets, timesMs, payloads } = this.#page.page;
-    offsets.push(offset);
-    timesMs.push(timeMs);
-    payloads.push(decoder.decode(payloadOf(bytes, start, end)));
-    if (--this.#page.missing === 0) this.#turnPage();
+    const payload = decoder.decode(payloadOf(bytes, start, end));
+    if (this.#questions.isPageArriving) this.#questions.take(offset, timeMs, payload);
+    else this.#byId.get(channelIdAt(bytes, start))?.port.publication(offset, timeMs, payload);
   }
 
   message(message: RelayMessage): void {
@@ -237,7 +177,7 @@ export class Uplink implements LinkEvents {
         for (const outcome of message.outcomes) this.#answered(outcome);
         return;
       case "page":
-        return this.#paged(message);
+        return this.#questions.begin(message);
       case "entered":
         return this.#byId.get(message.id)?.port.entered(message.client, message.info);
       case "left":
@@ -286,22 +226,6 @@ export class Uplink implements LinkEvents {
     this.#tell(this.#outbox.refuse(opening), reason === "storage" ? "storage" : "busy");
     opening.port.openRefused();
     this.#pump();
-  }
-
-  #paged({ request, found, count, gap, epoch, first, top, trimmed }: RelayMessageOf<"page">): void {
-    const onPage = this.#questions.get(request);
-    if (onPage === undefined) return;
-    this.#questions.delete(request);
-    if (!found) return onPage(undefined);
-    const page = { readable: { epoch, first, top, trimmed }, gap, offsets: [], timesMs: [], payloads: [] };
-    this.#page = { page, onPage, missing: count };
-    if (count === 0) this.#turnPage();
-  }
-
-  #turnPage(): void {
-    const turned = this.#page;
-    this.#page = undefined;
-    turned?.onPage(turned.page);
   }
 
   #answered(outcome: number): void {
