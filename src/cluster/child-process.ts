@@ -176,7 +176,6 @@ export class ChildProcess {
   #bury(death: Death): void {
     this.#current = undefined;
     if (death.wasTold) return;
-    this.#logger.warn({ how: death.how, livedMs: Math.round(death.livedMs), fatal: death.fatal }, "died");
     if (this.#address === undefined || (this.#isAwaited && death.fatal !== undefined)) {
       this.#hasFailed = true;
       this.#ready.reject(
@@ -189,6 +188,8 @@ export class ChildProcess {
     const { deaths, delayMs } = afterDeath(this.#deaths, performance.now(), death.livedMs);
     this.#deaths = deaths;
     if (delayMs === undefined) return this.#giveUp(death);
+    const { how, fatal } = death;
+    this.#logger.warn({ how, livedMs: Math.round(death.livedMs), fatal, delayMs }, "died, to be restarted");
     this.#relaunch = setTimeout(() => this.#launch(), delayMs);
   }
 

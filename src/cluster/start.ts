@@ -47,26 +47,27 @@ async function supervise(settings: Settings, programs: Programs, folder: DataFol
     });
     const { failure } = await ended.promise;
     if (failure !== undefined) process.stderr.write(`${failure}\n`);
+    else logger.info("stopping");
+    await supervisor.stop();
     return failure === undefined ? 0 : 1;
   } finally {
-    logger.info("stopping");
-    await supervisor.stop();
-    logger.info("stopped");
+    supervisor.kill();
   }
 }
 
 async function start(supervisor: Supervisor, folder: DataFolder, logger: Logger): Promise<void> {
   await supervisor.start();
   const status = await supervisor.status();
-  logger.info({ address: status.address }, "up");
+  const isTerminal = process.stdout.isTTY === true;
   const screen = readyScreen({
     status,
     dataFolder: folder.path,
     logFolder: folder.layout.logFolder,
     commandFlags: folder.path === resolve(DEFAULT_DATA) ? "" : ` --data ${folder.path}`,
-    isTerminal: process.stdout.isTTY === true,
+    isTerminal,
   });
   process.stdout.write(screen);
+  if (!isTerminal) logger.info({ address: status.address }, "up");
 }
 
 /** Ctrl-C, SIGTERM and a closed terminal end the cluster in order; a second Ctrl-C ends it at once. */

@@ -53,7 +53,7 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     expect(pids).toHaveLength(6);
     cluster.signal(signal);
     const { code, err } = await cluster.ended();
-    expect([code, err]).toEqual([0, expect.stringContaining('"msg":"stopped"')]);
+    expect([code, err]).toEqual([0, expect.stringContaining('"msg":"stopping"')]);
     expect(pids.filter(isRunning)).toEqual([]);
     expect(readdirSync(cluster.dataDir).sort()).toEqual(["logs", "secret"]);
     const stopped = (id: string) => when(cluster, id, "told to stop");
