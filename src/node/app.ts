@@ -1,6 +1,5 @@
 // The public API, imported as "tutti": what an app's author writes, and what tutti gives to the author's functions.
 
-import type { Server } from "bun";
 import type { ErrorCode } from "../wire/codes.ts";
 import type { Position } from "../wire/position.ts";
 import type { LimitOptions } from "./limits.ts";
@@ -95,9 +94,15 @@ interface PublishHook<Params> {
 /** Answers a client's call. What it returns (or resolves to) is the answer; undefined is no answer, unless the client asked for one. */
 export type Method = (session: Session, params: unknown) => unknown;
 
-export type RouteHandler = (request: Request, server: Server<unknown>) => Awaitable<Response>;
-/** A value of `routes`: as Bun.serve takes them. */
-export type Route = RouteHandler | Response | Bun.HTMLBundle | Readonly<Record<string, RouteHandler | Response>>;
+/** `params`: what the ":name" parts of the route's path held. */
+export type RoutedRequest = Request & { readonly params: Readonly<Record<string, string>> };
+export type RouteHandler = (request: RoutedRequest, cluster: Cluster) => Awaitable<Response>;
+/** A value of `routes`: a function, an answer, an imported HTML page, or functions and answers by HTTP method. */
+export type RouteOptions =
+  | RouteHandler
+  | Response
+  | { readonly index: string }
+  | Readonly<Record<string, RouteHandler | Response>>;
 
 export interface AppOptions<Pattern extends string> {
   /**
@@ -120,8 +125,8 @@ export interface AppOptions<Pattern extends string> {
   start?(cluster: Cluster): Awaitable<Nothing>;
   /** Answers HTTP requests that are not WebSockets. The second argument makes `hono.fetch` fit: it is Hono's `env`. */
   fetch?(request: Request, cluster: Cluster): Awaitable<Response>;
-  /** HTTP routes of Bun.serve, such as imported HTML pages. WebSockets are accepted on their paths too. */
-  readonly routes?: Readonly<Record<string, Route>>;
+  /** HTTP answers by path, as Bun.serve's `routes`. WebSockets are accepted on these paths too. */
+  readonly routes?: Readonly<Record<string, RouteOptions>>;
   readonly limits?: LimitOptions;
 }
 

@@ -5,7 +5,7 @@ import type { Server, ServerWebSocket } from "bun";
 import type { Address } from "../wire/arguments.ts";
 import { SUBPROTOCOL_MSGPACK } from "../wire/client-messages.ts";
 import { ANYONE, admit, type Identity } from "./admission.ts";
-import { isRefused, type Route, type RouteHandler } from "./app.ts";
+import { isRefused, type RouteHandler, type RouteOptions } from "./app.ts";
 import { chooseSubprotocol } from "./encoding.ts";
 import { isOriginAllowed } from "./origin.ts";
 import { ClientSession, type Desk } from "./session.ts";
@@ -92,9 +92,10 @@ export class WebServer {
   }
 
   /** The route as Bun takes it; WebSockets are accepted on its path too. */
-  #route(route: Route): ServedRoute {
+  #route(route: RouteOptions): ServedRoute {
     if (typeof route === "function") return this.#handler(route);
-    if (route instanceof Response || "index" in route) return route;
+    if (route instanceof Response) return route;
+    if (isPage(route)) return route;
     const entries = Object.entries(route).map(([method, answer]) => [
       method,
       typeof answer === "function" ? this.#handler(answer) : answer,
@@ -103,8 +104,8 @@ export class WebServer {
   }
 
   #handler(handler: RouteHandler) {
-    return (request: Request, server: Server<unknown>) =>
-      isUpgrade(request) ? this.#upgrade(request) : handler(request, server);
+    const { cluster } = this.#options.desk;
+    return (request: Bun.BunRequest) => (isUpgrade(request) ? this.#upgrade(request) : handler(request, cluster));
   }
 
   #fetch(request: Request): Answer | Promise<Answer> {
@@ -166,3 +167,5 @@ export class WebServer {
 }
 
 const isUpgrade = (request: Request) => request.headers.get("upgrade")?.toLowerCase() === "websocket";
+
+const isPage = (route: object): route is Bun.HTMLBundle => "index" in route && typeof route.index === "string";
