@@ -11,6 +11,7 @@ import type { ProcessState, ProcessStatus, Role } from "./status.ts";
 
 const READY_TIMEOUT_MS = 30_000;
 const ANSWER_TIMEOUT_MS = 1000;
+const EMPTY_POLL_MS = 50;
 const LOG_LINES_SHOWN = 12;
 
 /** What a process is and how to start it. */
@@ -122,6 +123,17 @@ export class ChildProcess {
     this.#isDrained = false;
     this.#current?.order({ type: "undrain" });
     await this.ask(ANSWER_TIMEOUT_MS);
+  }
+
+  /** Drains it, if it is up; resolves when its clients are gone, or after `timeoutMs`. */
+  async empty(timeoutMs: number): Promise<void> {
+    if (this.#state !== "up" && this.#state !== "draining") return;
+    const deadline = performance.now() + timeoutMs;
+    await this.drain();
+    while (this.status.connections > 0 && performance.now() < deadline) {
+      await Bun.sleep(EMPTY_POLL_MS);
+      await this.ask(ANSWER_TIMEOUT_MS);
+    }
   }
 
   /** Brings `status` up to date, as far as it answers within `timeoutMs`. */

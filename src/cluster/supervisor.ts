@@ -13,6 +13,8 @@ import type { ClusterStatus, Role } from "./status.ts";
 export type Programs = Readonly<Record<Role, string>>;
 
 const ANSWER_TIMEOUT_MS = 250;
+/** How long the nodes of a stopping cluster may take over their farewells. */
+const GOODBYE_MS = 4000;
 const GRACE_MS: Readonly<Record<Role, number>> = { lb: 5000, node: 6000, relay: 5000 };
 
 export class Supervisor {
@@ -52,7 +54,7 @@ export class Supervisor {
     });
   }
 
-  /** Stops everything in order: no new clients, then the nodes' farewells, then the relays they need for it. */
+  /** Stops everything in order: the lbs, then the nodes, then the relays. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stopInOrder();
     return this.#stopped;
@@ -126,7 +128,10 @@ export class Supervisor {
     await startAll(this.#lbs.slice(1));
   }
 
+  /** The lbs take no new clients, but stay until the nodes have said goodbye to theirs. */
   async #stopInOrder(): Promise<void> {
+    await Promise.all(this.#lbs.map((lb) => lb.empty(0)));
+    await Promise.all(this.#nodes.map((node) => node.empty(GOODBYE_MS)));
     await stopAll(this.#lbs);
     await stopAll(this.#nodes);
     await stopAll(this.#relays);

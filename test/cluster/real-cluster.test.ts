@@ -1,0 +1,110 @@
+// The real cluster, all roles as they are, seen from outside: by its clients and by its operator.
+
+import { expect, setDefaultTimeout, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { isRunning, startCluster, untilGone } from "./start.ts";
+
+setDefaultTimeout(60_000);
+
+type Client = { readonly socket: WebSocket; readonly node: string; readonly closed: Promise<CloseEvent> };
+
+/** A plain WebSocket client that has been welcomed. */
+function connect(address: string): Promise<Client> {
+  const welcomed = Promise.withResolvers<Client>();
+  const closed = Promise.withResolvers<CloseEvent>();
+  const socket = new WebSocket(`ws://${address}`, ["tutti.v1.json"]);
+  socket.onclose = (event) => {
+    closed.resolve(event);
+    welcomed.reject(new Error(`closed with ${event.code}`));
+  };
+  socket.onmessage = ({ data }) => {
+    const message: unknown = JSON.parse(String(data));
+    if (typeof message !== "object" || message === null || !("node" in message)) return;
+    welcomed.resolve({ socket, node: String(message.node), closed: closed.promise });
+  };
+  return welcomed.promise;
+}
+
+/** Resolves when the cluster serves a request again. */
+async function untilServed(address: string): Promise<void> {
+  const isServed = () =>
+    fetch(`http://${address}/healthz`).then(
+      ({ status }) => status === 200,
+      () => false,
+    );
+  while (!(await isServed())) await Bun.sleep(25);
+}
+
+test("connections are counted where they are, and every node is used", async () => {
+  await using cluster = await startCluster({ nodes: 3 });
+  const clients = await Promise.all(Array.from({ length: 6 }, () => connect(cluster.address)));
+  const { processes } = await cluster.status();
+  const counted = Object.fromEntries(processes.map(({ id, connections }) => [id, connections]));
+  expect(counted).toMatchObject({ "node-1": 2, "node-2": 2, "node-3": 2, "relay-1": 4 });
+  expect(counted["lb-1"]).toBeGreaterThanOrEqual(6);
+  for (const id of ["node-1", "node-2", "node-3"]) expect(clients.filter(({ node }) => node === id)).toHaveLength(2);
+});
+
+test("a killed process of each role comes back and the cluster serves again", async () => {
+  await using cluster = await startCluster({ nodes: 2, args: ["--relays", "2", "--lb-workers", "2"] });
+  for (const id of ["node-1", "relay-1", "lb-1", "relay-2", "lb-2"]) {
+    const pid = await cluster.kill(id);
+    const back = await cluster.until(id, (now) => now.state === "up" && now.pid !== pid);
+    expect(back.restarts).toBe(1);
+    await untilServed(cluster.address);
+    const { socket } = await connect(cluster.address);
+    socket.close();
+  }
+});
+
+test("stopping tells every client goodbye and leaves no process, socket file or lock", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  const clients = await Promise.all(Array.from({ length: 10 }, () => connect(cluster.address)));
+  const pids = (await cluster.status()).processes.flatMap(({ pid }) => pid ?? []);
+  cluster.signal("SIGINT");
+  expect((await cluster.ended()).code).toBe(0);
+  expect((await Promise.all(clients.map(({ closed }) => closed))).map(({ code }) => code)).toEqual(
+    Array(10).fill(1012),
+  );
+  expect(pids.filter(isRunning)).toEqual([]);
+  expect(readdirSync(cluster.dataDir).sort()).toEqual(["logs", "relay-1", "secret"]);
+});
+
+test("SIGKILL of the supervisor leaves no orphan, and the next cluster starts on the same folder", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  const pids = (await cluster.status()).processes.flatMap(({ pid }) => pid ?? []);
+  await cluster.kill("relay-1", "SIGSTOP");
+  cluster.signal("SIGKILL");
+  await untilGone(pids);
+  await using next = await startCluster({ nodes: 2, dataDir: cluster.dataDir });
+  await untilServed(next.address);
+});
+
+test("a rolling restart fails no request, and every client is told goodbye", async () => {
+  await using cluster = await startCluster({ nodes: 3 });
+  const clients = await Promise.all(Array.from({ length: 6 }, () => connect(cluster.address)));
+  let isDone = false;
+  const statuses = new Set<number>();
+  const load = (async () => {
+    while (!isDone) statuses.add((await fetch(`http://${cluster.address}/healthz`)).status);
+  })();
+  expect((await cluster.run("restart")).out).toBe("Restarted node-1, node-2, node-3.\n");
+  isDone = true;
+  await load;
+  expect([...statuses]).toEqual([200]);
+  for (const { closed } of clients) expect((await closed).code).toBe(1012);
+});
+
+test("a drained node sends its clients elsewhere and gets none until it is undrained; a new node gets its share", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  const clients = await Promise.all(Array.from({ length: 4 }, () => connect(cluster.address)));
+  await cluster.run("drain", "node-2");
+  for (const { closed } of clients.filter(({ node }) => node === "node-2")) expect((await closed).code).toBe(1012);
+  const others = await Promise.all(Array.from({ length: 4 }, () => connect(cluster.address)));
+  expect(others.map(({ node }) => node)).toEqual(Array(4).fill("node-1"));
+  expect(await cluster.process("node-2")).toMatchObject({ state: "draining", connections: 0 });
+  await cluster.run("scale", "3");
+  await cluster.run("undrain", "node-2");
+  const used = new Set<string>();
+  while (!used.has("node-2") || !used.has("node-3")) used.add((await connect(cluster.address)).node);
+});
