@@ -18,6 +18,7 @@ import { describeError, loadApp } from "./load-app.ts";
 import { ClusterNode } from "./node.ts";
 import { Rules } from "./rules.ts";
 
+const CONNECT_MS = 10_000;
 const DEFAULT_APP = new URL("../../examples/chat/app.ts", import.meta.url).pathname;
 /** File descriptors that are not for clients. */
 const SPARE_FILES = 256;
@@ -72,7 +73,19 @@ async function start(): Promise<void> {
   const connectionsMax = Math.max(1, openFilesMax() - SPARE_FILES);
   const node = orRefuse(
     `The node cannot listen on ${formatAddress(address)}`,
-    () => new ClusterNode({ id, address, relays, secret, app, rules, pingMs, connectionsMax, log }),
+    () =>
+      new ClusterNode({
+        id,
+        address,
+        relays,
+        secret,
+        app,
+        rules,
+        pingMs,
+        connectMs: CONNECT_MS,
+        connectionsMax,
+        log,
+      }),
   );
   let isStopping = false;
   const stop = () => {

@@ -27,6 +27,8 @@ export type NodeOptions = {
   readonly app: AppOptions<string>;
   readonly rules: Rules;
   readonly pingMs: number;
+  /** How long a client may take to connect with its token, ms. */
+  readonly connectMs: number;
   /** Clients that may be connected, where the app does not say. */
   readonly connectionsMax: number;
   readonly log: Logger;
@@ -146,10 +148,11 @@ export class ClusterNode {
   }
 
   #createServer(): WebServer {
-    const { id, address, app, rules, pingMs, secret, connectionsMax, log } = this.#options;
+    const { id, address, app, rules, pingMs, connectMs, secret, connectionsMax, log } = this.#options;
     const desk: Desk = {
       node: id,
       pingMs,
+      connectMs,
       app,
       limits: rules.limits,
       hub: this.#hub,

@@ -14,9 +14,9 @@ export class PublishWindow {
   mayPass(channel: string, seq: number, nowMs: number): boolean {
     const hold = this.#holds.get(channel);
     if (hold === undefined) return true;
-    if (seq > hold.seq && nowMs < hold.untilMs) return false;
-    this.#holds.delete(channel);
-    return true;
+    const isOver = seq === hold.seq || nowMs >= hold.untilMs;
+    if (isOver) this.#holds.delete(channel);
+    return isOver || seq < hold.seq;
   }
 
   /** The client was told to send this one again later. */

@@ -23,6 +23,8 @@ import type { Subscriber, Subscription } from "./subscription.ts";
 export type Desk = {
   readonly node: string;
   readonly pingMs: number;
+  /** How long a client may take to connect with its token, ms. */
+  readonly connectMs: number;
   readonly app: AppOptions<string>;
   readonly limits: NodeLimits;
   readonly hub: Hub;
@@ -34,8 +36,6 @@ export type Desk = {
   /** For the log: the app, or we, threw. */
   failed(what: string, error: unknown, session: string): void;
 };
-
-const CONNECT_MS = 10_000;
 
 type Received = { readonly message: ClientMessage; readonly bytes: number };
 
@@ -114,7 +114,7 @@ export class ClientSession implements Subscriber {
   opened(socket: Socket): void {
     this.#line = new Line(socket, this.encoding, this.desk.limits.bufferedBytes, () => this.#letGo());
     if (this.request === undefined) this.connected(this.#identity);
-    else this.#connectByMs = this.desk.hub.nowMs() + CONNECT_MS;
+    else this.#connectByMs = this.desk.hub.nowMs() + this.desk.connectMs;
   }
 
   /** The app has let the client in. */

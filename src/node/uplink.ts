@@ -4,12 +4,7 @@
 import { SEQ_MAX } from "../wire/client-messages.ts";
 import { channelIdAt, encodePublish, offsetAt, type Producer, payloadOf, setChannelId, timeAt } from "../wire/frame.ts";
 import type { Link, LinkEvents } from "../wire/link.ts";
-import {
-  type Member,
-  OUTCOME_STORAGE,
-  type RelayMessage,
-  type RelayMessageOf,
-} from "../wire/relay-messages.ts";
+import { type Member, OUTCOME_STORAGE, type RelayMessage, type RelayMessageOf } from "../wire/relay-messages.ts";
 import type { ChannelPort, Identity, OnPage, Opening, Question } from "./broker.ts";
 import { Outbox, type Outgoing, type Publisher, type PublishResult } from "./outbox.ts";
 import { Questions } from "./questions.ts";

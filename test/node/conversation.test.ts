@@ -48,7 +48,10 @@ const options = {
 
 beforeAll(async () => {
   relay = await cluster.relay();
-  [node, other] = await Promise.all([cluster.node([relay], options), cluster.node([relay], options, { id: "node-2" })]);
+  [node, other] = await Promise.all([
+    cluster.node([relay], options, { id: "node-1" }),
+    cluster.node([relay], options, { id: "node-2" }),
+  ]);
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 

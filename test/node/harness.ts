@@ -1,5 +1,6 @@
 // A real relay process, real nodes in this process, and clients that are plain WebSockets. Everything ends with the test.
 
+import { setDefaultTimeout } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -12,6 +13,8 @@ import { reportIn } from "../../src/wire/child.ts";
 import { SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK } from "../../src/wire/client-messages.ts";
 import { createLogger } from "../../src/wire/log.ts";
 import { isRecord } from "../../src/wire/shape.ts";
+
+setDefaultTimeout(30_000);
 
 export const SECRET = "a secret that tests share";
 const RELAY_MAIN = join(import.meta.dir, "../../src/relay/main.ts");
@@ -28,6 +31,7 @@ export type TestRelay = {
 export class TestCluster {
   readonly folder = mkdtempSync(join(tmpdir(), "tutti-node-"));
   readonly #ends: (() => unknown)[] = [];
+  #nodes = 0;
 
   constructor() {
     writeFileSync(join(this.folder, "secret"), SECRET);
@@ -88,7 +92,13 @@ export class TestCluster {
   async node(
     relays: readonly Pick<TestRelay, "id" | "port">[],
     options: AppOptions<string> = {},
-    { id = "node-1", pingMs = 25_000, socket, connectionsMax = 1000 }: NodeSettings = {},
+    {
+      id = `node-${++this.#nodes}`,
+      pingMs = 25_000,
+      connectMs = 10_000,
+      socket,
+      connectionsMax = 1000,
+    }: NodeSettings = {},
   ): Promise<TestNode> {
     const node = new ClusterNode({
       id,
@@ -98,6 +108,7 @@ export class TestCluster {
       app: appOptions(app(options)) ?? {},
       rules: new Rules(options),
       pingMs,
+      connectMs,
       connectionsMax,
       log: createLogger("node", id, "silent"),
     });
@@ -122,13 +133,13 @@ export class TestCluster {
   }
 }
 
-type NodeSettings = { id?: string; pingMs?: number; socket?: string; connectionsMax?: number };
+type NodeSettings = { id?: string; pingMs?: number; connectMs?: number; socket?: string; connectionsMax?: number };
 export type TestNode = {
   readonly node: ClusterNode;
   readonly address: string;
   stop(): Promise<void> | undefined;
 };
-type ClientSettings = {
+export type ClientSettings = {
   encoding?: "json" | "msgpack";
   path?: string;
   headers?: Record<string, string>;
