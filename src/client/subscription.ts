@@ -18,9 +18,8 @@ export type Subscribed = { readonly position: Position; readonly recovered: bool
 type State =
   | { readonly is: "wanted"; readonly retryAt: number }
   | { readonly is: "asked"; readonly ask: number }
-  | { readonly is: "live" };
+  | { readonly is: "live"; readonly ask: number };
 const WANTED: State = { is: "wanted", retryAt: 0 };
-const LIVE: State = { is: "live" };
 
 export class Subscription {
   readonly channel: string;
@@ -42,9 +41,9 @@ export class Subscription {
     return this.#position;
   }
 
-  /** The position, while messages flow. */
-  get standing(): Position | undefined {
-    return this.#state.is === "live" ? this.#position : undefined;
+  /** Messages flow, from the position on. */
+  get isLive(): boolean {
+    return this.#state.is === "live";
   }
 
   /** Begins anew from `start`, whatever was read before. */
@@ -73,17 +72,17 @@ export class Subscription {
     return JSON.stringify({ type: "subscribe", id: `s${ask}`, channel: this.channel, ...from });
   }
 
-  /** Whether this is the question that is open: answers to older ones say nothing any more. */
+  /** Whether this is the latest question: answers to older ones say nothing any more. */
   isAsked(ask: number): boolean {
-    return this.#state.is === "asked" && this.#state.ask === ask;
+    return this.#state.is !== "wanted" && this.#state.ask === ask;
   }
 
   /** Takes the node's reply. Undefined where it lacks a position: a subscribe is never answered without. */
   answered({ position, recovered = true, gap }: NodeMessageOf<"ok">): Subscribed | undefined {
-    if (position === undefined) return undefined;
+    if (position === undefined || this.#state.is !== "asked") return undefined;
     const before = this.#position ?? this.#start.since;
     this.#position = position;
-    this.#state = LIVE;
+    this.#state = { is: "live", ask: this.#state.ask };
     this.#attempt = 0;
     if (recovered && gap === undefined) return { position, recovered };
     const lost: Gap = gap ?? { reason: "epoch", from: (before?.offset ?? 0) + 1, to: position.offset };

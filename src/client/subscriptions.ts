@@ -10,8 +10,6 @@ type Told = Extract<NodeMessage, { type: "gap" | "join" | "leave" }>;
 export class Subscriptions {
   readonly #emit: Emit;
   readonly #byChannel = new Map<string, Subscription>();
-  /** By the number of the subscribe whose reply is outstanding. */
-  readonly #asked = new Map<number, Subscription>();
   #lastAsk = 0;
 
   constructor(emit: Emit) {
@@ -28,9 +26,9 @@ export class Subscriptions {
     const subscription = known ?? new Subscription(channel, start ?? {});
     if (known === undefined) this.#byChannel.set(channel, subscription);
     else if (start !== undefined) known.restart(start);
-    const standing = subscription.standing;
-    if (standing === undefined) subscription.tickets.push(ticket);
-    else this.#emit({ type: "subscribed", ticket, subscribed: { position: standing, recovered: true } });
+    const { isLive, position } = subscription;
+    if (isLive && position) this.#emit({ type: "subscribed", ticket, subscribed: { position, recovered: true } });
+    else subscription.tickets.push(ticket);
   }
 
   /** False when there is no such subscription. */
@@ -54,16 +52,14 @@ export class Subscriptions {
   flush(now: number): void {
     for (const subscription of this.#byChannel.values()) {
       if (!subscription.isDue(now)) continue;
-      const ask = ++this.#lastAsk;
-      this.#asked.set(ask, subscription);
-      this.#emit({ type: "send", text: subscription.ask(ask) });
+      this.#emit({ type: "send", text: subscription.ask(++this.#lastAsk) });
     }
   }
 
   /** False when the reply is not what a subscribe is answered with. */
   accepted(ask: number, ok: NodeMessageOf<"ok">): boolean {
-    const subscription = this.#takeAsked(ask);
-    if (subscription === undefined) return true;
+    const subscription = this.#asked(ask);
+    if (subscription === undefined || subscription.isLive) return true;
     const subscribed = subscription.answered(ok);
     if (subscribed === undefined) return false;
     const { channel } = subscription;
@@ -74,8 +70,9 @@ export class Subscriptions {
     return true;
   }
 
+  /** The node says no, or that it cannot go on with what it had said yes to. */
   refused(ask: number, fault: Fault, now: number, random: number): void {
-    const subscription = this.#takeAsked(ask);
+    const subscription = this.#asked(ask);
     if (subscription === undefined) return;
     if (fault.retry) subscription.postpone(now, random);
     else this.remove(subscription.channel, fault);
@@ -99,7 +96,6 @@ export class Subscriptions {
   }
 
   disconnected(): void {
-    this.#asked.clear();
     for (const subscription of this.#byChannel.values()) subscription.disconnected();
   }
 
@@ -118,10 +114,8 @@ export class Subscriptions {
   }
 
   /** The subscription that a reply is for, unless it has been asked for anew, or given up, since. */
-  #takeAsked(ask: number): Subscription | undefined {
-    const subscription = this.#asked.get(ask);
-    this.#asked.delete(ask);
-    if (subscription === undefined || this.#byChannel.get(subscription.channel) !== subscription) return undefined;
-    return subscription.isAsked(ask) ? subscription : undefined;
+  #asked(ask: number): Subscription | undefined {
+    for (const subscription of this.#byChannel.values()) if (subscription.isAsked(ask)) return subscription;
+    return undefined;
   }
 }

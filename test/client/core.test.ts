@@ -232,6 +232,19 @@ describe("subscribing", () => {
     expect(driver.names()).not.toContain("send subscribe");
   });
 
+  test("a node that cannot go on with it says so after its ok", () => {
+    const driver = connected()
+      .step(subscribe())
+      .hear(ok("s1", { position: position(1) }), message(2));
+    driver.out();
+    driver.hear({ type: "error", id: "s1", code: "busy", message: "later", retry: true }, message(4));
+    expect(driver.names()).toEqual([]);
+    expect(driver.at(150).sent()).toEqual([{ type: "subscribe", id: "s2", channel: "news", since: position(2) }]);
+    driver.hear(ok("s2", { position: position(2) }));
+    driver.hear({ type: "error", id: "s2", code: "internal", message: "failed", retry: false });
+    expect(driver.names()).toEqual(["tell subscribed", "tell ended"]);
+  });
+
   test("an unsubscribe is said, and what still comes is ignored", () => {
     const driver = connected()
       .step(subscribe())
