@@ -1,6 +1,7 @@
 // One request and its answer: from the choice of a node to the last byte relayed, or to the fault that the client is told. Bytes are
 // cut and framed by the pure files; sockets are the client connection's and the upstream's.
 
+import { Answer, type AnswerTerms } from "./answer.ts";
 import { type BodyReader, bodyFault, bodyReader, frameContent } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { cookieFields } from "./cookie.ts";
