@@ -34,8 +34,14 @@ export class Frames {
     return this.#texts[this.#head + index];
   }
 
+  /** Whether a reader that stands there misses nothing by going on with this run. */
   covers(offset: number): boolean {
     return offset >= this.after && offset <= this.upTo;
+  }
+
+  /** Whether it also finds something. */
+  continues(offset: number): boolean {
+    return offset >= this.after && offset < this.upTo;
   }
 
   /** The index of the first publication after `offset`; `count` when there is none. */

@@ -58,7 +58,7 @@ export class Memory {
 
   /** Whether something that follows this offset is at hand, or nothing follows it. */
   covers(offset: number): boolean {
-    return this.#recent.covers(offset) || this.#older?.covers(offset) === true;
+    return this.#recent.covers(offset) || this.#older?.continues(offset) === true;
   }
 
   /** Where a reader of the `count` newest publications begins; undefined when they are not all at hand. */
