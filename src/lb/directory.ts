@@ -34,13 +34,13 @@ export function addUpstreams(addresses: readonly Address[], around: Surroundings
 /** The node, there and checked from now on as if new. */
 function admit(id: string, addressText: string, { pool, checks, key }: Surroundings): PoolNode {
   const address = parseAddress(addressText, "address");
-  const node = pool.node(id) ?? new PoolNode(id, address, cookieValue(key, id), performance.now());
+  const node = pool.node(id) ?? new PoolNode(id, address, cookieValue(key, id));
   node.address = address;
   node.standing = "open";
-  node.rampFromMs = performance.now();
   node.backlog.max = "unix" in address ? DIALS_MAX : 0;
   pool.add(node);
   checks.watch(node);
+  pool.came(node, performance.now());
   return node;
 }
 
@@ -155,7 +155,6 @@ export class Directory {
     const standing = member.state === "up" ? "open" : "closed";
     if (node.standing === standing) return;
     node.standing = standing;
-    node.rampFromMs = performance.now();
   }
 
   /** Tells the relays what this lb counts, when that has changed. */

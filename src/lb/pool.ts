@@ -21,16 +21,17 @@ export class PoolNode {
   connections = 0;
   /** The same of all other lbs, as last heard. */
   elsewhere = 0;
-  /** When it came, or came back: from then on its share of the load grows. */
-  rampFromMs: number;
+  /** When it came, or came back. */
+  sinceMs = 0;
+  /** How long from then on its share of the load grows. */
+  rampMs = 0;
   /** The turn in which it was last chosen. */
   lastTurn = 0;
 
-  constructor(id: string, address: Address, cookie: string, nowMs: number) {
+  constructor(id: string, address: Address, cookie: string) {
     this.id = id;
     this.address = address;
     this.cookie = cookie;
-    this.rampFromMs = nowMs;
   }
 }
 
@@ -93,6 +94,18 @@ export class Pool {
     this.#byCookie.delete(node.cookie);
   }
 
+  /**
+   * The node may be chosen from now on, as if it were new. It is ramped up for no longer than others have been here: nodes that start
+   * together share alike at once.
+   */
+  came(node: PoolNode, nowMs: number): void {
+    let othersMs = 0;
+    for (const other of this.#nodes.values())
+      if (other !== node && this.isAvailable(other)) othersMs = Math.max(othersMs, nowMs - other.sinceMs);
+    node.sinceMs = nowMs;
+    node.rampMs = Math.min(this.#options.rampMs, othersMs);
+  }
+
   byCookie(cookie: string): PoolNode | undefined {
     return this.#byCookie.get(cookie);
   }
@@ -149,9 +162,8 @@ export class Pool {
   /** A node that ramps weighs less: at a tenth of its ramp it is as loaded with 10 connections above the floor as another with 100. */
   #key(node: PoolNode, nowMs: number): number {
     const connections = node.connections + node.elsewhere;
-    const { rampMs } = this.#options;
-    if (connections <= RAMP_FLOOR || rampMs === 0) return connections;
-    const share = Math.max(RAMP_SHARE_MIN, (nowMs - node.rampFromMs) / rampMs);
-    return share >= 1 ? connections : RAMP_FLOOR + (connections - RAMP_FLOOR) / share;
+    const ageMs = nowMs - node.sinceMs;
+    if (connections <= RAMP_FLOOR || ageMs >= node.rampMs) return connections;
+    return RAMP_FLOOR + (connections - RAMP_FLOOR) / Math.max(RAMP_SHARE_MIN, ageMs / node.rampMs);
   }
 }

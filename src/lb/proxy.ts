@@ -153,7 +153,7 @@ export class LoadBalancer {
 
   #healthChanged(node: PoolNode, before: Health, why: string): void {
     const { id, health } = node;
-    if (health === "up") node.rampFromMs = performance.now();
+    if (health === "up") this.pool.came(node, performance.now());
     this.#log[health === "up" ? "info" : "warn"]({ node: id, before, why }, `node is ${health}`);
     this.dispatcher.serve();
   }

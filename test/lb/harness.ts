@@ -1,7 +1,7 @@
 // What the black-box tests of the lb share: the lb as a process of its own, and raw TCP peers on both sides of it that send exactly
 // what a test says and remember exactly what they got.
 
-import net, { type AddressInfo } from "node:net";
+import net from "node:net";
 import { type Report, reportIn } from "../../src/wire/child.ts";
 
 const PATIENCE_MS = 4000;
@@ -121,6 +121,7 @@ export class ScriptedServer {
   readonly #server: net.Server;
   readonly #sockets = new Set<net.Socket>();
   #arrived: (() => void)[] = [];
+  #port = 0;
 
   private constructor(server: net.Server) {
     this.#server = server;
@@ -140,11 +141,14 @@ export class ScriptedServer {
       scripted.#server.once("error", reject);
       scripted.#server.listen(options, resolve);
     });
+    const address = scripted.#server.address();
+    if (address !== null && typeof address === "object") scripted.#port = address.port;
     return scripted;
   }
 
+  /** Where it listens, or has listened; 0 on a unix socket. */
   get port(): number {
-    return addressOf(this.#server).port;
+    return this.#port;
   }
 
   get address(): string {
@@ -177,12 +181,6 @@ export class ScriptedServer {
     for (const socket of this.#sockets) socket.destroy();
     await new Promise((resolve) => this.#server.close(resolve));
   }
-}
-
-function addressOf(server: net.Server): AddressInfo {
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("not a TCP server");
-  return address;
 }
 
 /** A script: answers each request (its head, and a body of Content-Length bytes) with the same bytes. */
