@@ -2,17 +2,19 @@
 // Payloads, cookies and secrets are never logged.
 
 import pino, { type Logger } from "pino";
-import pretty from "pino-pretty";
 
 export type { Logger } from "pino";
 
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
+// Most processes log to a file: they need not load what makes lines pretty.
+const pretty = process.stderr.isTTY ? (await import("pino-pretty")).default : undefined;
+
 /** Writes to standard error, synchronously, so that the last line before a crash is there. */
 export function createLogger(role: string, id: string, level: LogLevel): Logger {
   const options = { base: { role, id }, level, timestamp: pino.stdTimeFunctions.isoTime };
-  if (!process.stderr.isTTY) return pino(options, pino.destination({ dest: 2, sync: true }));
+  if (pretty === undefined) return pino(options, pino.destination({ dest: 2, sync: true }));
   const stream = pretty({ destination: 2, sync: true, ignore: "role,id", messageFormat: "{role} {id}: {msg}" });
   return pino(options, stream);
 }
