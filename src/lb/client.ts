@@ -220,7 +220,9 @@ export class ClientConnection implements Peer, Live {
   }
 
   #exchangeFor(request: Request, rest: Buffer): void {
-    const forwarded = forwardRequest(request, this.#thisHop());
+    const hop = this.#thisHop();
+    if (hop === undefined) return this.destroy();
+    const forwarded = forwardRequest(request, hop);
     if (forwarded instanceof Fault) return this.answer(forwarded, request.method === "HEAD");
     const exchange = new Exchange(this.#shared, this, request, forwarded);
     const kept = this.#kept;
@@ -252,10 +254,13 @@ export class ClientConnection implements Peer, Live {
     if (this.#hasEnded && exchange?.isSending === true && !exchange.requestIsRead) exchange.fail(BODY_ENDED);
   }
 
-  #thisHop(): Hop {
+  /** Undefined when the client has reset the connection already: then the system knows no address any more. */
+  #thisHop(): Hop | undefined {
     if (this.#hop !== undefined) return this.#hop;
+    const address: string | undefined = this.#socket.remoteAddress;
+    if (address === undefined) return undefined;
     const { options, via, ownHost } = this.#shared;
-    const peer = plainAddress(this.#socket.remoteAddress);
+    const peer = plainAddress(address);
     this.#hop = { via, peer, trusted: options.trust(peer), scheme: "http", ownHost, cookieName: options.cookie?.name };
     return this.#hop;
   }

@@ -18,8 +18,9 @@ import type { Live, Shared } from "./shared.ts";
 
 /** How often deadlines are looked at, and so how late they may be. */
 const SWEEP_MS = 250;
-/** How long a stopping lb waits for what is under way. */
-const STOP_MS = 700;
+/** How long a stopping lb waits for what is under way: first for its natural end, then for the end it is given. */
+const STOP_KINDLY_MS = 400;
+const STOP_FIRMLY_MS = 300;
 /** File descriptors that are no client's: links, checks, logs, the listener, refusals. */
 const RESERVED_FDS = 96 + REFUSALS_MAX;
 
@@ -107,9 +108,11 @@ export class LoadBalancer {
   async stop(): Promise<void> {
     this.close();
     this.checks.stop();
-    for (const live of this.#live) live.stop();
-    const deadlineMs = performance.now() + STOP_MS;
-    while (this.#live.size > 0 && performance.now() < deadlineMs) await Bun.sleep(10);
+    for (const waitMs of [STOP_KINDLY_MS, STOP_FIRMLY_MS]) {
+      for (const live of this.#live) live.stop();
+      const deadlineMs = performance.now() + waitMs;
+      while (this.#live.size > 0 && performance.now() < deadlineMs) await Bun.sleep(10);
+    }
     clearInterval(this.#sweep);
   }
 

@@ -85,8 +85,9 @@ export class Tunnel implements Live {
     this.#upstream.destroy();
   }
 
+  /** Ends the node's side, which ends the client's after the node's last words; asked again, it ends both. */
   stop(): void {
-    this.#client.finish();
+    if (this.#state === "ending") this.#client.finish();
     this.#upstream.finish();
   }
 }

@@ -78,6 +78,12 @@ export class RawPeer {
     return this.text;
   }
 
+  /** Resolves with what came, once `what` is in it or the connection is over. */
+  async untilClosedOr(what: string): Promise<string> {
+    await this.#when(() => this.text.includes(what) || this.hasEnded || this.isClosed, what);
+    return this.text;
+  }
+
   async untilClosed(): Promise<string> {
     await this.#when(() => this.isClosed, "the connection to be closed");
     return this.text;
@@ -120,7 +126,7 @@ export class ScriptedServer {
   script: (peer: RawPeer) => void | Promise<void> = () => {};
   readonly #server: net.Server;
   readonly #sockets = new Set<net.Socket>();
-  #arrived: (() => void)[] = [];
+  #arrived: ((peer: RawPeer) => void)[] = [];
   #port = 0;
 
   private constructor(server: net.Server) {
@@ -129,7 +135,7 @@ export class ScriptedServer {
       const peer = new RawPeer(socket);
       this.#sockets.add(socket.once("close", () => this.#sockets.delete(socket)));
       this.connections.push(peer);
-      for (const resolve of this.#arrived.splice(0)) resolve();
+      for (const resolve of this.#arrived.splice(0)) resolve(peer);
       Promise.resolve(this.script(peer)).catch(() => peer.socket.destroy());
     });
   }
@@ -164,16 +170,19 @@ export class ScriptedServer {
 
   /** The connection at `index`, once it is there. */
   async connection(index = 0): Promise<RawPeer> {
-    while (this.connections.length <= index) {
-      await new Promise<void>((resolve, reject) => {
-        const timer = setTimeout(() => reject(new Error(`no connection ${index} in time`)), PATIENCE_MS);
-        this.#arrived.push(() => {
-          clearTimeout(timer);
-          resolve();
-        });
-      });
-    }
+    while (this.connections.length <= index) await this.nextConnection();
     return this.connections[index];
+  }
+
+  /** The next connection to arrive. */
+  nextConnection(): Promise<RawPeer> {
+    return new Promise((resolve, reject) => {
+      const timer = setTimeout(() => reject(new Error("no connection in time")), PATIENCE_MS);
+      this.#arrived.push((peer) => {
+        clearTimeout(timer);
+        resolve(peer);
+      });
+    });
   }
 
   /** Stops listening and cuts every connection. */
@@ -224,8 +233,12 @@ export class Lb {
 
   /** Starts an lb with these flags on a port of its own choice; resolves when it says that it is ready. */
   static async start(...flags: string[]): Promise<Lb> {
+    return await Lb.startCommand([process.execPath, "src/lb/main.ts", "--listen", "127.0.0.1:0", ...flags]);
+  }
+
+  static async startCommand(command: string[]): Promise<Lb> {
     const { promise, resolve } = Promise.withResolvers<Report | undefined>();
-    const child = Bun.spawn([process.execPath, "src/lb/main.ts", "--listen", "127.0.0.1:0", ...flags], {
+    const child = Bun.spawn(command, {
       cwd: new URL("../..", import.meta.url).pathname,
       stdio: ["ignore", "ignore", "pipe"],
       ipc: (message) => resolve(reportIn(message)),

@@ -1,0 +1,280 @@
+// The lb as a process: its command line, its limits and time-outs, its own health, and how it stops.
+
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import { answering, fieldOf, Lb, OK, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
+
+let server: ScriptedServer;
+const started: Lb[] = [];
+
+beforeAll(async () => {
+  server = await ScriptedServer.listen();
+});
+beforeEach(() => server.play(answering(OK)));
+afterEach(async () => {
+  await Promise.all(started.splice(0).map((lb) => lb.stop()));
+});
+afterAll(() => server.stop());
+
+async function startLb(...flags: string[]): Promise<Lb> {
+  const lb = await Lb.start("--upstream", server.address, "--check-interval-ms", "3600000", ...flags);
+  started.push(lb);
+  return lb;
+}
+
+const get = (fields = "") => `GET / HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
+const last = get("Connection: close\r\n");
+const opening =
+  "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
+  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+const switching = async (peer: RawPeer) => {
+  await peer.head();
+  peer.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
+  peer.send("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
+};
+
+async function openTunnel(lb: Lb): Promise<{ client: RawPeer; upstream: RawPeer }> {
+  server.play(switching);
+  const client = await lb.connect();
+  client.send(opening);
+  await client.head();
+  client.forget();
+  return { client, upstream: await server.connection() };
+}
+
+/** Runs the lb to its end, as an operator without a supervisor. */
+async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
+  const cwd = new URL("../..", import.meta.url).pathname;
+  const child = Bun.spawn([process.execPath, "src/lb/main.ts", ...args], { cwd, stdio: ["ignore", "pipe", "pipe"] });
+  const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  return { code: await child.exited, out, err };
+}
+
+describe("the command line", () => {
+  for (const [args, sentence] of [
+    [[], "--upstream"],
+    [["--upstream", "nonsense"], '--upstream "nonsense" is not an address'],
+    [["--upstream", "127.0.0.1:1", "--upstream", "127.0.0.1:1"], "given twice"],
+    [["--upstream", "127.0.0.1:1", "--listen", "here"], '--listen "here"'],
+    [["--upstream", "127.0.0.1:1", "--wrong"], "--wrong"],
+    [["--upstream", "127.0.0.1:1", "--rise", "0"], "--rise"],
+    [["--upstream", "127.0.0.1:1", "--head-timeout-ms", "soon"], "--head-timeout-ms"],
+    [["--upstream", "127.0.0.1:1", "--trust", "10.0.0.0/33"], "--trust"],
+    [["--upstream", "127.0.0.1:1", "--cookie-same-site", "sometimes"], "--cookie-same-site"],
+    [["--upstream", "127.0.0.1:1", "--health-path", "healthz"], "--health-path"],
+    [["--relay", "relay-1=127.0.0.1:1"], "--secret-file"],
+    [["--relay", "127.0.0.1:1", "--secret-file", "/dev/null"], "--relay"],
+    [["--relay", "relay-1=127.0.0.1:1", "--upstream", "127.0.0.1:1"], "not both"],
+    [["--upstream", "127.0.0.1:1", "--listen", "192.0.2.1:80"], "Cannot listen on 192.0.2.1"],
+  ] as const) {
+    test(`${args.join(" ") || "nothing"}: a sentence, and exit code 1`, async () => {
+      const { code, err } = await run(...args);
+      expect(code).toBe(1);
+      expect(err).toContain(sentence);
+      expect(err).not.toContain("    at ");
+    });
+  }
+
+  test("a port that is taken: one sentence", async () => {
+    const { code, err } = await run("--listen", server.address, "--upstream", "127.0.0.1:1");
+    expect(code).toBe(1);
+    expect(err).toBe(`Port ${server.port} on 127.0.0.1 is already in use: choose another with --listen.\n`);
+  });
+
+  test("--help lists every flag with its default", async () => {
+    const { code, out } = await run("--help");
+    expect(code).toBe(0);
+    for (const flag of ["--upstream", "--relay", "--trust", "--head-timeout-ms 10000", "--rise 2"])
+      expect(out).toContain(flag);
+  });
+
+  test("says where it listens", async () => {
+    const lb = await startLb();
+    await lb.counts();
+    expect(lb.log).toContain(`"msg":"listening on 127.0.0.1:${lb.port}"`);
+  });
+});
+
+describe("limits", () => {
+  test("connections in all: the surplus is told so, the others go on, and a place that is free is given again", async () => {
+    const lb = await startLb("--connections-max", "2");
+    const [first, second] = [await lb.connect(), await lb.connect()];
+    for (const client of [first, second]) {
+      client.send(get());
+      await client.until("ok");
+    }
+    const refused = await lb.ask(last);
+    expect(statusOf(refused)).toBe(503);
+    expect(fieldOf(refused, "Retry-After")).toBe("1");
+    second.forget();
+    second.send(get());
+    await second.until("ok");
+    first.reset();
+    await lb.countsWhen(({ connections }) => connections === 1);
+    expect(statusOf(await lb.ask(last))).toBe(200);
+  });
+
+  test("it stays below its file descriptors, and those that are in go on", async () => {
+    const flags = `--listen 127.0.0.1:0 --upstream ${server.address} --check-interval-ms 3600000`;
+    const lb = await Lb.startCommand(["sh", "-c", `ulimit -n 200; exec ${process.execPath} src/lb/main.ts ${flags}`]);
+    started.push(lb);
+    server.play(switching);
+    const clients = await Promise.all(Array.from({ length: 80 }, () => lb.connect()));
+    for (const client of clients) client.send(opening);
+    const heads = await Promise.all(clients.map((client) => client.untilClosedOr("\r\n\r\n")));
+    const tunnels = clients.filter((_, at) => statusOf(heads[at]) === 101);
+    expect(tunnels.length).toBeGreaterThan(30);
+    expect(tunnels.length).toBeLessThan(60);
+    expect(readdirSync(`/proc/${lb.pid}/fd`).length).toBeLessThan(200);
+    for (const client of tunnels) {
+      client.forget();
+      client.send("still ");
+    }
+    await Promise.all(
+      server.connections.filter(({ text }) => text.includes("Upgrade")).map((peer) => peer.until("still ")),
+    );
+  });
+
+  test("connections from one address", async () => {
+    const lb = await startLb("--address-connections-max", "1");
+    const client = await lb.connect();
+    client.send(get());
+    await client.until("ok");
+    expect(statusOf(await lb.ask(last))).toBe(429);
+    client.reset();
+    await lb.countsWhen(({ connections }) => connections === 0);
+    expect(statusOf(await lb.ask(last))).toBe(200);
+  });
+
+  test("new connections a second", async () => {
+    const lb = await startLb("--connections-per-second", "5");
+    const statuses = (await Promise.all(Array.from({ length: 20 }, () => lb.ask(last)))).map(statusOf);
+    expect(statuses.filter((status) => status === 503).length).toBeGreaterThan(8);
+    expect(statuses.filter((status) => status === 200).length).toBeGreaterThanOrEqual(5);
+  });
+});
+
+describe("time-outs", () => {
+  test("keep-alive: an idle connection is closed without a word, with the server's connection", async () => {
+    const lb = await startLb("--keep-alive-timeout-ms", "300");
+    const client = await lb.connect();
+    client.send(get());
+    await client.until("ok");
+    client.forget();
+    expect(await client.untilEnd()).toBe("");
+    await server.connections.at(-1)?.untilEnd();
+  });
+
+  test("body: a client that stops in the middle of it gets a 408", async () => {
+    const lb = await startLb("--body-timeout-ms", "300");
+    server.play(() => {});
+    const client = await lb.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+    expect(statusOf(await client.untilEnd())).toBe(408);
+    await server.connections[0].untilClosed();
+  });
+
+  test("response: a server that stops in the middle of its answer aborts it", async () => {
+    const lb = await startLb("--response-timeout-ms", "300");
+    server.play(async (peer) => {
+      await peer.head();
+      peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc");
+    });
+    const client = await lb.connect();
+    client.send(get());
+    await client.untilClosed();
+    expect(client.wasReset).toBe(true);
+  });
+
+  test("tunnel: one in which nothing moves is closed; movement either way keeps it", async () => {
+    const lb = await startLb("--tunnel-timeout-ms", "900");
+    const { client, upstream } = await openTunnel(lb);
+    for (let round = 0; round < 6; round++) {
+      await Bun.sleep(300);
+      if (round % 2 === 0) client.send("c");
+      else upstream.send("u");
+    }
+    expect(client.isClosed || upstream.isClosed).toBe(false);
+    await Promise.all([client.untilClosed(), upstream.untilClosed()]);
+  });
+
+  test("stall: a reader that takes nothing is cut, though the other direction moves", async () => {
+    const lb = await startLb("--stall-timeout-ms", "600");
+    const { client, upstream } = await openTunnel(lb);
+    client.socket.pause();
+    upstream.send(new Uint8Array(16 * 1024 * 1024));
+    const chatter = setInterval(() => client.send("x"), 50);
+    try {
+      await upstream.untilClosed();
+    } finally {
+      clearInterval(chatter);
+    }
+    await lb.countsWhen(({ connections }) => connections === 0);
+  });
+});
+
+describe("its own health", () => {
+  test("is answered on the path that was given, and on no other", async () => {
+    const lb = await startLb("--health-path", "/lb-health", "--check-interval-ms", "50");
+    expect(await lb.ask("GET /lb-health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).toEndWith("\r\n\r\nok\n");
+    expect(await lb.ask("HEAD /lb-health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).toEndWith("\r\n\r\n");
+    expect(await lb.ask(last)).toEndWith("ok");
+    const client = await lb.connect();
+    client.send("GET /lb-health HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2000) + last);
+    expect((await client.untilEnd()).match(/HTTP\/1\.1 200/g)).toHaveLength(2001);
+  });
+
+  test("is 503 while no node is up", async () => {
+    const lb = await Lb.start("--upstream", "127.0.0.1:1", "--health-path", "/h", "--check-interval-ms", "50");
+    started.push(lb);
+    await lb.countsWhen(({ nodes }) => nodes["127.0.0.1:1"].health === "down");
+    expect(statusOf(await lb.ask("GET /h HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))).toBe(503);
+  });
+});
+
+describe("stopping", () => {
+  test("SIGTERM: no new connections, what idles is closed, tunnels are ended, exit code 0", async () => {
+    const lb = await startLb();
+    const { client, upstream } = await openTunnel(lb);
+    server.script = answering(OK);
+    const idle = await lb.connect();
+    idle.send(get());
+    await idle.until("ok");
+    upstream.send("last words");
+    const exited = lb.child.exited;
+    lb.child.kill("SIGTERM");
+    await Promise.all([idle.untilEnd(), upstream.untilEnd()]);
+    expect(await client.untilEnd()).toEndWith("last words");
+    expect(idle.wasReset || client.wasReset).toBe(false);
+    expect(await exited).toBe(0);
+    await expect(lb.connect()).rejects.toThrow();
+  });
+
+  test("an exchange under way is finished", async () => {
+    const lb = await startLb();
+    server.play(() => {});
+    const client = await lb.connect();
+    client.send(get());
+    const upstream = await server.connection();
+    await upstream.head();
+    lb.child.kill("SIGTERM");
+    await Bun.sleep(100);
+    upstream.send(OK);
+    const answer = await client.untilEnd();
+    expect(statusOf(answer)).toBe(200);
+    expect(fieldOf(answer, "Connection")).toBe("close");
+    expect(await lb.child.exited).toBe(0);
+  });
+});
+
+test("several lbs share a port", async () => {
+  const first = await startLb("--reuse-port");
+  const second = await Lb.start("--listen", `127.0.0.1:${first.port}`, "--reuse-port", "--upstream", server.address);
+  started.push(second);
+  const clients = await Promise.all(Array.from({ length: 40 }, () => first.connect()));
+  for (const client of clients) client.send(get());
+  await Promise.all(clients.map((client) => client.until("ok")));
+  const [one, other] = [await first.counts(), await second.counts()];
+  expect(one.connections + other.connections).toBe(40);
+  expect(Math.min(one.connections, other.connections)).toBeGreaterThan(0);
+});
