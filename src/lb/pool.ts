@@ -145,7 +145,7 @@ export class Pool {
       else if (!this.hasRoom(node)) isFull = true;
       else {
         const key = this.#key(node, nowMs);
-        if (best !== undefined && (key > bestKey || (key === bestKey && node.lastTurn > best.lastTurn))) continue;
+        if (best !== undefined && (key > bestKey || (key === bestKey && node.lastTurn >= best.lastTurn))) continue;
         best = node;
         bestKey = key;
       }
