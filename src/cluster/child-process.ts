@@ -40,9 +40,7 @@ export class ChildProcess {
   #ready = Promise.withResolvers<string>();
   /** Someone waits for this start: when the process says that it cannot, they are told and it is not tried again. */
   #isAwaited = false;
-  #isDrained = false;
-  #isStopped = false;
-  #hasFailed = false;
+  #wanted: "up" | "drained" | "stopped" = "up";
 
   constructor(program: Program, logger: Logger, onCrashLoop: (sentence: string) => void) {
     this.#program = program;
@@ -73,8 +71,9 @@ export class ChildProcess {
 
   get #state(): ProcessState {
     if (this.#current !== undefined) return this.#current.state;
-    if (this.#isStopped) return "stopped";
-    return this.#hasFailed ? "failed" : "restarting";
+    if (this.#wanted === "stopped") return "stopped";
+    if (this.#incarnations === 0) return "starting";
+    return this.#relaunch === undefined ? "failed" : "restarting";
   }
 
   /** Starts it. Resolves to its address when it is ready; a Refusal says why it cannot start. */
@@ -93,9 +92,9 @@ export class ChildProcess {
 
   /** Finishes it in order and starts it again. */
   async restart(): Promise<void> {
-    clearTimeout(this.#relaunch);
+    this.#cancelRelaunch();
     await this.#finish();
-    if (this.#isStopped) throw new Refusal(`${this.id} is being stopped.`);
+    if (this.#wanted === "stopped") throw new Refusal(`${this.id} is being stopped.`);
     await this.start();
   }
 
@@ -114,13 +113,13 @@ export class ChildProcess {
 
   /** Sends its clients away; it takes no new ones, whatever becomes of it, until `undrain`. Resolves when it has heard. */
   async drain(): Promise<void> {
-    this.#isDrained = true;
+    this.#wanted = "drained";
     this.#current?.order({ type: "drain" });
     await this.ask(ANSWER_TIMEOUT_MS);
   }
 
   async undrain(): Promise<void> {
-    this.#isDrained = false;
+    this.#wanted = "up";
     this.#current?.order({ type: "undrain" });
     await this.ask(ANSWER_TIMEOUT_MS);
   }
@@ -142,13 +141,18 @@ export class ChildProcess {
   }
 
   #retire(): void {
-    this.#isStopped = true;
-    clearTimeout(this.#relaunch);
+    this.#wanted = "stopped";
+    this.#cancelRelaunch();
     if (this.#isAwaited) this.#ready.reject(new Refusal(`${this.id} is being stopped.`));
   }
 
   async #finish(): Promise<void> {
     await this.#current?.finish(this.#program.graceMs);
+  }
+
+  #cancelRelaunch(): void {
+    clearTimeout(this.#relaunch);
+    this.#relaunch = undefined;
   }
 
   #removeSocket(): void {
@@ -159,7 +163,7 @@ export class ChildProcess {
   #launch(): void {
     this.#incarnations++;
     this.#startedAt = new Date();
-    this.#hasFailed = false;
+    this.#cancelRelaunch();
     try {
       this.#removeSocket();
       this.#current = new Incarnation(this.#program.command(), this.#program.logFile, {
@@ -181,7 +185,7 @@ export class ChildProcess {
     // The screen tells of the first start.
     const level = this.#incarnations === 1 ? "debug" : "info";
     this.#logger[level]({ pid: this.#current?.pid, address }, "ready");
-    if (this.#isDrained) this.#current?.order({ type: "drain" });
+    if (this.#wanted === "drained") this.#current?.order({ type: "drain" });
     this.#ready.resolve(address);
   }
 
@@ -189,7 +193,6 @@ export class ChildProcess {
     this.#current = undefined;
     if (death.wasTold) return;
     if (this.#address === undefined || (this.#isAwaited && death.fatal !== undefined)) {
-      this.#hasFailed = true;
       this.#ready.reject(
         death.fatal === undefined
           ? this.#refusal(`ended (${death.how}) before it was ready`)
@@ -206,7 +209,6 @@ export class ChildProcess {
   }
 
   #giveUp(death: Death): void {
-    this.#hasFailed = true;
     const often = `died more than ${DEATHS_MAX} times in ${CRASH_WINDOW_MS / 1000} s, last by ${death.how}`;
     const refusal = this.#refusal(often);
     if (this.#isAwaited) this.#ready.reject(refusal);

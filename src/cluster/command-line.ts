@@ -57,7 +57,8 @@ export type Command = {
 export function readCommand(typed: readonly string[]): Command {
   if (typed.includes("--help") || typed.includes("-h")) return { name: "help", flags: {}, operand: undefined };
   const isNamed = typed.length > 0 && !typed[0].startsWith("-");
-  const name = commandName(isNamed ? typed[0] : "start");
+  const name = isNamed ? typed[0] : "start";
+  if (!isCommand(name)) throw new UsageError(`There is no command "${name}". ${HINT}`);
   const args = typed.slice(isNamed ? 1 : 0);
   const options = flagsOf(name);
   const { values, positionals } = parseCommandLine(
@@ -71,20 +72,7 @@ export function readCommand(typed: readonly string[]): Command {
   return { name, flags: values, operand: positionals[0] };
 }
 
-function commandName(word: string): keyof typeof COMMANDS {
-  switch (word) {
-    case "start":
-    case "status":
-    case "scale":
-    case "drain":
-    case "undrain":
-    case "restart":
-    case "stop":
-      return word;
-    default:
-      throw new UsageError(`There is no command "${word}". ${HINT}`);
-  }
-}
+const isCommand = (word: string): word is keyof typeof COMMANDS => Object.hasOwn(COMMANDS, word);
 
 function flagsOf(name: keyof typeof COMMANDS): Record<string, { type: "string" | "boolean" }> {
   const common = { data: SETTING_FLAGS.data, config: { type: "string" } } as const;

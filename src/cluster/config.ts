@@ -66,7 +66,7 @@ export function settle(sources: Sources): Settings {
     data: pick("data", filePath, DEFAULT_DATA),
     app: pick("app", filePath, undefined),
     open: pick("open", yesOrNo, false),
-    memoryMb: pick("memory-mb", wholeNumber(16, 1_048_576), 128),
+    memoryMb: pick("memory-mb", wholeNumber(32, 65_536), 128),
     fsync: pick("fsync", yesOrNo, false),
     logLevel: pick("log-level", logLevel, "info"),
   };

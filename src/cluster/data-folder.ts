@@ -55,7 +55,6 @@ export class DataFolder {
       unixPath(nodeSocket(`node-${NODES_MAX}`), "--data");
       const lock = lockExclusively(lockFile);
       if (lock === undefined) throw new Refusal(occupied(path, pidFile));
-      writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
       return new DataFolder(path, lock, isNew);
     } catch (error) {
       if (isNew) removeIfEmpty(path);
@@ -65,9 +64,10 @@ export class DataFolder {
 
   /** Creates what the processes need and clears away what a killed cluster has left. */
   prepare(): void {
-    const { secretFile, runFolder, logFolder } = this.layout;
+    const { pidFile, secretFile, runFolder, logFolder } = this.layout;
     try {
       this.#removeSockets();
+      writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
       mkdirSync(runFolder, { mode: 0o700 });
       mkdirSync(logFolder, { recursive: true, mode: 0o700 });
       if (!existsSync(secretFile)) writeFileSync(secretFile, `${newSecret()}\n`, { mode: 0o600, flag: "wx" });

@@ -1,6 +1,6 @@
 // The log files of the processes: opened to append, kept small, and read back when one of them explains a failure.
 
-import { closeSync, copyFileSync, fstatSync, openSync, readSync, statSync, truncateSync } from "node:fs";
+import { closeSync, copyFileSync, existsSync, fstatSync, openSync, readSync, statSync, truncateSync } from "node:fs";
 
 const LOG_BYTES_MAX = 10 * 1024 * 1024;
 const TAIL_BYTES = 8 * 1024;
@@ -15,8 +15,12 @@ export function openLog(path: string): number {
 export function keepLogSmall(path: string): void {
   const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   if (bytes <= LOG_BYTES_MAX) return;
-  copyFileSync(path, `${path}.1`);
-  truncateSync(path);
+  try {
+    copyFileSync(path, `${path}.1`);
+  } catch {
+    // The disk is full: then what is cut off is lost, and makes room.
+  }
+  if (existsSync(path)) truncateSync(path);
 }
 
 /** The last lines of a log; empty where there is none. */

@@ -39,14 +39,14 @@ export function readyScreen({ status, dataFolder, logFolder, commandFlags, isTer
 export function statusTable({ address, processes }: ClusterStatus, nowMs: number): string {
   const head = ["ROLE", "ID", "PID", "STATE", "CONNECTIONS", "RESTARTS", "UP FOR"];
   const numbers = [2, 4, 5];
-  const rows = processes.map((process) => [
-    process.role,
-    process.id,
-    String(process.pid ?? "-"),
-    process.state,
-    String(process.connections),
-    String(process.restarts),
-    upFor(process, nowMs),
+  const rows = processes.map((row) => [
+    row.role,
+    row.id,
+    String(row.pid ?? "-"),
+    row.state,
+    String(row.connections),
+    String(row.restarts),
+    upFor(row, nowMs),
   ]);
   return `${address === null ? "starting" : `http://${reachable(address)}`}\n\n${table([head, ...rows], numbers).join("\n")}\n`;
 }

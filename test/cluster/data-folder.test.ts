@@ -38,6 +38,7 @@ test("folder, secret and sockets are for their owner alone, and the secret is ma
 
 test("a second cluster is told who holds the folder, and may have it afterwards", () => {
   const first = DataFolder.claim(path);
+  first.prepare();
   const sentence = `Another cluster is already running on ${path} (pid ${process.pid}): stop it with "bun run cluster stop --data ${path}", or choose another folder with --data.`;
   expect(() => DataFolder.claim(path)).toThrow(sentence);
   expect(() => DataFolder.claim(path)).toThrow(sentence);
