@@ -10,10 +10,26 @@ const SRC = join(import.meta.dir, "../src");
 /** Files that may touch sockets, clocks, files, processes or randomness. All others are pure. */
 const SHELLS: Record<string, string[]> = {
   wire: ["arguments.ts", "child.ts", "link.ts", "lock.ts", "log.ts"],
+  relay: ["main.ts", "server.ts", "recover.ts", "journal.ts"],
+  node: ["main.ts", "node.ts", "server.ts", "load-app.ts"],
+  lb: ["main.ts", "proxy.ts", "directory.ts", "checks.ts", "upstream.ts"],
+  client: ["shell.ts"],
+  cluster: [
+    ...["main.ts", "start.ts", "supervisor.ts", "child-process.ts", "incarnation.ts", "data-folder.ts"],
+    ...["log-file.ts", "load-settings.ts", "admin.ts", "admin-client.ts"],
+  ],
 };
 
-const IMPURE =
-  /\bBun\.|\bprocess\.|\bDate\.now|\bperformance\.|\bMath\.random|\bcrypto\.|\bset(?:Timeout|Interval|Immediate)\(|\bnew WebSocket\b|\bfetch\(|from "(?:bun|bun:\w+|node:(?:fs|net|os|child_process|process|timers)[^"]*)"/;
+const IMPURE = new RegExp(
+  [
+    String.raw`\bBun\.`,
+    String.raw`\bprocess\.(?:argv|connected|cwd|env|exit|kill|memoryUsage|on|pid|ppid|send|stderr|stdin|stdout)\b`,
+    String.raw`\bDate\.now\b|\bperformance\.now\b|\bMath\.random\b|\bcrypto\.|\brandomBytes\b`,
+    String.raw`\bset(?:Timeout|Interval|Immediate)\(|\bnew WebSocket\b|\bfetch\(`,
+    String.raw`^import (?!type )[^;]*from "(?:bun|bun:\w+|node:(?:fs|child_process|process|timers)[^"]*)"`,
+  ].join("|"),
+  "m",
+);
 
 type File = { path: string; folder: string; text: string; code: string; imports: string[] };
 

@@ -41,7 +41,8 @@ export const OUTCOME_DUPLICATE = 0;
 export const OUTCOME_STORAGE = -1;
 export const OUTCOME_UNKNOWN_CHANNEL = -2;
 
-const table = {
+/** Each message's opcode, and its fields in the order they have on the wire. */
+export const RELAY_TABLE = {
   hello: { opcode: 0x01, fields: { version: u32, role, id: processId, nonce: binary(16, 16) } },
   challenge: { opcode: 0x02, fields: { nonce: binary(16, 16), proof: binary(32, 32) } },
   prove: { opcode: 0x03, fields: { proof: binary(32, 32) } },
@@ -120,7 +121,7 @@ const table = {
   left: { opcode: 0x43, fields: { id: u32, client: text(1, 64) } },
 } as const;
 
-export type RelayMessage = MessageOf<typeof table>;
+export type RelayMessage = MessageOf<typeof RELAY_TABLE>;
 export type RelayMessageOf<K extends RelayMessage["type"]> = Extract<RelayMessage, { type: K }>;
 
-export const { encode: encodeRelayMessage, decode: decodeRelayMessage } = codec(table);
+export const { encode: encodeRelayMessage, decode: decodeRelayMessage } = codec(RELAY_TABLE);
