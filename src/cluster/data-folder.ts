@@ -9,6 +9,7 @@ import {
   openSync,
   readFileSync,
   realpathSync,
+  renameSync,
   rmdirSync,
   rmSync,
   statSync,
@@ -25,6 +26,7 @@ export const layout = (folder: string) => ({
   pidFile: join(folder, "cluster.pid"),
   lockFile: join(folder, "lock.db"),
   secretFile: join(folder, "secret"),
+  secretDraft: join(folder, "secret.new"),
   runFolder: join(folder, "run"),
   logFolder: join(folder, "logs"),
   nodeSocket: (id: string) => join(folder, "run", `${id}.sock`),
@@ -64,14 +66,13 @@ export class DataFolder {
 
   /** Creates what the processes need and clears away what a killed cluster has left. */
   prepare(): void {
-    const { pidFile, secretFile, runFolder, logFolder } = this.layout;
+    const { pidFile, runFolder, logFolder } = this.layout;
     try {
-      this.#removeSockets();
+      this.#clear();
       writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
       mkdirSync(runFolder, { mode: 0o700 });
       mkdirSync(logFolder, { recursive: true, mode: 0o700 });
-      if (!existsSync(secretFile)) writeFileSync(secretFile, `${newSecret()}\n`, { mode: 0o600, flag: "wx" });
-      chmodSync(secretFile, 0o600);
+      this.#keepSecret();
     } catch (error) {
       throw unusable(this.path, error);
     }
@@ -79,17 +80,28 @@ export class DataFolder {
 
   /** The cluster is over: no socket, pid file or lock stays, nor the folder, where nothing else came into it. */
   release(): void {
-    this.#removeSockets();
+    this.#clear();
     rmSync(this.layout.pidFile, { force: true });
     // Removed while it is still held: see lockExclusively.
-    for (const suffix of ["", "-journal"]) rmSync(this.layout.lockFile + suffix, { force: true });
+    rmSync(this.layout.lockFile, { force: true });
     this.#lock.close();
     if (this.#isNew) removeIfEmpty(this.path);
   }
 
-  #removeSockets(): void {
-    rmSync(this.layout.runFolder, { recursive: true, force: true });
-    rmSync(this.layout.adminSocket, { force: true });
+  /** Makes the cluster secret, once: it must outlive the cluster, and be whole or not there at all. */
+  #keepSecret(): void {
+    const { secretFile, secretDraft } = this.layout;
+    if (!existsSync(secretFile)) {
+      const secret = crypto.getRandomValues(new Uint8Array(32)).toHex();
+      writeFileSync(secretDraft, `${secret}\n`, { mode: 0o600 });
+      renameSync(secretDraft, secretFile);
+    }
+    chmodSync(secretFile, 0o600);
+  }
+
+  #clear(): void {
+    const { runFolder, adminSocket, secretDraft } = this.layout;
+    for (const left of [runFolder, adminSocket, secretDraft]) rmSync(left, { recursive: true, force: true });
   }
 }
 
@@ -113,7 +125,8 @@ function lockExclusively(file: string): Database | undefined {
     const inode = inodeOf(file);
     const database = new Database(file);
     try {
-      database.run("PRAGMA locking_mode = EXCLUSIVE");
+      // No journal file: nothing is ever written, so the lock can be had on a full disk.
+      database.run("PRAGMA journal_mode = MEMORY");
       database.run("BEGIN EXCLUSIVE");
     } catch (error) {
       database.close();
@@ -147,7 +160,7 @@ export function readPid(pidFile: string): number | undefined {
 function unusable(path: string, error: unknown): Refusal {
   const reason = error instanceof Error ? error.message : String(error);
   return new Refusal(
-    `The data folder ${path} cannot be used (${reason}): make it writable, or choose another with --data.`,
+    `The data folder ${path} cannot be used (${reason}): see that it is writable and has room, or choose another with --data.`,
   );
 }
 
@@ -157,8 +170,4 @@ function removeIfEmpty(path: string): void {
   } catch {
     // Something is in it: then it is not ours to remove.
   }
-}
-
-function newSecret(): string {
-  return Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
 }

@@ -82,7 +82,7 @@ test("what cannot be a data folder is refused with a sentence", () => {
   const file = join(parent, "file");
   writeFileSync(file, "");
   expect(() => DataFolder.claim(file)).toThrow(
-    /^The data folder .*file cannot be used \(EEXIST.*\): make it writable, or/,
+    /^The data folder .*file cannot be used \(EEXIST.*\): see that it is writable and has room, or/,
   );
   expect(() => DataFolder.claim("/proc/tutti")).toThrow(/^The data folder \/proc\/tutti cannot be used/);
   const long = join(parent, "x".repeat(100));
