@@ -163,18 +163,19 @@ async function run(seed: number, historySize: number): Promise<{ seen: number; l
     channels: { "{name}": { history: { size: historySize } } },
     limits: { requestsPerSecond: 1_000_000, bufferedBytes: 64 * 1024 },
   });
-  const nodes = [0, 1].map((n) => new VirtualNode(`node-${n}`, relay, rules, random, now));
+  const createNode = (n: number) => new VirtualNode(`node-${n}`, relay, rules, random, now);
+  const nodes = [0, 1].map(createNode);
   const clients = [0, 1, 2, 3].map((n) => new Client(`c${n}`));
   const pick = <T>(list: readonly T[], by: Random = random): T => list[Math.floor(by() * list.length)];
 
-  // A link that stalls leaves its node behind the other, which has seen what this one has not.
-  const stalledUntilMs = [0, 0];
+  // By node: until when nothing reaches the relay, and nothing comes from it. Such a node knows less than the other has told.
+  const stalledUntilMs = nodes.map(() => [0, 0]);
   const flow = async () => {
     for (const [n, { link }] of nodes.entries()) {
-      if (link === undefined || stalledUntilMs[n] > nowMs) continue;
+      if (link === undefined) continue;
       if (link.isIdle && upTo(3) === 0) link.dial();
-      link.deliverToRelay(upTo(4));
-      link.deliverToNode(upTo(4));
+      if (stalledUntilMs[n][0] <= nowMs) link.deliverToRelay(upTo(4));
+      if (stalledUntilMs[n][1] <= nowMs) link.deliverToNode(upTo(4));
     }
     // Replies are gathered until the end of the turn.
     await null;
@@ -188,6 +189,17 @@ async function run(seed: number, historySize: number): Promise<{ seen: number; l
       for (const { session } of sockets) session.check(nowMs);
     }
   };
+  const killNode = (n: number) => {
+    const { link, sockets } = nodes[n];
+    link?.close();
+    nodes[n] = createNode(n);
+    for (const socket of [...sockets]) socket.close();
+  };
+  /** Long enough for publications to be given up, and for channels that nobody uses to be closed. */
+  const sleep = () => {
+    nowMs += 31_000;
+    sweep();
+  };
   const step = async () => {
     const client = pick(clients);
     const dice = upTo(100);
@@ -196,13 +208,19 @@ async function run(seed: number, historySize: number): Promise<{ seen: number; l
     else if (dice < 56) client.unsubscribe(pick(CHANNELS));
     else if (dice < 62) client.connect(pick(nodes));
     else if (dice < 65) pick(nodes).link?.cut();
-    else if (dice < 67 && relay.core !== undefined) relay.kill();
+    else if (dice < 66) killNode(upTo(2));
+    else if (dice < 68 && relay.core !== undefined) relay.kill();
     else if (dice < 71 && relay.core === undefined) relay.start();
     else if (dice < 75) sweep();
-    else if (dice < 78) stalledUntilMs[upTo(2)] = nowMs + upTo(1000);
+    else if (dice < 78) stalledUntilMs[upTo(2)][upTo(2)] = nowMs + upTo(600);
+    else if (dice < 79) sleep();
     if (client.socket?.isOpen === false) client.connect(pick(nodes));
     await flow();
   };
+  const isQuiet = () =>
+    nodes.every(({ link, uplink }) => link?.isUp === true && uplink.unacknowledged + link.waiting === 0) &&
+    clients.every(({ socket, unacknowledged }) => unacknowledged.length + (socket?.unread.length ?? 0) === 0) &&
+    clients.every(({ readings }) => [...readings.values()].every(({ isLive }) => isLive));
   for (const client of clients) client.connect(pick(nodes));
   for (let n = 0; n < STEPS; n++) await step();
 
@@ -212,9 +230,9 @@ async function run(seed: number, historySize: number): Promise<{ seen: number; l
     if (client.socket?.isOpen !== true) client.connect(pick(nodes));
     for (const channel of CHANNELS) client.subscribe(channel);
   }
-  for (let n = 0; n < 3000; n++) {
-    await flow();
-    if (n % 20 === 0) sweep();
+  for (let n = 0; n < 3000 && !isQuiet(); n++) {
+    for (let m = 0; m < 30; m++) await flow();
+    sweep();
     for (const client of clients) if (client.socket?.isOpen === false) client.connect(pick(nodes));
   }
   return check(clients);
@@ -275,7 +293,7 @@ async function runAll(seeds: number, historySize: number): Promise<{ seen: numbe
   return total;
 }
 
-const RUNS = Number(process.env.RUNS ?? 60);
+const RUNS = Number(process.env.RUNS ?? 25);
 
 setDefaultTimeout(600_000);
 

@@ -101,6 +101,11 @@ export class VirtualLink implements LinkPort {
     return this.#phase === "up";
   }
 
+  /** What is on its way, in either direction. */
+  get waiting(): number {
+    return this.toRelay.length + this.toNode.length;
+  }
+
   get isIdle(): boolean {
     return this.#phase === "idle";
   }
