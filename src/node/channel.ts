@@ -23,6 +23,8 @@ export interface Outlet {
 
 export class Channel implements ChannelPort {
   readonly name: string;
+  /** Its name as JSON text, for frames that are put together by hand. */
+  readonly nameText: string;
   readonly route: Route;
   readonly lookups: Lookups;
   /** Undefined where presence is off. */
@@ -39,6 +41,7 @@ export class Channel implements ChannelPort {
   constructor(name: string, route: Route, uplink: Uplink, outlet: Outlet, isFollowed: boolean) {
     const ask = (question: Question, onPage: OnPage) => uplink.ask(this.#opening, question, onPage);
     this.name = name;
+    this.nameText = JSON.stringify(name);
     this.route = route;
     this.isFollowed = isFollowed;
     this.#uplink = uplink;

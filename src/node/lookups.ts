@@ -62,14 +62,12 @@ export class Lookups {
   }
 }
 
-/** `position`: from where to ask on, in the same direction. `more`: whether something lies there. */
-function answerText({ since, reverse }: Question, { readable, gap, offsets, timesMs, payloads }: Page): string {
+/** `position`: the newest publication. `more`: whether there is more, in the direction asked for. */
+function answerText({ reverse }: Question, { readable, gap, offsets, timesMs, payloads }: Page): string {
   const { epoch, first, top } = readable;
-  const count = offsets.length;
-  const edge = count === 0 ? undefined : offsets[reverse ? 0 : count - 1];
-  const offset = edge ?? gap?.to ?? Math.min(since?.offset ?? top, top);
+  const edge = reverse ? offsets.at(0) : offsets.at(-1);
   const more = edge !== undefined && (reverse ? edge > first : edge < top);
-  const data = offsets.map((at, i) => `{"offset":${at},"time":${timesMs[i]},"data":${payloads[i]}}`).join(",");
+  const data = offsets.map((offset, i) => `{"offset":${offset},"time":${timesMs[i]},"data":${payloads[i]}}`).join(",");
   const lost = gap === null ? "" : `,"gap":${JSON.stringify(gap)}`;
-  return `"position":${JSON.stringify({ epoch, offset })},"more":${more}${lost},"data":[${data}]`;
+  return `"position":${JSON.stringify({ epoch, offset: top })},"more":${more}${lost},"data":[${data}]`;
 }

@@ -76,14 +76,13 @@ class Publication implements Publisher {
       postponed(session, this.#message);
       session.sendError(id, result);
     } else if (id !== undefined) {
-      const position = result === 0 ? "" : `,"position":${positionText(this.#channel.epoch, result)}`;
-      session.sendLater(`{"type":"ok","id":${JSON.stringify(id)}${position}}`);
+      const { nameText, epoch } = this.#channel;
+      const position = result === 0 ? "" : `,"position":{"epoch":${JSON.stringify(epoch)},"offset":${result}}`;
+      session.sendLater(`{"type":"ok","id":${JSON.stringify(id)},"channel":${nameText}${position}}`);
     }
     session.resume();
   }
 }
-
-const positionText = (epoch: string, offset: number) => `{"epoch":${JSON.stringify(epoch)},"offset":${offset}}`;
 
 /** A publication of this client was not taken now: those behind it must not overtake its repeat. */
 export function postponed(session: ClientSession, { channel, seq }: ClientMessageOf<"publish">): void {

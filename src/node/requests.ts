@@ -125,7 +125,7 @@ function history(session: ClientSession, message: ClientMessageOf<"history">): A
   const onLookup = (found: string | undefined) => {
     session.openCalls--;
     if (found === undefined || !session.hasRoom) session.sendError(id, "busy");
-    else session.sendAsked(`{"type":"ok",${idText(id)}"channel":${JSON.stringify(name)},${found}}`);
+    else session.sendAsked(`{"type":"ok",${idText(id)}"channel":${channel.nameText},${found}}`);
   };
   channel.lookups.add({ since, limit, reverse }, onLookup, hub.nowMs() + RELAY_MS);
   return undefined;
@@ -140,7 +140,7 @@ function presence(session: ClientSession, { id, channel: name }: ClientMessageOf
   const onList = (listText: string | undefined) => {
     session.openCalls--;
     if (listText === undefined || !session.hasRoom) session.sendError(id, "busy");
-    else session.sendAsked(`{"type":"ok",${idText(id)}"channel":${JSON.stringify(name)},"data":${listText}}`);
+    else session.sendAsked(`{"type":"ok",${idText(id)}"channel":${channel.nameText},"data":${listText}}`);
   };
   channel.attendance.ask(onList, session.desk.hub.nowMs() + RELAY_MS);
   return undefined;

@@ -80,6 +80,7 @@ for (const encoding of ["json", "msgpack"] as const)
       const acknowledged = await Promise.all(
         [1, "zwei", null, { vier: [4] }, true].map((data) => writer.publish(channel, data)),
       );
+      expect(acknowledged[0].channel).toBe(channel);
       expect(acknowledged.map(({ position }) => position)).toEqual(
         [1, 2, 3, 4, 5].map((offset) => ({ epoch: expect.any(String), offset })),
       );
@@ -147,18 +148,18 @@ for (const encoding of ["json", "msgpack"] as const)
         return { data, more: reply.more, offset: Object(reply.position).offset };
       };
       expect(await page({})).toEqual({ data: [1, 2, 3, 4, 5], more: false, offset: 5 });
-      expect(await page({ limit: 2 })).toEqual({ data: [1, 2], more: true, offset: 2 });
+      expect(await page({ limit: 2 })).toEqual({ data: [1, 2], more: true, offset: 5 });
       expect(await page({ since: { ...Object(position), offset: 2 }, limit: 2 })).toEqual({
         data: [3, 4],
         more: true,
-        offset: 4,
+        offset: 5,
       });
       expect(await page({ since: { ...Object(position), offset: 5 } })).toEqual({ data: [], more: false, offset: 5 });
-      expect(await page({ limit: 2, reverse: true })).toEqual({ data: [4, 5], more: true, offset: 4 });
+      expect(await page({ limit: 2, reverse: true })).toEqual({ data: [4, 5], more: true, offset: 5 });
       expect(await page({ since: { ...Object(position), offset: 4 }, reverse: true })).toEqual({
         data: [1, 2, 3],
         more: false,
-        offset: 1,
+        offset: 5,
       });
       const first = await reader.ask({ type: "history", channel, limit: 1 });
       expect(first.data).toEqual([{ offset: 1, time: expect.any(Number), data: 1 }]);
