@@ -22,14 +22,12 @@ export type IncarnationEvents = {
 };
 
 export class Incarnation {
-  readonly startedAt = new Date();
   readonly #startedAtMs = performance.now();
   readonly #child: Subprocess<"ignore", number, number>;
   readonly #logFile: string;
   readonly #events: IncarnationEvents;
   readonly #ticker = setInterval(() => this.#tick(), PING_MS);
-  #isReady = false;
-  #isEnding = false;
+  #phase: "starting" | "ready" | "ending" | "over" = "starting";
   #status: ChildStatus = { state: "starting", connections: 0 };
   #fatal: string | undefined;
   #hangs = false;
@@ -65,8 +63,8 @@ export class Incarnation {
   }
 
   get state(): ChildStatus["state"] | "stopping" {
-    if (this.#isEnding) return "stopping";
-    return this.#isReady ? this.#status.state : "starting";
+    if (this.#phase === "starting") return "starting";
+    return this.#phase === "ready" ? this.#status.state : "stopping";
   }
 
   get connections(): number {
@@ -74,8 +72,11 @@ export class Incarnation {
   }
 
   order(order: Order): void {
-    // Sending to a process that is gone throws; its end is told by `ended`.
-    if (this.#child.exitCode === null && this.#child.signalCode === null) this.#child.send(order);
+    try {
+      this.#child.send(order);
+    } catch {
+      // It is gone, which `ended` tells, or its channel is, which its silence will.
+    }
   }
 
   /** Resolves when it has said how it is, or after `timeoutMs`. */
@@ -89,7 +90,7 @@ export class Incarnation {
 
   /** Tells it to finish, and kills it when that takes longer than `graceMs`. Resolves when it is gone and `ended` was told. */
   async finish(graceMs: number): Promise<void> {
-    this.#isEnding = true;
+    this.#phase = "ending";
     this.#child.kill("SIGTERM");
     const timer = setTimeout(() => this.kill(), graceMs);
     await this.#gone.promise;
@@ -97,16 +98,17 @@ export class Incarnation {
   }
 
   kill(): void {
-    this.#isEnding = true;
+    this.#phase = "ending";
     this.#child.kill("SIGKILL");
   }
 
   #hear(message: unknown): void {
+    if (this.#phase === "over") return;
     this.#silence.heard(performance.now());
     try {
       const report = reportIn(message);
       if (report?.type === "ready") {
-        this.#isReady = true;
+        if (this.#phase === "starting") this.#phase = "ready";
         this.#silence.ready();
         this.#events.ready(report.address);
       } else if (report?.type === "status") {
@@ -133,12 +135,14 @@ export class Incarnation {
   }
 
   #bury(): void {
+    const wasTold = this.#phase === "ending";
+    this.#phase = "over";
     clearInterval(this.#ticker);
     this.#answer.resolve();
     this.#events.ended({
       how: this.#hangs ? "killed: it did not answer any more" : this.#exit(),
       livedMs: performance.now() - this.#startedAtMs,
-      wasTold: this.#isEnding,
+      wasTold,
       fatal: this.#fatal,
     });
     this.#gone.resolve();

@@ -1,5 +1,6 @@
 // `cluster start`: claims the data folder, runs the supervisor until someone ends it, and leaves nothing behind.
 
+import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { createLogger, type Logger } from "../wire/log.ts";
 import { serveAdmin } from "./admin.ts";
@@ -80,7 +81,7 @@ function endOnSignals(logger: Logger, end: () => void, kill: () => void): void {
     end();
   });
   process.on("SIGTERM", end);
-  process.on("SIGHUP", end);
+  if (!ignoresHangup()) process.on("SIGHUP", end);
   if (process.env.npm_lifecycle_event === undefined) return;
   // Started by `npm run` or `bun run`: these can be killed without our hearing of it.
   const parent = process.ppid;
@@ -89,6 +90,13 @@ function endOnSignals(logger: Logger, end: () => void, kill: () => void): void {
     logger.warn("the command that started this cluster is gone");
     end();
   }, PARENT_CHECK_MS);
+}
+
+/** Whether the cluster was started to survive its terminal, as with nohup. */
+function ignoresHangup(): boolean {
+  const status = "/proc/self/status";
+  const ignored = existsSync(status) ? /^SigIgn:\s*[0-9a-f]*([0-9a-f])$/m.exec(readFileSync(status, "utf8")) : null;
+  return ignored !== null && Number.parseInt(ignored[1], 16) % 2 === 1;
 }
 
 /** Told before anything is started; and lb workers would not tell at all, for SO_REUSEPORT lets them share a port with strangers. */

@@ -3,7 +3,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Cluster, isRunning, startCluster, untilGone } from "./start.ts";
+import { Cluster, isRunning, runCommand, startCluster, temporaryFolder, untilGone } from "./start.ts";
 
 setDefaultTimeout(30_000);
 const WELL = ["well", "well", "well"] as const;
@@ -118,13 +118,12 @@ test("SIGKILL of the supervisor leaves no orphan, not even a stopped one, and th
   expect((await next.process("node-1")).state).toBe("up");
 });
 
-test("a cluster whose npm or bun run was killed stops in order", async () => {
+/** Starts a cluster by a shell that runs `CLUSTER`; resolves to the shell and the supervisor's pid when it is up. */
+async function startByShell(command: string, dataDir: string, env: object) {
   const script = join(import.meta.dirname, "stand-ins/cluster.ts");
-  await using cluster = await startCluster({ nodes: 1, standIns: WELL });
-  const dataDir = join(cluster.dataDir, "..", "other");
-  const command = `${process.execPath} ${script} well well well --port 0 --data ${dataDir} & echo; wait`;
-  const shell = Bun.spawn(["sh", "-c", command], {
-    env: { ...process.env, npm_lifecycle_event: "cluster" },
+  const cluster = `${process.execPath} ${script} well well well --nodes 1 --port 0 --data ${dataDir}`;
+  const shell = Bun.spawn(["sh", "-c", command.replace("CLUSTER", cluster)], {
+    env: { ...process.env, ...env },
     stdout: "pipe",
     stderr: "ignore",
   });
@@ -133,9 +132,23 @@ test("a cluster whose npm or bun run was killed stops in order", async () => {
     screen += new TextDecoder().decode(chunk);
     if (screen.includes("tutti is up")) break;
   }
-  const pid = Number(readFileSync(join(dataDir, "cluster.pid"), "utf8"));
+  return { shell, pid: Number(readFileSync(join(dataDir, "cluster.pid"), "utf8")) };
+}
+
+test("a cluster whose npm or bun run was killed stops in order", async () => {
+  await using folder = await temporaryFolder();
+  const { shell, pid } = await startByShell("CLUSTER & wait", folder.path, { npm_lifecycle_event: "cluster" });
   expect(isRunning(pid)).toBe(true);
   shell.kill("SIGKILL");
   await untilGone([pid]);
-  expect(readdirSync(dataDir).sort()).toEqual(["logs", "secret"]);
+  expect(readdirSync(folder.path).sort()).toEqual(["logs", "secret"]);
+});
+
+test("a cluster that was started with nohup outlives its terminal", async () => {
+  await using folder = await temporaryFolder();
+  const { shell, pid } = await startByShell("trap '' HUP; exec CLUSTER", folder.path, {});
+  process.kill(pid, "SIGHUP");
+  expect((await runCommand(["scale", "2", "--data", folder.path])).out).toBe("The cluster has 2 nodes now.\n");
+  expect((await runCommand(["stop", "--data", folder.path])).code).toBe(0);
+  expect(await shell.exited).toBe(0);
 });

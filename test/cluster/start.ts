@@ -1,6 +1,7 @@
 // Starts a real cluster for a test, in a folder of its own and on a port that the system chooses, and ends it with the test.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AdminClient } from "../../src/cluster/admin-client.ts";
@@ -183,6 +184,12 @@ export async function runCommand(words: readonly string[], options: { cwd?: stri
   });
   const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
   return { code: await child.exited, out, err };
+}
+
+/** A folder that goes with the test: `await using folder = await temporaryFolder()`. */
+export async function temporaryFolder(): Promise<AsyncDisposable & { readonly path: string }> {
+  const path = await mkdtemp(join(tmpdir(), "tutti-"));
+  return { path, [Symbol.asyncDispose]: () => rm(path, { recursive: true, force: true }) };
 }
 
 /** Whether a process runs; one that has ended and that nobody has waited for does not. */
