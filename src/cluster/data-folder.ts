@@ -1,22 +1,19 @@
 // The data folder of one cluster: where each file in it lies, the lock that makes it this cluster's alone, and leaving nothing behind.
 
-import { Database } from "bun:sqlite";
 import {
   chmodSync,
-  closeSync,
   existsSync,
   mkdirSync,
-  openSync,
   readFileSync,
   realpathSync,
   renameSync,
   rmdirSync,
   rmSync,
-  statSync,
   writeFileSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { unixPath } from "../wire/arguments.ts";
+import { type Lock, lockFile } from "../wire/lock.ts";
 import { NODES_MAX } from "./config.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -24,7 +21,7 @@ import { Refusal } from "./refusal.ts";
 export const layout = (folder: string) => ({
   adminSocket: join(folder, "admin.sock"),
   pidFile: join(folder, "cluster.pid"),
-  lockFile: join(folder, "lock.db"),
+  lockPath: join(folder, "lock.db"),
   secretFile: join(folder, "secret"),
   secretDraft: join(folder, "secret.new"),
   runFolder: join(folder, "run"),
@@ -38,10 +35,10 @@ export type Layout = ReturnType<typeof layout>;
 export class DataFolder {
   readonly path: string;
   readonly layout: Layout;
-  readonly #lock: Database;
+  readonly #lock: Lock;
   readonly #isNew: boolean;
 
-  private constructor(path: string, lock: Database, isNew: boolean) {
+  private constructor(path: string, lock: Lock, isNew: boolean) {
     this.path = path;
     this.layout = layout(path);
     this.#lock = lock;
@@ -52,10 +49,10 @@ export class DataFolder {
   static claim(wanted: string): DataFolder {
     const isNew = !existsSync(wanted);
     const path = make(resolve(wanted));
-    const { pidFile, lockFile, nodeSocket } = layout(path);
+    const { pidFile, lockPath, nodeSocket } = layout(path);
     try {
       unixPath(nodeSocket(`node-${NODES_MAX}`), "--data");
-      const lock = lockExclusively(lockFile);
+      const lock = lockFile(lockPath);
       if (lock === undefined) throw new Refusal(occupied(path, pidFile));
       return new DataFolder(path, lock, isNew);
     } catch (error) {
@@ -82,9 +79,7 @@ export class DataFolder {
   release(): void {
     this.#clear();
     rmSync(this.layout.pidFile, { force: true });
-    // Removed while it is still held: see lockExclusively.
-    rmSync(this.layout.lockFile, { force: true });
-    this.#lock.close();
+    this.#lock.release();
     if (this.#isNew) removeIfEmpty(this.path);
   }
 
@@ -112,34 +107,6 @@ function make(path: string): string {
   } catch (error) {
     throw unusable(path, error);
   }
-}
-
-/**
- * Takes a lock that the kernel drops when this process dies, however it dies; undefined where another process holds it.
- * A holder that leaves removes the file, so what was locked may be a file that is no longer there: then the new one is locked.
- * Nothing else in this process may open the file: closing any descriptor of it would drop the lock (fcntl(2)).
- */
-function lockExclusively(file: string): Database | undefined {
-  for (;;) {
-    if (!existsSync(file)) closeSync(openSync(file, "a", 0o600));
-    const inode = inodeOf(file);
-    const database = new Database(file);
-    try {
-      // No journal file: nothing is ever written, so the lock can be had on a full disk.
-      database.run("PRAGMA journal_mode = MEMORY");
-      database.run("BEGIN EXCLUSIVE");
-    } catch (error) {
-      database.close();
-      if (error instanceof Error && "code" in error && error.code === "SQLITE_BUSY") return undefined;
-      throw error;
-    }
-    if (inode !== undefined && inode === inodeOf(file)) return database;
-    database.close();
-  }
-}
-
-function inodeOf(file: string): number | undefined {
-  return statSync(file, { throwIfNoEntry: false })?.ino;
 }
 
 function occupied(path: string, pidFile: string): string {

@@ -1,6 +1,7 @@
 // The relay's process: arguments, the data folder's lock, the port, signals.
 
-import { realpathSync } from "node:fs";
+import { mkdirSync, realpathSync } from "node:fs";
+import { join } from "node:path";
 import {
   parseCommandLine,
   parseInteger,
@@ -10,7 +11,7 @@ import {
   UsageError,
 } from "../wire/arguments.ts";
 import { failToStart, obeySupervisor, report } from "../wire/child.ts";
-import { lockFolder } from "../wire/lock.ts";
+import { lockFile } from "../wire/lock.ts";
 import { createLogger } from "../wire/log.ts";
 import { type Recovered, recover } from "./recover.ts";
 import { Relay } from "./relay.ts";
@@ -57,7 +58,10 @@ function start(): void {
   const { id, address, folder, secret, memoryBytes, isSynced, logLevel } = options();
   const log = createLogger("relay", id, logLevel);
   const nowMs = Date.now();
-  const lock = orRefuse(`The relay's data folder ${folder} cannot be written`, () => lockFolder(folder));
+  const lock = orRefuse(`The relay's data folder ${folder} cannot be written`, () => {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    return lockFile(join(folder, "lock.db"));
+  });
   if (lock === undefined)
     throw new UsageError(`Another relay is using ${realpathSync(folder)}: stop it, or choose another --data.`);
   let relay: Relay | undefined;

@@ -2,45 +2,43 @@
 // process is merely stopped, and between containers that share the folder.
 
 import { Database } from "bun:sqlite";
-import { mkdirSync, rmSync, statSync } from "node:fs";
-import { join } from "node:path";
+import { closeSync, existsSync, openSync, rmSync, statSync } from "node:fs";
 
 export type Lock = {
-  /** Lets go of the folder and removes the lock's file. */
+  /** Lets go of the lock and removes its file. */
   release(): void;
 };
 
-/** Takes the folder's lock, for as long as this process lives. Undefined: another process has it. Throws when the folder cannot be written. */
-export function lockFolder(folder: string): Lock | undefined {
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const path = join(folder, "lock.db");
+/**
+ * Takes the lock, for as long as this process lives; undefined where another process has it. Throws when the file cannot be made.
+ * Nothing else in this process may open the file: closing any descriptor of it would drop the lock (fcntl(2)).
+ */
+export function lockFile(path: string): Lock | undefined {
   for (;;) {
-    const database = new Database(path, { create: true });
-    const file = inodeOf(path);
+    if (!existsSync(path)) closeSync(openSync(path, "a", 0o600));
+    const inode = inodeOf(path);
+    const database = new Database(path);
     if (!tryLock(database)) {
       database.close();
       return undefined;
     }
     // Its last owner may have removed the file while we opened it: a lock on a removed file excludes nobody.
-    if (file !== undefined && inodeOf(path) === file) {
-      return {
-        release: () => {
-          rmSync(path, { force: true });
-          database.close();
-        },
-      };
-    }
+    if (inode !== undefined && inode === inodeOf(path)) return heldLock(path, database);
     database.close();
   }
 }
 
-function inodeOf(path: string): number | undefined {
-  return statSync(path, { throwIfNoEntry: false })?.ino;
-}
+/** The file is removed while it is still held, so that nobody can lock it in between. */
+const heldLock = (path: string, database: Database): Lock => ({
+  release: () => {
+    rmSync(path, { force: true });
+    database.close();
+  },
+});
 
 function tryLock(database: Database): boolean {
   try {
-    database.run("PRAGMA locking_mode = EXCLUSIVE");
+    // No journal file: nothing is ever written, so the lock can be had on a full disk.
     database.run("PRAGMA journal_mode = MEMORY");
     database.run("BEGIN EXCLUSIVE");
     return true;
@@ -48,4 +46,8 @@ function tryLock(database: Database): boolean {
     if (error instanceof Error && "code" in error && error.code === "SQLITE_BUSY") return false;
     throw error;
   }
+}
+
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
 }
