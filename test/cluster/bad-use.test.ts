@@ -58,10 +58,10 @@ test("config files that cannot be used", async () => {
 });
 
 test("commands where no cluster runs", async () => {
-  for (const words of [["status"], ["status", "--json"], ["scale", "3"], ["drain", "node-1"], ["restart"], ["stop"]])
-    expect(await refusal([...words, "--data", data])).toBe(
-      `No cluster is running on ${data}: start one with "bun run cluster", or say which one with --data.\n`,
-    );
+  const commands = [["status"], ["status", "--json"], ["scale", "3"], ["drain", "node-1"], ["restart"], ["stop"]];
+  const said = await Promise.all(commands.map((words) => refusal([...words, "--data", data])));
+  const sentence = `No cluster is running on ${data}: start one with "bun run cluster", or say which one with --data.\n`;
+  expect(said).toEqual(commands.map(() => sentence));
   expect(existsSync(data)).toBe(false);
 });
 

@@ -1,4 +1,4 @@
-import { afterEach, expect, test } from "bun:test";
+import { afterAll, afterEach, expect, test } from "bun:test";
 import {
   existsSync,
   mkdirSync,
@@ -17,6 +17,7 @@ const parent = mkdtempSync(join(tmpdir(), "tutti-"));
 const path = join(parent, "data");
 const mode = (file: string): number => statSync(file).mode & 0o777;
 
+afterAll(() => rmSync(parent, { recursive: true, force: true }));
 afterEach(() => rmSync(path, { recursive: true, force: true }));
 
 test("folder, secret and sockets are for their owner alone, and the secret is made once", () => {

@@ -61,7 +61,7 @@ test("restart without an id restarts the nodes one after another, and only them"
   }
 });
 
-test("one operation at a time: another is told what the cluster is busy with; stop does not wait", async () => {
+test.concurrent("one operation at a time: another is told what the cluster is busy with; stop does not wait", async () => {
   await using cluster = await startCluster({ nodes: 1, standIns: ["well", "stubborn", "well"] });
   const restart = cluster.run("restart");
   await cluster.until("node-1", ({ state }) => state === "stopping");
@@ -72,7 +72,7 @@ test("one operation at a time: another is told what the cluster is busy with; st
   expect((await stop).code).toBe(0);
 });
 
-test("a node that does not come back from a rolling restart ends the restart, not the cluster", async () => {
+test.concurrent("a node that does not come back from a rolling restart ends the restart, not the cluster", async () => {
   await using cluster = await startCluster({ nodes: 2, standIns: ["well", "once-fatal", "well"] });
   const { code, err } = await cluster.run("restart");
   expect([code, err]).toEqual([
@@ -83,7 +83,7 @@ test("a node that does not come back from a rolling restart ends the restart, no
   expect(await cluster.process("node-2")).toMatchObject({ state: "up", restarts: 0 });
 });
 
-test("what is not there is refused by name", async () => {
+test.concurrent("what is not there is refused by name", async () => {
   await using cluster = await startCluster({ nodes: 2, standIns: WELL });
   const refused = async (...words: string[]) => {
     const { code, out, err } = await cluster.run(...words);
