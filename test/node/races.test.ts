@@ -161,6 +161,18 @@ test("a thousand readers that come back together cost the relay a handful of que
   for (const [n, reader] of readers.entries()) expect(offsets(readAll(reader))).toHaveLength(50 - (n % 50));
 });
 
+test("who wants the newest and who wants what follows a position are not given each other's answer", () => {
+  const { epoch } = follow(ahead, "room");
+  publish(ahead, "room", 50);
+  const readers = [{ since: { epoch, offset: 48 } }, { last: 10 }, { last: 3 }].map((from) => {
+    const reader = connect(behind);
+    reader.write({ type: "subscribe", channel: "room", ...from });
+    return reader;
+  });
+  settle();
+  expect(readers.map((reader) => offsets(readAll(reader)).length)).toEqual([2, 10, 3]);
+});
+
 test("a channel that nobody uses is closed, and opened again by whoever comes", () => {
   const socket = connect(behind);
   socket.write({ type: "subscribe", channel: "room" });

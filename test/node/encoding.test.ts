@@ -1,0 +1,132 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { Packr, Unpackr } from "msgpackr";
+import { chooseSubprotocol, decodeFrame, frameOf } from "../../src/node/encoding.ts";
+import { assertJsonMsgpack, DEPTH_MAX } from "../../src/node/json-value.ts";
+import { isOriginAllowed } from "../../src/node/origin.ts";
+import { Malformed } from "../../src/wire/shape.ts";
+
+const packer = new Packr({ useRecords: false });
+const pack = (value: unknown) => new Uint8Array(packer.pack(value));
+const json = fc.jsonValue({ maxDepth: 5 }).map((value): unknown => JSON.parse(JSON.stringify(value)));
+
+describe("frames of clients", () => {
+  test("any JSON comes through either encoding as it is", () => {
+    fc.assert(
+      fc.property(json, (value) => {
+        expect(decodeFrame("json", JSON.stringify(value))).toEqual(value);
+        expect(decodeFrame("msgpack", pack(value))).toEqual(value);
+      }),
+    );
+  });
+
+  test("what a node says in msgpack is what it says in JSON", () => {
+    fc.assert(
+      fc.property(json, (value) => {
+        const frame = frameOf("msgpack", JSON.stringify(value));
+        expect(typeof frame === "string" ? frame : new Unpackr({ useRecords: false }).unpack(frame)).toEqual(value);
+        expect(frameOf("json", JSON.stringify(value))).toBe(JSON.stringify(value));
+      }),
+    );
+  });
+
+  test("garbage, cut-off frames and lying lengths are malformed, never anything else", () => {
+    const isMalformed = (bytes: Uint8Array) => {
+      try {
+        decodeFrame("msgpack", bytes);
+        return false;
+      } catch (error) {
+        expect(error).toBeInstanceOf(Malformed);
+        return true;
+      }
+    };
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => void isMalformed(bytes)),
+      { numRuns: 2000 },
+    );
+    fc.assert(
+      fc.property(json, fc.nat(), (value, cut) => {
+        const bytes = pack(value);
+        expect(isMalformed(bytes.subarray(0, cut % bytes.length))).toBe(true);
+      }),
+    );
+    for (const lie of [
+      [0xdd, 255, 255, 255, 255],
+      [0xdf, 255, 255, 255, 255],
+      [0xdb, 255, 255, 255, 255, 65],
+      [0xd9, 9],
+    ])
+      expect(isMalformed(new Uint8Array(lie))).toBe(true);
+    fc.assert(
+      fc.property(fc.string(), (text) => {
+        try {
+          decodeFrame("json", text);
+        } catch (error) {
+          expect(error).toBeInstanceOf(Malformed);
+        }
+      }),
+    );
+  });
+
+  test("msgpack that JSON cannot say is refused before it is decoded", () => {
+    const refused = [
+      new Uint8Array(2),
+      new Date(),
+      new Map([[1, 1]]),
+      2n ** 60n,
+      -(2n ** 60n),
+      Number.NaN,
+      Number.POSITIVE_INFINITY,
+    ];
+    for (const value of refused) expect(() => assertJsonMsgpack(pack({ value }))).toThrow(Malformed);
+    const records = new Packr({ useRecords: true });
+    expect(() => assertJsonMsgpack(records.pack({ a: 1, b: 2 }))).toThrow(Malformed);
+    expect(() => assertJsonMsgpack(new Uint8Array([0xa2, 0xc3, 0x28]))).toThrow("not UTF-8");
+    expect(() => assertJsonMsgpack(new Uint8Array([0x01, 0x01]))).toThrow("bytes follow");
+    expect(() => assertJsonMsgpack(new Uint8Array([0xc1]))).toThrow(Malformed);
+  });
+
+  test("depth is limited, in both", () => {
+    const nested = (depth: number) => `${"[".repeat(depth)}${"]".repeat(depth)}`;
+    const packed = (depth: number) => new Uint8Array([...new Array(depth - 1).fill(0x91), 0x90]);
+    expect(decodeFrame("json", nested(DEPTH_MAX))).toBeArray();
+    expect(() => decodeFrame("json", nested(DEPTH_MAX + 1))).toThrow("nested");
+    expect(() => decodeFrame("json", nested(30_000))).toThrow(Malformed);
+    expect(decodeFrame("msgpack", packed(DEPTH_MAX))).toBeArray();
+    expect(() => decodeFrame("msgpack", packed(DEPTH_MAX + 1))).toThrow("nested");
+    expect(() => decodeFrame("msgpack", packed(60_000))).toThrow(Malformed);
+  });
+
+  test("names that objects have are only names", () => {
+    const value = decodeFrame("json", '{"__proto__":{"admin":true},"constructor":1}');
+    expect(Object.getPrototypeOf(value)).toBe(Object.prototype);
+    const packed = decodeFrame("msgpack", pack(JSON.parse('{"__proto__":{"admin":true}}')));
+    expect(Object.getPrototypeOf(packed)).toBe(Object.prototype);
+    expect(Reflect.get(Object(packed), "admin")).toBeUndefined();
+  });
+});
+
+test("the first subprotocol that we know is spoken", () => {
+  expect(chooseSubprotocol(null)).toBeUndefined();
+  expect(chooseSubprotocol("graphql-ws")).toBeUndefined();
+  expect(chooseSubprotocol("graphql-ws, tutti.v1.msgpack ,tutti.v1.json")).toBe("tutti.v1.msgpack");
+});
+
+test("origins are compared whole", () => {
+  const same = (origin: string | null, host: string | null) => isOriginAllowed(origin, host, "same");
+  expect(same(null, "a.example")).toBe(true);
+  expect(same("https://a.example", "a.example")).toBe(true);
+  expect(same("http://a.example:8080", "a.example:8080")).toBe(true);
+  for (const origin of [
+    "null",
+    "http://a.example",
+    "https://a.example.evil",
+    "https://xa.example:8080",
+    "ftp://a.example:8080",
+  ])
+    expect(same(origin, "a.example:8080")).toBe(false);
+  expect(same("http://null", null)).toBe(false);
+  expect(isOriginAllowed("https://b.example", "a.example", ["https://b.example"])).toBe(true);
+  expect(isOriginAllowed("https://a.example", "a.example", ["https://b.example"])).toBe(false);
+  expect(isOriginAllowed("null", "a.example", "*")).toBe(true);
+});
