@@ -60,6 +60,7 @@ export function recover(options: RecoverOptions): Recovered {
     segments.truncate(headEnd);
     journal.truncate(segments.head, headEnd);
   }
+  // A relay that is killed while its disk is full comes back and refuses publications: nothing may have to be written for that.
   if (!store.start()) throw new Error(`the journal in ${folder} cannot be written`);
   const isNewLineage = damaged || mayHaveLost;
   if (isNewLineage) {
@@ -68,7 +69,7 @@ export function recover(options: RecoverOptions): Recovered {
   }
   const lineage = last === undefined || isNewLineage ? newId() : last.lineage;
   const run = { version: JOURNAL_VERSION, lineage, bootId, isClean: false, isSynced };
-  journal.noteRun(run);
+  if (!Bun.deepEquals(last, run)) journal.noteRun(run);
   const bytes = read.reduce((sum, { length }) => sum + length, 0);
   const tookMs = Math.round(performance.now() - startedMs);
   log.info({ channels: store.channels.size, bytes, tookMs }, "journal read");

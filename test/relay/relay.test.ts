@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { writeU32 } from "../../src/wire/bytes.ts";
 import { encodePublish } from "../../src/wire/frame.ts";
-import { encodeRelayMessage } from "../../src/wire/relay-messages.ts";
+import { encodeRelayMessage, OUTCOME_STORAGE } from "../../src/wire/relay-messages.ts";
 import { type RelayProcess, relayCommand, startRelay, TestLink, testFolder } from "./process.ts";
 
 const folder = testFolder();
@@ -273,10 +273,13 @@ describe("a relay that dies", () => {
     await first.kill();
   });
 
-  test("R18: on a full disk publications are refused, and taken again when there is room", async () => {
+  test("R18: on a full disk publications are refused, by a successor too, and taken again when there is room", async () => {
     using place = testFolder();
-    const limited = ["bash", "-c", `trap "" XFSZ; ulimit -S -f 64; exec "$@"`, "bash", ...relayCommand(place.path)];
-    const relay = await startRelay(place.path, 0, limited);
+    const limited = (port: number) => [
+      ...["bash", "-c", `trap "" XFSZ; ulimit -S -f 64; exec "$@"`, "bash"],
+      ...relayCommand(place.path, port),
+    ];
+    let relay = await startRelay(place.path, 0, limited(0));
     using link = new TestLink(relay.port, "p");
     await link.next("welcome");
     const { id } = await link.open("news");
@@ -286,6 +289,12 @@ describe("a relay that dies", () => {
     while (outcomes.length < 20) outcomes.push(...(await link.next("ack")).outcomes);
     const refused = outcomes.filter((outcome) => outcome < 0).length;
     expect(refused).toBeGreaterThan(0);
+    await relay.kill();
+    relay = await startRelay(place.path, relay.port, limited(relay.port));
+    await link.next("welcome");
+    expect((await link.open("news")).top).toBe(20 - refused);
+    link.publish(id, 21, text);
+    expect((await link.next("ack")).outcomes).toEqual([OUTCOME_STORAGE]);
     expect(Bun.spawnSync(["prlimit", "--pid", String(relay.process.pid), "--fsize=unlimited"]).exitCode).toBe(0);
     link.publish(id, 21, "room again");
     const taken = (await link.next("ack")).outcomes;
