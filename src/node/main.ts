@@ -68,7 +68,9 @@ async function start(): Promise<void> {
   const app = await loadApp(file);
   const rules = orRefuse(`The app ${file} cannot be used`, () => new Rules(app));
   if (mustConnect && app.connect === undefined)
-    throw new UsageError(`The app ${file} lets everyone in: give it a connect function that says who may, or add --open to let everyone in on purpose.`);
+    throw new UsageError(
+      `The app ${file} lets everyone in: give it a connect function that says who may, or add --open to let everyone in on purpose.`,
+    );
   await freeSocket(address);
   const connectionsMax = Math.max(1, openFilesMax() - SPARE_FILES);
   const node = orRefuse(

@@ -1,8 +1,10 @@
 // Who is let in, and as whom.
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { type AppOptions, type Attempt, Refused } from "../../src/node/app.ts";
 import { type ClientSettings, TestCluster, type TestNode, type TestRelay } from "./harness.ts";
+
+setDefaultTimeout(30_000);
 
 const cluster = new TestCluster();
 let relay: TestRelay;

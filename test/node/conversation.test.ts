@@ -1,8 +1,10 @@
 // What a client and a node say to each other, through real sockets and a real relay.
 
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { Refused } from "../../src/node/app.ts";
 import { TestCluster, type TestNode, type TestRelay } from "./harness.ts";
+
+setDefaultTimeout(30_000);
 
 const cluster = new TestCluster();
 let relay: TestRelay;

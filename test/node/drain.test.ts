@@ -1,8 +1,10 @@
 // A draining node sends its clients away kindly, and everybody who watches the registry knows.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { TestLink } from "../relay/process.ts";
 import { eventually, type Message, TestCluster } from "./harness.ts";
+
+setDefaultTimeout(30_000);
 
 test("each client is told when to come back and closed soon after; what it published is answered first", async () => {
   await using cluster = new TestCluster();

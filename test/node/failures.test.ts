@@ -1,10 +1,12 @@
 // Relays that are killed, stopped, deaf or new: what was acknowledged arrives, once and in order, and what cannot is told.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
 import { OPCODES_DROPPED, startDeafProxy } from "./deaf-proxy.ts";
 import { type Client, eventually, type Message, TestCluster, type TestNode } from "./harness.ts";
+
+setDefaultTimeout(30_000);
 
 const numbers = (from: number, to: number) =>
   Array.from({ length: to - from + 1 }, (_, n) => `${from + n}:${from + n}`);

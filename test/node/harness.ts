@@ -1,6 +1,5 @@
 // A real relay process, real nodes in this process, and clients that are plain WebSockets. Everything ends with the test.
 
-import { setDefaultTimeout } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -13,8 +12,6 @@ import { reportIn } from "../../src/wire/child.ts";
 import { SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK } from "../../src/wire/client-messages.ts";
 import { createLogger } from "../../src/wire/log.ts";
 import { isRecord } from "../../src/wire/shape.ts";
-
-setDefaultTimeout(30_000);
 
 export const SECRET = "a secret that tests share";
 const RELAY_MAIN = join(import.meta.dir, "../../src/relay/main.ts");

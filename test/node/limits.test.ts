@@ -1,8 +1,10 @@
 // What a client may not do, and what it gets.
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { connect, type Socket } from "node:net";
 import { type Client, eventually, TestCluster, type TestNode, type TestRelay } from "./harness.ts";
+
+setDefaultTimeout(30_000);
 
 const cluster = new TestCluster();
 let relay: TestRelay;

@@ -1,10 +1,12 @@
 // The node's process: what it is told on the command line, what it tells its supervisor, and how it ends.
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Report, reportIn } from "../../src/wire/child.ts";
 import { TestCluster, type TestRelay } from "./harness.ts";
+
+setDefaultTimeout(30_000);
 
 const MAIN = join(import.meta.dir, "../../src/node/main.ts");
 const cluster = new TestCluster();
