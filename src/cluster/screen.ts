@@ -6,13 +6,15 @@ export type Screen = {
   readonly status: ClusterStatus;
   readonly dataFolder: string;
   readonly logFolder: string;
-  /** What the commands below need to find this cluster: "" for the default folder. */
+  /** How the operator types commands: "bun run cluster" or "npm run cluster --". */
+  readonly command: string;
+  /** What they need to find this cluster: "" for the default folder. */
   readonly commandFlags: string;
   readonly isTerminal: boolean;
 };
 
 /** The screen of a cluster that has just become ready. */
-export function readyScreen({ status, dataFolder, logFolder, commandFlags, isTerminal }: Screen): string {
+export function readyScreen({ status, dataFolder, logFolder, command, commandFlags, isTerminal }: Screen): string {
   const bold = (text: string) => (isTerminal ? `\x1b[1m${text}\x1b[22m` : text);
   const address = reachable(status.address ?? "");
   const everywhere = address === status.address ? "" : `   (and at every other address of this machine)`;
@@ -28,8 +30,8 @@ export function readyScreen({ status, dataFolder, logFolder, commandFlags, isTer
     "",
     `  data    ${dataFolder}`,
     `  logs    ${logFolder}`,
-    `  status  bun run cluster status${commandFlags}`,
-    `  stop    Ctrl-C, or bun run cluster stop${commandFlags}`,
+    `  status  ${command} status${commandFlags}`,
+    `  stop    Ctrl-C, or ${command} stop${commandFlags}`,
     "",
     "",
   ].join("\n");

@@ -64,6 +64,7 @@ async function start(supervisor: Supervisor, folder: DataFolder, logger: Logger)
     status,
     dataFolder: folder.path,
     logFolder: folder.layout.logFolder,
+    command: process.env.npm_config_user_agent?.startsWith("npm/") ? "npm run cluster --" : "bun run cluster",
     commandFlags: folder.path === resolve(DEFAULT_DATA) ? "" : ` --data ${folder.path}`,
     isTerminal,
   });

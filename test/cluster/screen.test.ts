@@ -11,7 +11,14 @@ const status: ClusterStatus = {
     { role: "lb", id: "lb-1", pid: 123_456, state: "up", connections: 1234, restarts: 0, since },
   ],
 };
-const screen = { status, dataFolder: "/d", logFolder: "/d/logs", commandFlags: " --data /d", isTerminal: false };
+const screen = {
+  status,
+  dataFolder: "/d",
+  logFolder: "/d/logs",
+  command: "bun run cluster",
+  commandFlags: " --data /d",
+  isTerminal: false,
+};
 
 test("the table is aligned, numbers to the right", () => {
   expect(statusTable(status, Date.parse(since) + 187_000)).toBe(
