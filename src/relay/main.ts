@@ -89,6 +89,7 @@ function start(): void {
     undrain: () => {},
     stop,
   });
+  process.on("SIGUSR2", () => log.info(core.counts(), "counts"));
   const listening = `${address.host}:${server.port}`;
   log.info({ address: listening }, "relay is up");
   report({ type: "ready", address: listening });

@@ -42,6 +42,7 @@ export class Relay {
   readonly #presence = new Presence();
   readonly #links = new Set<RelayLink>();
   #dirty: RelayLink[] = [];
+  #questions = 0;
   /** Links with outcomes of this turn. */
   readonly #publishers: RelayLink[] = [];
 
@@ -53,6 +54,14 @@ export class Relay {
 
   get linkCount(): number {
     return this.#links.size;
+  }
+
+  /** Every count there is, for whoever looks from outside. `openings`: channels that links have open; `questions`: HISTORY so far. */
+  counts(): Record<string, number> {
+    let openings = 0;
+    for (const link of this.#links) openings += link.openings.size;
+    const { channels, historyBytes } = this.#store;
+    return { links: this.#links.size, openings, channels: channels.size, historyBytes, questions: this.#questions };
   }
 
   connect(): RelayLink {
@@ -228,6 +237,7 @@ export class Relay {
   }
 
   #history(link: RelayLink, message: RelayMessageOf<"history">, nowMs: number): void {
+    this.#questions++;
     this.#store.commit();
     const { request, since, reverse } = message;
     const channel = link.openings.get(message.id)?.channel;
