@@ -43,6 +43,11 @@ export class Hub implements Outlet {
     return this.#channels.size;
   }
 
+  /** Characters of frames that are held in all. */
+  get rememberedSize(): number {
+    return this.#remembered;
+  }
+
   /** The rule that a channel falls under; undefined: the app has none for it, or it is tutti's own. */
   routeOf(channel: string): Route | undefined {
     if (isReserved(channel)) return channel === EVERYONE ? DEFAULT_ROUTE : undefined;
@@ -75,14 +80,18 @@ export class Hub implements Outlet {
   remembered(change: number): void {
     this.#remembered += change;
     if (change <= 0) return;
-    // Each pass gives back half of what is left, so this ends.
-    while (this.#remembered > REMEMBERED_MAX) this.#shrinkNext();
+    // Twice round gives back three quarters of everything.
+    for (let turns = 2 * this.#channels.size; turns > 0 && this.#remembered > REMEMBERED_MAX; turns--)
+      this.#shrinkNext();
   }
 
   #shrinkNext(): void {
     this.#shrinking ??= this.#channels.values();
-    const next = this.#shrinking.next();
-    if (next.done === true) this.#shrinking = undefined;
-    else next.value.shrink();
+    let next = this.#shrinking.next();
+    if (next.done === true) {
+      this.#shrinking = this.#channels.values();
+      next = this.#shrinking.next();
+    }
+    next.value?.shrink();
   }
 }

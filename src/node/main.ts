@@ -107,6 +107,7 @@ async function start(): Promise<void> {
   try {
     await node.start();
   } catch (error) {
+    if (error instanceof UsageError) throw error;
     throw new UsageError(`The app ${file} failed to start:\n${describeError(error)}`);
   }
   report({ type: "ready", address: node.address });

@@ -1,9 +1,9 @@
 // One node, put together: links to every relay, the hub, the sessions, the web server; and the clock that drives what is due.
 
-import { type Address, formatAddress, type NamedRelay } from "../wire/arguments.ts";
-import { ownerOf } from "../wire/channel-name.ts";
+import { type Address, formatAddress, type NamedRelay, UsageError } from "../wire/arguments.ts";
+import { EVERYONE, ownerOf } from "../wire/channel-name.ts";
 import type { ChildStatus } from "../wire/child.ts";
-import { Link } from "../wire/link.ts";
+import { Link, WRONG_SECRET } from "../wire/link.ts";
 import { type Logger, loggable } from "../wire/log.ts";
 import type { AppOptions, Cluster } from "./app.ts";
 import { BEAT_MS, Canary } from "./canary.ts";
@@ -11,7 +11,7 @@ import { departures } from "./drain.ts";
 import type { Frame } from "./encoding.ts";
 import { Hub } from "./hub.ts";
 import { producerFor } from "./identity.ts";
-import type { Rules } from "./rules.ts";
+import { DEFAULT_ROUTE, type Rules } from "./rules.ts";
 import { WebServer } from "./server.ts";
 import type { ClientSession, Desk } from "./session.ts";
 import { GROUPS, Sessions } from "./sessions.ts";
@@ -58,7 +58,9 @@ export class ClusterNode {
   #departing: ReturnType<typeof setTimeout>[] = [];
   #state: ChildStatus["state"] = "starting";
   #isStopping = false;
+  /** While it starts: something has come back from a relay; a relay has another secret. */
   #onProven = () => {};
+  #onHopeless = (_relay: string) => {};
   #registered = "";
   readonly #resuming = new Set<ClientSession>();
   #fannedOutBytes = 0;
@@ -72,6 +74,7 @@ export class ClusterNode {
     this.#uplinks = relays.map((relay) => this.#createUplink(relay));
     const uplinkOf = (channel: string) => this.#uplinks[ownerOf(channel, relayIds)];
     this.#hub = new Hub(rules, uplinkOf, (topic, frame) => this.#fanOut(topic, frame), Date.now);
+    this.#hub.open(EVERYONE, DEFAULT_ROUTE, true);
     this.#cluster = createCluster(
       id,
       this.#hub,
@@ -95,15 +98,18 @@ export class ClusterNode {
     return { state: this.#state, connections: this.#sessions.size };
   }
 
-  /** Resolves when every relay has delivered to this node and the app has started. Rejects with what the app throws. */
+  /** Resolves when every relay has delivered to this node and the app has started. Rejects with UsageError, or what the app throws. */
   async start(): Promise<void> {
-    await new Promise<void>((resolve) => {
+    await new Promise<void>((resolve, reject) => {
       this.#onProven = () => {
         if (this.#canaries.every((canary) => canary.isProven)) resolve();
       };
+      this.#onHopeless = (relay) =>
+        reject(new UsageError(`The cluster secret of ${relay} is another: give every process the same --secret-file.`));
       for (const canary of this.#canaries) canary.beat();
     });
     this.#onProven = () => {};
+    this.#onHopeless = () => {};
     await this.#options.app.start?.(this.#cluster);
     if (this.#state === "starting") this.#turn("up");
   }
@@ -143,7 +149,10 @@ export class ClusterNode {
       relay,
       (events) => new Link({ address, secret, role: "node", id }, events),
       () => crypto.getRandomValues(new Uint32Array(1))[0],
-      (change) => log.info({ relay }, change),
+      (change, reason) => {
+        log[change === "linked" ? "info" : "warn"]({ relay, reason: loggable(reason) }, change);
+        if (reason === WRONG_SECRET) this.#onHopeless(relay);
+      },
     );
   }
 

@@ -45,7 +45,8 @@ export class WebServer {
     this.#server = Bun.serve<ClientSession, string>({
       ...("unix" in address ? { unix: address.unix } : { hostname: address.host, port: address.port }),
       development: false,
-      routes: Object.fromEntries(routes),
+      // Ours comes last: an app's own must not hide it.
+      routes: { ...Object.fromEntries(routes), "/healthz": this.#route(() => options.health()) },
       fetch: (request) => this.#fetch(request),
       error: (error) => this.#failedToAnswer(error),
       websocket: {
@@ -94,11 +95,11 @@ export class WebServer {
   /** The route as Bun takes it; WebSockets are accepted on its path too. */
   #route(route: RouteOptions): ServedRoute {
     if (typeof route === "function") return this.#handler(route);
-    if (route instanceof Response) return route;
+    if (route instanceof Response) return this.#handler(() => route.clone());
     if (isPage(route)) return route;
     const entries = Object.entries(route).map(([method, answer]) => [
       method,
-      typeof answer === "function" ? this.#handler(answer) : answer,
+      this.#handler(typeof answer === "function" ? answer : () => answer.clone()),
     ]);
     return Object.fromEntries(entries);
   }
@@ -109,9 +110,8 @@ export class WebServer {
   }
 
   #fetch(request: Request): Answer | Promise<Answer> {
-    const { desk, health } = this.#options;
+    const { desk } = this.#options;
     if (isUpgrade(request)) return this.#upgrade(request);
-    if (request.url.endsWith("/healthz") && new URL(request.url).pathname === "/healthz") return health();
     return desk.app.fetch?.(request, desk.cluster) ?? new Response("Not found.\n", { status: 404 });
   }
 

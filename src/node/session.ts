@@ -257,12 +257,23 @@ export class ClientSession implements Subscriber {
   #openIntake(): Intake<Received> {
     const { limits, hub } = this.desk;
     return new Intake({
-      answer: ({ message }) => answer(this, message),
+      answer: ({ message }) => this.#answer(message),
       isReady: ({ message }) => message.type !== "publish" || this.window.inFlight < limits.told.unacknowledged,
       nowMs: hub.nowMs,
       requestsPerSecond: limits.requestsPerSecond,
       bytesMax: limits.bufferedBytes,
     });
+  }
+
+  #answer(message: ClientMessage): Promise<void> | undefined {
+    try {
+      return answer(this, message);
+    } catch (error) {
+      // A bug of ours, and not the other sessions' fault.
+      this.desk.failed(message.type, error, this.id);
+      this.close("internal");
+      return undefined;
+    }
   }
 
   /** Leaves everything: nothing more can be sent. */

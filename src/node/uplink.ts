@@ -14,6 +14,9 @@ export type LinkPort = Pick<Link, "isUp" | "send" | "sendMessage" | "close">;
 /** How a node shows itself to those who watch the registry. */
 export type Membership = Pick<Member, "address" | "state" | "connections">;
 
+/** For the log: how the link is now, and why. */
+export type OnLinkChange = (change: "linked" | "not linked" | "link lost", reason: string) => void;
+
 /** How long a publisher waits for a relay that does not answer, before it is told to try again. */
 const PUBLISH_DEADLINE_MS = 10_000;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
@@ -22,7 +25,7 @@ export class Uplink implements LinkEvents {
   readonly relay: string;
   readonly #connect: (events: LinkEvents) => LinkPort;
   readonly #random32: () => number;
-  readonly #onChange: (change: string) => void;
+  readonly #onChange: OnLinkChange;
   #link: LinkPort;
   readonly #openings = new Map<string, Opening>();
   readonly #byId = new Map<number, Opening>();
@@ -31,13 +34,15 @@ export class Uplink implements LinkEvents {
   #producer: Producer;
   #seq = 0;
   #membership: Membership | undefined;
+  /** Why the last dial failed. */
+  #dialFault = "";
 
-  /** `random32`: an unsigned 32-bit integer. `onChange`: for the log. */
+  /** `random32`: an unsigned 32-bit integer. */
   constructor(
     relay: string,
     connect: (events: LinkEvents) => LinkPort,
     random32: () => number,
-    onChange: (change: string) => void,
+    onChange: OnLinkChange,
   ) {
     this.relay = relay;
     this.#connect = connect;
@@ -137,14 +142,20 @@ export class Uplink implements LinkEvents {
   }
 
   welcome(): void {
-    this.#onChange("linked");
+    this.#onChange("linked", "");
+    this.#dialFault = "";
     if (this.#membership !== undefined) this.register(this.#membership);
     for (const opening of this.#openings.values()) this.#ask(opening);
   }
 
   lost(reason: string, wasUp: boolean): void {
-    if (!wasUp) return;
-    this.#onChange(`link lost: ${reason}`);
+    if (!wasUp) {
+      // Dialled again several times a second: each reason is worth one line.
+      if (reason !== this.#dialFault) this.#onChange("not linked", reason);
+      this.#dialFault = reason;
+      return;
+    }
+    this.#onChange("link lost", reason);
     this.#outbox.disconnected();
     this.#byId.clear();
     for (const opening of this.#openings.values()) {

@@ -18,6 +18,8 @@ const DIAL_TIMEOUT_MS = 2000;
 const REDIAL_MIN_MS = 20;
 const REDIAL_MAX_MS = 250;
 const SILENT_PINGS = 3;
+/** Why a link was lost whose two ends were given different secrets: no dial will help. */
+export const WRONG_SECRET = "the relay does not know the cluster secret";
 
 export type RelayAddress = { readonly host: string; readonly port: number };
 export type LinkOptions = {
@@ -172,7 +174,7 @@ export class Link {
         const proof = linkProof(secret, this.#nonce, message.nonce, role, id);
         this.#enqueue(encodeRelayMessage({ type: "prove", proof }));
       } else {
-        this.#lose("the relay does not know the cluster secret");
+        this.#lose(WRONG_SECRET);
       }
     } else if (message.type === "welcome") {
       clearTimeout(this.#timer);

@@ -181,6 +181,8 @@ test("the app's HTTP answers stand beside the WebSockets, on the same paths", as
       "/item/:id": ({ params }, { node }) => new Response(`${node} has ${params.id}`),
       "/form": { POST: async (request) => new Response((await request.text()).toUpperCase()) },
       "/fixed": new Response("fixed"),
+      "/healthz": () => new Response("not for the app"),
+      "/below/*": () => new Response("anything below"),
     },
   };
   const node = await cluster.node([relay], options, { id: "http" });
@@ -190,7 +192,9 @@ test("the app's HTTP answers stand beside the WebSockets, on the same paths", as
   expect(await text("/form", { method: "POST", body: "abc" })).toBe("ABC");
   expect(await text("/fixed")).toBe("fixed");
   expect(await text("/fails")).toBe("The app failed to answer.\n");
-  for (const path of ["/item/7", "/any", "/healthz"]) await cluster.client(node, { path });
+  expect(await text("/below/x/y")).toBe("anything below");
+  expect(JSON.parse(await text("/healthz"))).toMatchObject({ node: "http", state: "up" });
+  for (const path of ["/item/7", "/any", "/healthz", "/fixed", "/below/x"]) await cluster.client(node, { path });
   const bare = await cluster.node([relay]);
   expect((await fetch(`http://${bare.address}/any`)).status).toBe(404);
 });

@@ -81,6 +81,8 @@ test("what cannot be started says why in a sentence", async () => {
   );
   const open = appFile(`import { app } from "tutti"; export default app({});`);
   const app = (text: string) => appFile(`import { app } from "tutti"; export default app(${text});`);
+  const otherSecret = join(cluster.folder, "other-secret");
+  writeFileSync(otherSecret, "not the secret that the relay has");
   const cases: [string[], RegExp, boolean?][] = [
     [["--app", "/no/such/app.ts"], /^The app file \/no\/such\/app\.ts does not exist/],
     [["--app", appFile("export const x = 1;")], /does not export an app: write "export default app/],
@@ -100,6 +102,7 @@ test("what cannot be started says why in a sentence", async () => {
     [["--app", open, "--listen", "nowhere"], /--listen "nowhere" is not an address/],
     [["--app", open, "--nonsense"], /'--nonsense'/],
     [["--app", open], /^--relay is missing/, false],
+    [["--app", open, "--secret-file", otherSecret], /^The cluster secret of relay-1 is another/],
   ];
   await Promise.all(
     cases.map(async ([flags, wanted, isLinked = true]) => {

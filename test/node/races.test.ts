@@ -1,6 +1,7 @@
 // Races that are too rare to wait for, each played out step by step on the virtual cluster.
 
 import { beforeEach, expect, test } from "bun:test";
+import { REMEMBERED_MAX } from "../../src/node/hub.ts";
 import { Rules } from "../../src/node/rules.ts";
 import { seeded, VirtualNode, VirtualRelay, VirtualSocket } from "./simulation.ts";
 
@@ -192,4 +193,27 @@ test("a channel that nobody uses is closed, and opened again by whoever comes", 
   again.write({ type: "subscribe", channel: "room", since: position });
   settle();
   expect(offsets(readAll(again))).toEqual([1, 2]);
+});
+
+test("what all channels remember together is bounded, whatever each may", () => {
+  const payload = JSON.stringify("x".repeat(64 * 1024));
+  for (let c = 0; c < 90; c++) {
+    const route = behind.hub.routeOf("room");
+    const channel = route && behind.hub.open(`big-${c}`, route, true);
+    channel?.opened({
+      type: "opened",
+      channel: channel.name,
+      id: 1000 + c,
+      epoch: "e",
+      first: 1,
+      top: 0,
+      trimmed: "expired",
+      gap: null,
+      missed: 0,
+      members: 0,
+    });
+    for (let offset = 1; offset <= 15; offset++) channel?.publication(offset, nowMs, payload);
+  }
+  expect(behind.hub.rememberedSize).toBeLessThanOrEqual(REMEMBERED_MAX);
+  expect(behind.hub.rememberedSize).toBeGreaterThan(REMEMBERED_MAX / 4);
 });
