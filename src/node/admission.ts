@@ -7,7 +7,7 @@ const USER_CHARACTERS_MAX = 200;
 /** What the relay takes as a member's info. */
 const INFO_BYTES_MAX = 1024;
 
-export type Identity = {
+export type Admitted = {
   readonly user: string | undefined;
   readonly info: unknown;
   readonly data: unknown;
@@ -17,12 +17,12 @@ export type Identity = {
 
 const NO_INFO = new Uint8Array(0);
 /** Where the app lets everyone in, and says nothing about them. */
-export const ANYONE: Identity = { user: undefined, info: undefined, data: undefined, infoBytes: NO_INFO };
+export const ANYONE: Admitted = { user: undefined, info: undefined, data: undefined, infoBytes: NO_INFO };
 
 /** Asks the app. Throws (or rejects with) Refused, whatever else the app throws, or an Error that says what is wrong with its answer. */
-export function admit(app: AppOptions<string>, attempt: Attempt): Identity | Promise<Identity> {
+export function admit(app: AppOptions<string>, attempt: Attempt): Admitted | Promise<Admitted> {
   const answer: unknown = app.connect?.(attempt);
-  return isThenable(answer) ? Promise.resolve(answer).then(identityIn) : identityIn(answer);
+  return isThenable(answer) ? Promise.resolve(answer).then(admittedIn) : admittedIn(answer);
 }
 
 /** Whether what a function of the app returned is still to come. Some libraries' promises are not instances of Promise. */
@@ -30,7 +30,7 @@ export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T
   return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
 }
 
-function identityIn(answer: unknown): Identity {
+function admittedIn(answer: unknown): Admitted {
   if (answer === undefined) return ANYONE;
   if (!isRecord(answer)) throw new Error("connect must return { user, info, data } or nothing");
   const { user, info, data } = answer;

@@ -11,8 +11,9 @@ import type { Uplink } from "./uplink.ts";
 export const CHANNELS_MAX = 100_000;
 /** Characters of frames that all channels together remember. */
 export const REMEMBERED_MAX = 64 * 1024 * 1024;
-/** How long a channel that nobody uses stays open, ms: whoever was cut off is back by then. */
+/** How long a channel that nobody uses stays open, ms: whoever was cut off is back by then. Less when there are very many. */
 const UNUSED_MS = 30_000;
+const UNUSED_CROWDED_MS = 1000;
 
 const ENCODINGS: readonly Encoding[] = ["json", "msgpack"];
 
@@ -66,9 +67,10 @@ export class Hub implements Outlet {
   /** About once a second. */
   sweep(): void {
     const nowMs = this.nowMs();
+    const unusedMs = this.#channels.size > CHANNELS_MAX / 2 ? UNUSED_CROWDED_MS : UNUSED_MS;
     for (const channel of this.#channels.values()) {
-      const unusedMs = channel.name === EVERYONE ? Number.POSITIVE_INFINITY : UNUSED_MS;
-      if (!channel.sweep(nowMs, unusedMs)) this.#channels.delete(channel.name);
+      const isKept = channel.name === EVERYONE;
+      if (!channel.sweep(nowMs, isKept ? Number.POSITIVE_INFINITY : unusedMs)) this.#channels.delete(channel.name);
     }
   }
 

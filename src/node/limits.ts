@@ -29,6 +29,8 @@ export type NodeLimits = {
 export const WAITING_REQUESTS_MAX = 2 * UNACKNOWLEDGED_MAX;
 /** Calls of the app's methods that one session may have open. */
 export const OPEN_CALLS_MAX = 64;
+/** The protocol's pings that are answered; a client needs one every few seconds. */
+export const PINGS_PER_SECOND = 10;
 /** Bad frames that are answered before the connection is closed. One is forgiven per ping interval. */
 export const BAD_FRAMES_MAX = 10;
 /** Requests refused for their rate before the connection is closed. */

@@ -58,8 +58,8 @@ export class Line {
 
   /** Sends an answer that may be long. */
   sendAsked(json: string): void {
-    this.#askedBytes += json.length;
     this.send(json);
+    if (this.isOpen) this.#askedBytes = Math.min(this.#askedBytes + json.length, this.#socket.getBufferedAmount());
   }
 
   /** Sends with the others of this turn. Only for what may come later than what is sent after it. */

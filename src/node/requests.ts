@@ -57,8 +57,8 @@ function connect(session: ClientSession, { id, token, producer }: ClientMessageO
   return ask(
     session,
     () => admit(desk.app, { request, token, address }),
-    (identity) => {
-      session.connected(identity);
+    (admitted) => {
+      session.connected(admitted);
       accept();
     },
     (error) => {

@@ -4,7 +4,7 @@
 import type { Server, ServerWebSocket } from "bun";
 import type { Address } from "../wire/arguments.ts";
 import { SUBPROTOCOL_MSGPACK } from "../wire/client-messages.ts";
-import { ANYONE, admit, type Identity } from "./admission.ts";
+import { type Admitted, ANYONE, admit } from "./admission.ts";
 import { isRefused, type RouteHandler, type RouteOptions } from "./app.ts";
 import { chooseSubprotocol } from "./encoding.ts";
 import { isOriginAllowed } from "./origin.ts";
@@ -127,17 +127,15 @@ export class WebServer {
     const address = this.#addressOf(request);
     if (!isByRequest) return this.#accept(request, address, app.auth === "token" ? request : ANYONE);
     try {
-      const identity = admit(app, { request, token: undefined, address });
-      if (!(identity instanceof Promise)) return this.#accept(request, address, identity);
-      return identity
-        .then((admitted) => this.#accept(request, address, admitted))
-        .catch((error) => this.#refuse(error));
+      const admitted = admit(app, { request, token: undefined, address });
+      if (!(admitted instanceof Promise)) return this.#accept(request, address, admitted);
+      return admitted.then((each) => this.#accept(request, address, each)).catch((error) => this.#refuse(error));
     } catch (error) {
       return this.#refuse(error);
     }
   }
 
-  #accept(request: Request, address: string, admitted: Identity | Request): Answer {
+  #accept(request: Request, address: string, admitted: Admitted | Request): Answer {
     const { desk, sessions, createId } = this.#options;
     const subprotocol = chooseSubprotocol(request.headers.get("sec-websocket-protocol"));
     const encoding = subprotocol === SUBPROTOCOL_MSGPACK ? "msgpack" : "json";

@@ -6,12 +6,12 @@ import { type ClientMessage, clientMessage, type RequestId, requestIdOf } from "
 import { type CloseName, ERRORS, type ErrorCode } from "../wire/codes.ts";
 import type { Producer } from "../wire/frame.ts";
 import { Malformed } from "../wire/shape.ts";
-import { ANYONE, type Identity } from "./admission.ts";
+import { type Admitted, ANYONE } from "./admission.ts";
 import type { AppOptions, Cluster, Session } from "./app.ts";
 import { decodeFrame, type Encoding } from "./encoding.ts";
 import type { Hub } from "./hub.ts";
 import { Intake } from "./intake.ts";
-import { BAD_FRAMES_MAX, type NodeLimits, RATE_REFUSALS_MAX } from "./limits.ts";
+import { BAD_FRAMES_MAX, type NodeLimits, PINGS_PER_SECOND, RATE_REFUSALS_MAX, TokenBucket } from "./limits.ts";
 import { Line, type Socket } from "./line.ts";
 import { PublishWindow } from "./publish-window.ts";
 import { postponed } from "./publishing.ts";
@@ -58,31 +58,32 @@ export class ClientSession implements Subscriber {
   /** Where Sessions keeps it. */
   group = 0;
 
-  #identity: Identity;
+  #client: Admitted;
   #line: Line | undefined;
   #connectByMs = Number.POSITIVE_INFINITY;
   #hearsEveryone = false;
   #rateRefusals = 0;
   #intake: Intake<Received> | undefined;
+  #pings: TokenBucket | undefined;
   #window: PublishWindow | undefined;
   #view: Session | undefined;
 
   /** `admitted`: who the client is; or, where it has to connect with a token first, the request that it came with. */
-  constructor(desk: Desk, id: string, encoding: Encoding, address: string, admitted: Identity | Request) {
+  constructor(desk: Desk, id: string, encoding: Encoding, address: string, admitted: Admitted | Request) {
     this.desk = desk;
     this.id = id;
     this.encoding = encoding;
     this.address = address;
     if (admitted instanceof Request) this.request = admitted;
-    this.#identity = admitted instanceof Request ? ANYONE : admitted;
+    this.#client = admitted instanceof Request ? ANYONE : admitted;
   }
 
   get infoBytes(): Uint8Array {
-    return this.#identity.infoBytes;
+    return this.#client.infoBytes;
   }
 
   get user(): string | undefined {
-    return this.#identity.user;
+    return this.#client.user;
   }
 
   get isOpen(): boolean {
@@ -106,21 +107,21 @@ export class ClientSession implements Subscriber {
   /** The session as the app's functions see it. */
   get view(): Session {
     const { node, cluster } = this.desk;
-    const { user, info, data } = this.#identity;
+    const { user, info, data } = this.#client;
     this.#view ??= Object.freeze({ id: this.id, node, user, info, data, address: this.address, cluster });
     return this.#view;
   }
 
   opened(socket: Socket): void {
     this.#line = new Line(socket, this.encoding, this.desk.limits.bufferedBytes, () => this.#letGo());
-    if (this.request === undefined) this.connected(this.#identity);
+    if (this.request === undefined) this.connected(this.#client);
     else this.#connectByMs = this.desk.hub.nowMs() + this.desk.connectMs;
   }
 
   /** The app has let the client in. */
-  connected(identity: Identity): void {
+  connected(client: Admitted): void {
     this.request = undefined;
-    this.#identity = identity;
+    this.#client = client;
     this.#connectByMs = Number.POSITIVE_INFINITY;
     this.isConnected = true;
     const { node, pingMs, limits } = this.desk;
@@ -244,14 +245,25 @@ export class ClientSession implements Subscriber {
   }
 
   #requested(message: ClientMessage, bytes: number): void {
-    if (message.type === "ping") return this.send(JSON.stringify({ type: "pong", id: message.id }));
+    if (message.type === "ping") return this.#pong(message.id);
     this.#intake ??= this.#openIntake();
     if (!this.#intake.offer({ message, bytes })) {
       if (message.type === "publish") postponed(this, message);
-      this.sendError(message.id, "rate");
-      if (++this.#rateRefusals > RATE_REFUSALS_MAX) this.close("rate");
+      this.#refuseRate(message.id);
     }
     if (this.#intake.isPaced) this.desk.resumeLater(this);
+  }
+
+  /** Never waits for its turn: it asks whether we are alive. */
+  #pong(id: RequestId | undefined): void {
+    this.#pings ??= new TokenBucket(PINGS_PER_SECOND, this.desk.hub.nowMs());
+    if (this.#pings.take(this.desk.hub.nowMs())) this.send(JSON.stringify({ type: "pong", id }));
+    else this.#refuseRate(id);
+  }
+
+  #refuseRate(id: RequestId | undefined): void {
+    this.sendError(id, "rate");
+    if (++this.#rateRefusals > RATE_REFUSALS_MAX) this.close("rate");
   }
 
   #openIntake(): Intake<Received> {

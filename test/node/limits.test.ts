@@ -131,6 +131,13 @@ test("a publication refused for its rate is not overtaken by those behind it", a
   expect(seen).toEqual(Array.from({ length: refused + 1 }, (_, n) => n + 1));
 });
 
+test("pings are answered out of turn, but not without limit", async () => {
+  const client = await cluster.client(node, { isGreeted: true });
+  const pings = await Promise.all(Array.from({ length: 30 }, () => client.ask({ type: "ping" })));
+  expect(pings.filter(({ type }) => type === "pong").length).toBeLessThan(20);
+  expect(pings.filter(({ code }) => code === "rate").length).toBeGreaterThan(10);
+});
+
 test("calls that take their time are counted", async () => {
   const client = await cluster.client(node);
   const answers = await Promise.all(Array.from({ length: 70 }, () => client.ask({ type: "wait" })));
