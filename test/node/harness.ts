@@ -123,7 +123,10 @@ export class TestCluster {
   /** A client that has had its welcome. */
   async client(node: Pick<TestNode, "address">, settings: ClientSettings = {}): Promise<Client> {
     const client = new Client(node.address, settings);
-    this.onEnd(() => client.close());
+    this.onEnd(() => {
+      client.close();
+      return client.closed;
+    });
     await client.opened;
     if (settings.isGreeted !== false) client.welcome = await client.next("welcome");
     return client;
