@@ -10,7 +10,7 @@ import { BEAT_MS, Canary } from "./canary.ts";
 import { departures } from "./drain.ts";
 import type { Frame } from "./encoding.ts";
 import { Hub } from "./hub.ts";
-import { producerFor } from "./producer.ts";
+import { producerFor } from "./identity.ts";
 import { DEFAULT_ROUTE, type Rules } from "./rules.ts";
 import { WebServer } from "./server.ts";
 import type { ClientSession, Desk } from "./session.ts";

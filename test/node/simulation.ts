@@ -3,7 +3,7 @@
 
 import { Hub } from "../../src/node/hub.ts";
 import type { Socket } from "../../src/node/line.ts";
-import { producerFor } from "../../src/node/producer.ts";
+import { producerFor } from "../../src/node/identity.ts";
 import type { Rules } from "../../src/node/rules.ts";
 import { ClientSession, type Desk } from "../../src/node/session.ts";
 import { createCluster } from "../../src/node/speaker.ts";
