@@ -41,18 +41,27 @@ export class MemoryDisk implements Disk {
 export function storeOn(
   disk: MemoryDisk,
   segmentCount: number,
-  options: { nowMs?: number; mayHaveLost?: boolean } = {},
+  options: {
+    nowMs?: number;
+    mayHaveLost?: boolean;
+    newEpoch?: () => string;
+    onFree?: (segment: number) => void;
+  } = {},
 ) {
   const files = [...disk.files].sort(([a], [b]) => a - b);
   const segments = new Segments(segmentCount, files[0]?.[0] ?? 0);
   const freed: number[] = [];
-  const store = new Store(segments, new Producers(), disk, (segment) => freed.push(segment));
+  const store = new Store(segments, new Producers(), disk, (segment) => {
+    freed.push(segment);
+    options.onFree?.(segment);
+  });
   for (const [number, { bytes, length }] of files) {
     segments.bytes(number).set(bytes.subarray(0, length));
     segments.load(number, length);
   }
   const read = files.map(([number, { length }]) => ({ number, length }));
-  const { headEnd, damaged } = replay(store, read, options.nowMs ?? 0, options.mayHaveLost ?? false, () => "renewed");
+  const { nowMs = 0, mayHaveLost = false, newEpoch = () => "renewed" } = options;
+  const { headEnd, damaged } = replay(store, read, nowMs, mayHaveLost, newEpoch);
   const head = files.at(-1);
   if (head !== undefined) {
     segments.truncate(headEnd);

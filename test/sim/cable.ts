@@ -1,0 +1,133 @@
+// A simulated connection: what is sent arrives in order, after a while; it can be closed in order, cut, stalled, or go deaf, which nobody
+// is told of.
+
+import { between, type Random } from "../../src/chaos/random.ts";
+import type { Clock } from "./clock.ts";
+import type { Process } from "./process.ts";
+
+/** What happens at one end. `closed` comes at most once, and nothing after it. */
+export type End<T> = { readonly process: Process; receive(data: T): void; closed(code: number): void };
+export type Side = 0 | 1;
+const other = (side: Side): Side => (side === 0 ? 1 : 0);
+
+export const ABNORMAL = 1006;
+
+export class Network {
+  readonly clock: Clock;
+  readonly random: Random;
+  /** Delays are this many times longer now. */
+  slowness = 1;
+  /** Writes down all that happens, for whoever wants to see it. */
+  trace: ((line: string) => void) | undefined;
+
+  constructor(clock: Clock, random: Random) {
+    this.clock = clock;
+    this.random = random;
+  }
+
+  note(line: () => string): void {
+    this.trace?.(`${this.clock.now.toFixed(3)} ${line()}`);
+  }
+
+  delayMs(): number {
+    const { random } = this;
+    return (random() < 0.05 ? between(random, 5, 60) : between(random, 0.1, 3)) * this.slowness;
+  }
+}
+
+export class Cable<T> {
+  readonly #network: Network;
+  readonly #ends: readonly [End<T>, End<T>];
+  /** When the last thing sent to each side arrives: nothing overtakes it. */
+  readonly #arrivesAt: [number, number] = [0, 0];
+  readonly #isClosed: [boolean, boolean] = [false, false];
+  #isDeaf = false;
+  /** Called when side 0 has taken something in. */
+  onTaken: ((data: T) => void) | undefined;
+
+  constructor(network: Network, ends: readonly [End<T>, End<T>]) {
+    this.#network = network;
+    this.#ends = ends;
+  }
+
+  /** Whether either side still holds it. */
+  get isHeld(): boolean {
+    return !(this.#isClosed[0] && this.#isClosed[1]);
+  }
+
+  isClosed(side: Side): boolean {
+    return this.#isClosed[side];
+  }
+
+  send(from: Side, data: T): void {
+    if (this.#isClosed[from]) return;
+    const to = other(from);
+    this.#arrive(to, () => {
+      if (to === 0) this.onTaken?.(data);
+      this.#network.note(
+        () => `${this.#ends[to].process.name} hears ${this.#ends[from].process.name}: ${textOf(data)}`,
+      );
+      this.#ends[to].receive(data);
+    });
+  }
+
+  /** This side has done with it; the other is told behind all that was sent. */
+  close(from: Side, code: number): void {
+    if (this.#isClosed[from]) return;
+    this.#isClosed[from] = true;
+    this.#tellClosed(other(from), code);
+  }
+
+  /** Both sides are told, soon; what was on its way is lost. */
+  cut(): void {
+    for (const side of [0, 1] as const) {
+      this.#arrivesAt[side] = this.#network.clock.now;
+      this.#tellClosed(side, ABNORMAL);
+    }
+    this.#isDeaf = true;
+  }
+
+  /** The process at this side has died: what it had sent may still arrive, or not. */
+  died(side: Side): void {
+    this.#isClosed[side] = true;
+    if (this.#network.random() < 0.5) this.#tellClosed(other(side), ABNORMAL);
+    else this.cut();
+  }
+
+  /** Nothing arrives any more, and nobody is told. */
+  deafen(): void {
+    this.#isDeaf = true;
+  }
+
+  /** Nothing arrives at this side for a while. */
+  stall(side: Side, forMs: number): void {
+    this.#arrivesAt[side] = Math.max(this.#arrivesAt[side], this.#network.clock.now + forMs);
+  }
+
+  #arrive(to: Side, happen: () => void): void {
+    const { clock } = this.#network;
+    this.#arrivesAt[to] = Math.max(this.#arrivesAt[to], clock.now + this.#network.delayMs());
+    clock.at(this.#arrivesAt[to], () => {
+      if (this.#isDeaf) return;
+      this.#ends[to].process.run(() => {
+        if (!this.#isClosed[to]) happen();
+      });
+    });
+  }
+
+  #tellClosed(to: Side, code: number): void {
+    if (this.#isDeaf) return;
+    const { clock } = this.#network;
+    clock.at(Math.max(this.#arrivesAt[to], clock.now + this.#network.delayMs()), () => {
+      this.#ends[to].process.run(() => {
+        if (this.#isClosed[to]) return;
+        this.#isClosed[to] = true;
+        this.#network.note(() => `${this.#ends[to].process.name} is closed with ${code}`);
+        this.#ends[to].closed(code);
+      });
+    });
+  }
+}
+
+const textOf = (data: unknown): string =>
+  data instanceof Uint8Array ? `${data.length} bytes, ${Bun.hash(data)}` : String(data).slice(0, 300);

@@ -1,0 +1,66 @@
+// What one run is like, decided by its seed: how large the cluster is, what is remembered, how much is said.
+
+import { below, between, pick, type Random, weighted } from "../../src/chaos/random.ts";
+import type { AppOptions } from "../../src/node/app.ts";
+
+export type Profile = {
+  readonly relays: number;
+  readonly nodes: number;
+  readonly lbs: number;
+  readonly clients: number;
+  readonly channels: readonly string[];
+  /** What is published besides its number. */
+  readonly padding: string;
+  readonly history: "long" | "short" | "fleeting";
+  /** Whether the power may fail, and with it what was written last. */
+  readonly losesPower: boolean;
+  /** Whether the app has a say in each publication, and takes its time. */
+  readonly hasHook: boolean;
+  /** How long there is work and trouble, ms. */
+  readonly troubleMs: number;
+  /** Between two things that a client does, and between two faults, ms at most. */
+  readonly workEveryMs: number;
+  readonly faultEveryMs: number;
+};
+
+const PADDINGS = { none: 14, some: 4, much: 2 } as const;
+const CHARACTERS = { none: 0, some: 200, much: 4000 } as const;
+
+export function profileOf(random: Random): Profile {
+  return {
+    relays: random() < 0.3 ? 2 : 1,
+    nodes: 2 + below(random, 2),
+    lbs: 1 + below(random, 2),
+    clients: 3 + below(random, 3),
+    channels: ["a", "b", "c", "d"].slice(0, 1 + below(random, 4)),
+    padding: "x".repeat(CHARACTERS[weighted(random, PADDINGS)]),
+    history: weighted(random, { long: 6, short: 3, fleeting: 1 }),
+    losesPower: random() < 0.15,
+    hasHook: random() < 0.2,
+    troubleMs: between(random, 4000, 10_000),
+    workEveryMs: pick(random, [100, 200, 400]),
+    faultEveryMs: pick(random, [400, 800, 2000]),
+  };
+}
+
+const HISTORIES = {
+  long: { size: 100_000, bytes: 512 * 1024 * 1024 },
+  short: { size: 5 },
+  fleeting: { ttl: "1s" },
+} as const;
+
+/** Whether nothing is ever too old or too much: then nobody may be told of a gap. */
+export const isWithinHistory = ({ history, losesPower }: Profile): boolean => history === "long" && !losesPower;
+
+/** `later`: runs its callback some time later. */
+export function appOf({ history, hasHook, padding }: Profile, later: (run: () => void) => void): AppOptions<string> {
+  const publish = (_: unknown, data: unknown) => new Promise<unknown>((resolve) => later(() => resolve(data)));
+  return {
+    channels: { "{name}": { history: HISTORIES[history], ...(hasHook ? { publish } : {}) } },
+    limits: {
+      requestsPerSecond: 1000,
+      bufferedBytes: Math.max(64 * 1024, 8 * padding.length),
+      frameBytes: Math.max(64 * 1024, 2 * padding.length),
+    },
+  };
+}
