@@ -1,7 +1,7 @@
 // What a client's publish does: the app may change or refuse it, the hub takes it, and the relay's word is the answer.
 
 import { isReserved } from "../wire/channel-name.ts";
-import type { ClientMessageOf } from "../wire/client-messages.ts";
+import type { ClientMessageOf, RequestId } from "../wire/client-messages.ts";
 import { type Answered, ask, jsonOf, sendFailure } from "./app-calls.ts";
 import type { Channel } from "./channel.ts";
 import type { Publisher, PublishResult } from "./outbox.ts";
@@ -12,7 +12,6 @@ const encoder = new TextEncoder();
 
 export function publish(session: ClientSession, message: ClientMessageOf<"publish">): Answered {
   const { id, channel, data, seq, key } = message;
-  const { view } = session;
   if (seq !== undefined && key !== undefined) return session.refuseFrame(id, "publish takes seq or key, not both");
   if (seq !== undefined && session.producer === undefined)
     return session.refuseFrame(id, "seq needs a producer: name one in connect first");
@@ -27,7 +26,7 @@ export function publish(session: ClientSession, message: ClientMessageOf<"publis
   }
   return ask(
     session,
-    () => hook.call(options, view, data, route.params),
+    () => hook.call(options, session.view, data, route.params),
     (changed) => forward(session, message, route, changed === undefined ? data : changed),
     (error) => sendFailure(session, id, error),
   );
@@ -41,9 +40,9 @@ function forward(session: ClientSession, message: ClientMessageOf<"publish">, ro
   if (payload.length > limits.told.dataBytes) return session.sendError(id, "too_large");
   if (seq !== undefined && !session.window.mayPass(name, seq, hub.nowMs())) return session.sendError(id, "busy");
   const channel = hub.open(name, route, false);
-  const publication = channel && new Publication(session, message, channel);
+  const publication = channel && new Publication(session, id, channel, seq);
   if (publication === undefined || !channel?.publish(identityOf(session, message), payload, publication)) {
-    postponed(session, message);
+    postponed(session, name, seq);
     return session.sendError(id, "busy");
   }
   session.window.inFlight++;
@@ -59,24 +58,26 @@ function identityOf({ producer, desk, user }: ClientSession, { channel, seq, key
 /** One publication of a client on its way to a relay. */
 class Publication implements Publisher {
   readonly #session: ClientSession;
-  readonly #message: ClientMessageOf<"publish">;
+  readonly #id: RequestId | undefined;
   readonly #channel: Channel;
+  readonly #seq: number | undefined;
 
-  constructor(session: ClientSession, message: ClientMessageOf<"publish">, channel: Channel) {
+  constructor(session: ClientSession, id: RequestId | undefined, channel: Channel, seq: number | undefined) {
     this.#session = session;
-    this.#message = message;
+    this.#id = id;
     this.#channel = channel;
+    this.#seq = seq;
   }
 
   published(result: PublishResult): void {
     const session = this.#session;
-    const { id } = this.#message;
+    const id = this.#id;
+    const { name, nameText, epoch } = this.#channel;
     session.window.inFlight--;
     if (typeof result !== "number") {
-      postponed(session, this.#message);
+      postponed(session, name, this.#seq);
       session.sendError(id, result);
     } else if (id !== undefined) {
-      const { nameText, epoch } = this.#channel;
       const position = result === 0 ? "" : `,"position":{"epoch":${JSON.stringify(epoch)},"offset":${result}}`;
       session.sendLater(`{"type":"ok","id":${JSON.stringify(id)},"channel":${nameText}${position}}`);
     }
@@ -85,6 +86,6 @@ class Publication implements Publisher {
 }
 
 /** A publication of this client was not taken now: those behind it must not overtake its repeat. */
-export function postponed(session: ClientSession, { channel, seq }: ClientMessageOf<"publish">): void {
+export function postponed(session: ClientSession, channel: string, seq: number | undefined): void {
   if (seq !== undefined) session.window.postponed(channel, seq, session.desk.hub.nowMs());
 }

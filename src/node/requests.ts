@@ -70,7 +70,7 @@ function connect(session: ClientSession, { id, token, producer }: ClientMessageO
 
 function subscribe(session: ClientSession, message: ClientMessageOf<"subscribe">): Answered {
   const { id, channel, since, last } = message;
-  const { subscriptions, view } = session;
+  const { subscriptions } = session;
   if (since !== undefined && last !== undefined)
     return session.refuseFrame(id, "subscribe takes since or last, not both");
   if (!subscriptions.has(channel) && subscriptions.size >= session.desk.limits.told.subscriptions)
@@ -79,7 +79,7 @@ function subscribe(session: ClientSession, message: ClientMessageOf<"subscribe">
   if (route === undefined) return session.sendError(id, "refused", `There is no channel "${channel}".`);
   return ask(
     session,
-    () => route.rule.options.subscribe?.(view, route.params),
+    () => route.rule.options.subscribe?.(session.view, route.params),
     (allowed) => {
       if (allowed !== false) return begin(session, message, route);
       endSubscription(session, channel);

@@ -54,7 +54,6 @@ export class ClientSession implements Subscriber {
   /** Set by whatever the client sends; the liveness check clears it, and counts the checks that found it silent. */
   isHeard = true;
   silences = 0;
-  badFrames = 0;
   /** Where Sessions keeps it. */
   group = 0;
 
@@ -62,6 +61,7 @@ export class ClientSession implements Subscriber {
   #line: Line | undefined;
   #connectByMs = Number.POSITIVE_INFINITY;
   #hearsEveryone = false;
+  #badFrames = 0;
   #rateRefusals = 0;
   #intake: Intake<Received> | undefined;
   #pings: TokenBucket | undefined;
@@ -151,14 +151,19 @@ export class ClientSession implements Subscriber {
   /** Answers a frame that is not one of the protocol. */
   refuseFrame(id: RequestId | undefined, message: string): undefined {
     this.sendError(id, "bad_frame", message);
-    if (++this.badFrames > BAD_FRAMES_MAX) this.close("bad_frames");
+    if (++this.#badFrames > BAD_FRAMES_MAX) this.close("bad_frames");
+  }
+
+  /** Every ping interval: old misdeeds are forgiven. */
+  forgive(): void {
+    this.#badFrames = Math.max(0, this.#badFrames - 1);
+    this.#rateRefusals = 0;
   }
 
   /** Goes on with requests that had to wait. */
   resume(): void {
     this.#intake?.resume();
     if (this.#intake?.isPaced === true) this.desk.resumeLater(this);
-    else if (this.#intake !== undefined) this.#rateRefusals = 0;
   }
 
   /** The client has read something. */
@@ -248,7 +253,7 @@ export class ClientSession implements Subscriber {
     if (message.type === "ping") return this.#pong(message.id);
     this.#intake ??= this.#openIntake();
     if (!this.#intake.offer({ message, bytes })) {
-      if (message.type === "publish") postponed(this, message);
+      if (message.type === "publish") postponed(this, message.channel, message.seq);
       this.#refuseRate(message.id);
     }
     if (this.#intake.isPaced) this.desk.resumeLater(this);

@@ -41,7 +41,7 @@ export class Sessions {
     for (const session of this.#groups[this.#visiting]) {
       session.silences = session.isHeard || isLate ? 0 : session.silences + 1;
       session.isHeard = false;
-      if (session.badFrames > 0) session.badFrames--;
+      session.forgive();
       if (session.silences >= SILENCES_MAX) session.close("silent");
       else session.ping();
     }
