@@ -2,8 +2,8 @@
 // by one seeded random source. Links and sockets are queues, so that everything may come late, be cut, or meet a killed relay.
 
 import { Hub } from "../../src/node/hub.ts";
-import type { Socket } from "../../src/node/line.ts";
 import { producerFor } from "../../src/node/identity.ts";
+import type { Socket } from "../../src/node/line.ts";
 import type { Rules } from "../../src/node/rules.ts";
 import { ClientSession, type Desk } from "../../src/node/session.ts";
 import { createCluster } from "../../src/node/speaker.ts";
