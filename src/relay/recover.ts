@@ -65,7 +65,8 @@ export function recover(options: RecoverOptions): Recovered {
   const isNewLineage = damaged || mayHaveLost;
   if (isNewLineage) {
     log.warn("publications may have been lost with the machine: every channel begins a new epoch");
-    for (const channel of store.channels.values()) store.define(channel);
+    // Half of them would be worse than no start: whoever comes next would give offsets of the old epochs anew.
+    if (!store.defineAll()) throw new Error(`the journal in ${folder} cannot be written`);
   }
   const lineage = last === undefined || isNewLineage ? newId() : last.lineage;
   const run = { version: JOURNAL_VERSION, lineage, bootId, isClean: false, isSynced };

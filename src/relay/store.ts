@@ -15,7 +15,7 @@ import { OUTCOME_DUPLICATE, OUTCOME_STORAGE, OUTCOME_UNKNOWN_CHANNEL, type Polic
 import { Malformed } from "../wire/shape.ts";
 import { Channel } from "./channel.ts";
 import { type Producers, SNAPSHOT_BYTES } from "./producers.ts";
-import { decodeRecord, encodeRecord, JOURNAL_VERSION, PRODUCERS_PER_RECORD } from "./records.ts";
+import { CHANNEL_ID_MAX, decodeRecord, encodeRecord, JOURNAL_VERSION, PRODUCERS_PER_RECORD } from "./records.ts";
 import type { RelayLink } from "./relay-link.ts";
 import { type Place, positionOf, SEGMENT_BYTES, type Segments, segmentOf } from "./segments.ts";
 
@@ -92,7 +92,7 @@ export class Store {
     const known = this.channels.get(name);
     if (known !== undefined) return this.#adoptPolicy(known, policy);
     if (this.channels.size >= this.channelsMax) this.sweep(nowMs, 0);
-    if (this.channels.size >= this.channelsMax) return "limit";
+    if (this.channels.size >= this.channelsMax || this.#nextId > CHANNEL_ID_MAX) return "limit";
     const channel = new Channel(this.segments, this.#nextId, name, epoch, policy, nowMs);
     if (!this.define(channel)) return "storage";
     this.#nextId++;
@@ -104,6 +104,12 @@ export class Store {
   /** Journals a channel's definition as it is now. */
   define(channel: Channel): boolean {
     return this.#appendDefinition(channel) && this.#write();
+  }
+
+  /** Journals every channel's definition. False: the disk failed, and a successor may know some of them as they were before. */
+  defineAll(): boolean {
+    for (const channel of this.channels.values()) if (!this.define(channel)) return false;
+    return true;
   }
 
   /**

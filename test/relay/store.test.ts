@@ -320,3 +320,16 @@ describe("a successor", () => {
     );
   }, 60_000);
 });
+
+test("a full disk is no place for new epochs: that they are not all journaled is told", () => {
+  const disk = new MemoryDisk();
+  const { store } = storeOn(disk, 8);
+  for (const name of ["a", "b"]) store.open(name, { size: 10, ttlMs: 60_000, bytes: 1000 }, "old", 0);
+  const { store: successor } = storeOn(disk, 8, { mayHaveLost: true });
+  disk.isFull = true;
+  expect(successor.defineAll()).toBe(false);
+  disk.isFull = false;
+  expect(successor.defineAll()).toBe(true);
+  const { store: third } = storeOn(disk, 8);
+  expect([...third.channels.values()].map(({ epoch }) => epoch)).toEqual(["renewed", "renewed"]);
+});
