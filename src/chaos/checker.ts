@@ -10,7 +10,7 @@ export function check(history: History): Violation[] {
   const violations: Violation[] = [];
   const report = (rule: Rule, line: string) => violations.push({ rule, line: `${rule} ${RULES[rule]}: ${line}` });
   const published = new Map(history.publications.map((publication) => [publication.value, publication]));
-  const places = new Places(published, report);
+  const places = new Places(published, history, report);
   for (const { channel, publisher, value, outcome, position } of history.publications) {
     if (position !== undefined) places.found(channel, position.epoch, position.offset, value, publisher);
     if (outcome === "pending") report("C8", `${value} of ${publisher} in ${channel} was never answered`);

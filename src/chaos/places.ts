@@ -1,6 +1,6 @@
 // Where every publication was seen to be, over all clients together: finds what contradicts itself. Pure.
 
-import type { Publication, Report } from "./history.ts";
+import type { History, Publication, Report } from "./history.ts";
 
 /** One lineage of one channel: which value is at which offset, as anybody has seen it. */
 export type Lineage = { readonly values: Map<number, string>; sorted: number[] };
@@ -8,12 +8,14 @@ export type Lineage = { readonly values: Map<number, string>; sorted: number[] }
 /** Where every value is, over all clients; finds what contradicts itself. */
 export class Places {
   readonly #lineages = new Map<string, Lineage>();
-  readonly #placeOf = new Map<string, string>();
+  readonly #placeOf = new Map<string, { readonly place: string; readonly lineage: Lineage }>();
   readonly #published: ReadonlyMap<string, Publication>;
+  readonly #hasLostPower: boolean;
   readonly #report: Report;
 
-  constructor(published: ReadonlyMap<string, Publication>, report: Report) {
+  constructor(published: ReadonlyMap<string, Publication>, { hasLostPower = false }: History, report: Report) {
     this.#published = published;
+    this.#hasLostPower = hasLostPower;
     this.#report = report;
   }
 
@@ -32,7 +34,8 @@ export class Places {
   }
 
   found(channel: string, epoch: string, offset: number, value: string, by: string): void {
-    const { values } = this.lineage(channel, epoch);
+    const lineage = this.lineage(channel, epoch);
+    const { values } = lineage;
     const known = values.get(offset);
     if (known === value) return;
     const place = `${channel} ${epoch}:${offset}`;
@@ -44,8 +47,9 @@ export class Places {
     else if (publication.outcome === "failed")
       this.#report("C6", `${by} found ${value} at ${place}, though its publisher was told that it failed`);
     const other = this.#placeOf.get(value);
-    if (other === undefined) this.#placeOf.set(value, place);
-    else this.#report("C2", `${value} is at ${other} and, to ${by}, at ${place}`);
+    if (other === undefined) this.#placeOf.set(value, { place, lineage });
+    else if (!this.#hasLostPower || other.lineage === lineage)
+      this.#report("C2", `${value} is at ${other.place} and, to ${by}, at ${place}`);
   }
 
   /** All is found: sorts the offsets, and checks that no publisher's order changed. */

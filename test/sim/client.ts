@@ -68,28 +68,34 @@ export class SimClient {
   }
 
   publish(channel: string): void {
-    const ticket = ++this.#ticket;
-    const value = `${this.name}.${ticket}`;
-    const publication: Publication = { channel, publisher: this.name, value, outcome: "pending" };
-    this.publications.push(publication);
-    this.#tickets.set(ticket, publication);
-    const json = JSON.stringify({ value, padding: this.#padding });
-    this.step({ type: "publish", ticket, channel, json, key: undefined });
+    this.process.run(() => {
+      const ticket = ++this.#ticket;
+      const value = `${this.name}.${ticket}`;
+      const publication: Publication = { channel, publisher: this.name, value, outcome: "pending" };
+      this.publications.push(publication);
+      this.#tickets.set(ticket, publication);
+      const json = JSON.stringify({ value, padding: this.#padding });
+      this.step({ type: "publish", ticket, channel, json, key: undefined });
+    });
   }
 
   /** Subscribes, or begins the subscription anew from `start`. */
   subscribe(channel: string, start?: Start): void {
-    this.#giveUp(channel);
-    const reading: OpenReading = { reader: this.name, channel, events: [], isOver: false };
-    if (start?.since !== undefined) reading.events.push({ type: "stands", position: start.since });
-    this.#open.set(channel, reading);
-    this.readings.push(reading);
-    this.step({ type: "subscribe", ticket: ++this.#ticket, channel, start: start ?? {} });
+    this.process.run(() => {
+      this.#giveUp(channel);
+      const reading: OpenReading = { reader: this.name, channel, events: [], isOver: false };
+      if (start?.since !== undefined) reading.events.push({ type: "stands", position: start.since });
+      this.#open.set(channel, reading);
+      this.readings.push(reading);
+      this.step({ type: "subscribe", ticket: ++this.#ticket, channel, start: start ?? {} });
+    });
   }
 
   unsubscribe(channel: string): void {
-    this.#giveUp(channel);
-    this.step({ type: "unsubscribe", channel });
+    this.process.run(() => {
+      this.#giveUp(channel);
+      this.step({ type: "unsubscribe", channel });
+    });
   }
 
   /** The process dies, and with it what it had yet to publish. */

@@ -109,7 +109,7 @@ function stopProcess(world: World): void {
   });
 }
 
-const WORK = { publish: 80, burst: 2, subscribe: 3, last: 2, again: 4, unsubscribe: 3, pause: 3, online: 2 } as const;
+const WORK = { publish: 80, burst: 0.5, subscribe: 3, last: 2, again: 4, unsubscribe: 3, pause: 3, online: 2 } as const;
 
 /** A client does something. */
 export function work(world: World, client: SimClient): void {

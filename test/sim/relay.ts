@@ -35,17 +35,20 @@ export class SimRelay {
   readonly #network: Network;
   readonly #random: Random;
   readonly #hooks: RelayHooks;
+  readonly #onTornWrite: () => void;
   #core: Relay | undefined;
   #segments: Segments | undefined;
   #held = new Map<RelayLink, Held>();
   #isTurnPlanned = false;
   #hasLostPower = false;
 
-  constructor(id: string, network: Network, random: Random, hooks: RelayHooks) {
+  /** `onTornWrite`: the process has died of one. */
+  constructor(id: string, network: Network, random: Random, hooks: RelayHooks, onTornWrite: () => void) {
     this.id = id;
     this.#network = network;
     this.#random = random;
     this.#hooks = hooks;
+    this.#onTornWrite = onTornWrite;
     this.process = new Process(id, network.clock);
     this.start();
   }
@@ -64,7 +67,7 @@ export class SimRelay {
         onFree: (segment) => this.#core?.cutLaggards(segment),
       });
       if (damaged && !this.#hasLostPower) throw new Error(`${this.id}: a killed relay left a damaged journal`);
-      if (mayHaveLost || damaged) for (const channel of store.channels.values()) store.define(channel);
+      if ((mayHaveLost || damaged) && !store.defineAll()) return false;
       this.store = store;
       this.#segments = segments;
     } catch (error) {
@@ -147,7 +150,7 @@ export class SimRelay {
 
   /** The end of the event loop's turn comes a little later, so that a turn may hold several chunks. */
   #planTurn(): void {
-    if (this.#isTurnPlanned) return;
+    if (this.#isTurnPlanned || !this.process.isAlive) return;
     this.#isTurnPlanned = true;
     this.process.after(this.#random() < 0.3 ? this.#random() : 0, () => {
       this.#isTurnPlanned = false;
@@ -192,6 +195,7 @@ export class SimRelay {
     } catch (error) {
       if (!(error instanceof Died)) throw error;
       this.kill();
+      this.#onTornWrite();
     }
   }
 }

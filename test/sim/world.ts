@@ -32,7 +32,10 @@ export class World {
     this.profile = profile;
     this.random = random;
     this.network = new Network(clock, random);
-    this.relays = names("relay", profile.relays).map((id) => new SimRelay(id, this.network, random, hooks));
+    const onTornWrite = () => this.superviseSoon();
+    this.relays = names("relay", profile.relays).map(
+      (id) => new SimRelay(id, this.network, random, hooks, onTornWrite),
+    );
     this.nodes = names("node", profile.nodes).map((name) => this.#createNode(name));
     this.lbs = names("lb", profile.lbs).map((name) => this.#createLb(name));
     for (let n = 0; n < profile.clients; n++) this.addClient();
@@ -48,6 +51,7 @@ export class World {
       publications: clients.flatMap(({ publications }) => publications),
       readings: clients.flatMap(({ readings }) => readings),
       isWithinHistory: isWithinHistory(this.profile),
+      hasLostPower: this.profile.losesPower,
     };
   }
 
