@@ -16,7 +16,7 @@ export class MemoryDisk implements Disk {
 
   create(segment: number): boolean {
     if (this.isFull) return false;
-    this.files.set(segment, { bytes: new Uint8Array(SEGMENT_BYTES), length: 0 });
+    this.files.set(segment, { bytes: new Uint8Array(0), length: 0 });
     return true;
   }
 
@@ -26,6 +26,11 @@ export class MemoryDisk implements Disk {
     if (file.length !== from) throw new Error(`a hole in segment ${segment}: it ends at ${file.length}, not ${from}`);
     if (this.isFull) return false;
     const end = this.diesAfter === undefined ? to : Math.min(to, from + this.diesAfter);
+    if (end > file.bytes.length) {
+      const grown = new Uint8Array(Math.min(SEGMENT_BYTES, Math.max(end, 2 * file.bytes.length)));
+      grown.set(file.bytes.subarray(0, from));
+      file.bytes = grown;
+    }
     file.bytes.set(bytes.subarray(from, end), from);
     file.length = end;
     if (this.diesAfter !== undefined) throw new Died();
@@ -46,10 +51,12 @@ export function storeOn(
     mayHaveLost?: boolean;
     newEpoch?: () => string;
     onFree?: (segment: number) => void;
+    segments?: (count: number, first: number) => Segments;
   } = {},
 ) {
   const files = [...disk.files].sort(([a], [b]) => a - b);
-  const segments = new Segments(segmentCount, files[0]?.[0] ?? 0);
+  const create = options.segments ?? ((count: number, first: number) => new Segments(count, first));
+  const segments = create(segmentCount, files[0]?.[0] ?? 0);
   const freed: number[] = [];
   const store = new Store(segments, new Producers(), disk, (segment) => {
     freed.push(segment);
@@ -61,12 +68,10 @@ export function storeOn(
   }
   const read = files.map(([number, { length }]) => ({ number, length }));
   const { nowMs = 0, mayHaveLost = false, newEpoch = () => "renewed" } = options;
-  const { headEnd, damaged } = replay(store, read, nowMs, mayHaveLost, newEpoch);
-  const head = files.at(-1);
-  if (head !== undefined) {
-    segments.truncate(headEnd);
-    head[1].length = headEnd;
-  }
+  const { ends, damaged } = replay(store, read, nowMs, mayHaveLost, newEpoch);
+  files.forEach(([, file], i) => {
+    file.length = ends[i];
+  });
   if (!store.start()) throw new Error("the disk failed at start");
   return { store, segments, damaged, freed };
 }

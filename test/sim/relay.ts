@@ -3,7 +3,7 @@
 import { below, type Random } from "../../src/chaos/random.ts";
 import { Relay } from "../../src/relay/relay.ts";
 import type { RelayLink } from "../../src/relay/relay-link.ts";
-import type { Segments } from "../../src/relay/segments.ts";
+import { SEGMENT_BYTES, Segments } from "../../src/relay/segments.ts";
 import type { Store } from "../../src/relay/store.ts";
 import { FRAME_BYTES_MAX, FrameDecoder, HELLO_BYTES_MAX } from "../../src/wire/frame.ts";
 import { Malformed } from "../../src/wire/shape.ts";
@@ -17,6 +17,24 @@ const SWEEP_MS = 1000;
 const SILENT_MS = 5000;
 
 type Held = { readonly link: RelayLink; readonly cable: () => Cable<Uint8Array>; heardAt: number };
+
+/** Segments whose memory is used again: relays start all the time here. What a dead one left in it, nobody reads. */
+class PooledSegments extends Segments {
+  static readonly #pool: Buffer[] = [];
+  readonly #slots = new Map<number, Buffer>();
+
+  override bytes(segment: number): Buffer {
+    const slot = segment % this.count;
+    const bytes = this.#slots.get(slot) ?? PooledSegments.#pool.pop() ?? Buffer.allocUnsafeSlow(SEGMENT_BYTES);
+    this.#slots.set(slot, bytes);
+    return bytes;
+  }
+
+  giveBack(): void {
+    PooledSegments.#pool.push(...this.#slots.values());
+    this.#slots.clear();
+  }
+}
 
 export type RelayHooks = {
   /** Planted faults of tests: what a wrong relay would do to its disk when it dies, or to its memory when it starts. */
@@ -37,7 +55,7 @@ export class SimRelay {
   readonly #hooks: RelayHooks;
   readonly #onTornWrite: () => void;
   #core: Relay | undefined;
-  #segments: Segments | undefined;
+  #segments: PooledSegments | undefined;
   #held = new Map<RelayLink, Held>();
   #isTurnPlanned = false;
   #hasLostPower = false;
@@ -60,16 +78,19 @@ export class SimRelay {
     this.disk.diesAfter = undefined;
     const newEpoch = () => `${this.id}.${this.starts}.${below(this.#random, 1_000_000)}`;
     try {
-      const { store, segments, damaged } = storeOn(this.disk, SEGMENTS, {
+      const { store, damaged } = storeOn(this.disk, SEGMENTS, {
         nowMs: clock.now,
         mayHaveLost,
         newEpoch,
         onFree: (segment) => this.#core?.cutLaggards(segment),
+        segments: (count, first) => {
+          this.#segments = new PooledSegments(count, first);
+          return this.#segments;
+        },
       });
       if (damaged && !this.#hasLostPower) throw new Error(`${this.id}: a killed relay left a damaged journal`);
       if ((mayHaveLost || damaged) && !store.defineAll()) return false;
       this.store = store;
-      this.#segments = segments;
     } catch (error) {
       if (this.disk.isFull) return false;
       throw error;
@@ -98,10 +119,16 @@ export class SimRelay {
     this.process.kill();
     this.#core = undefined;
     this.store = undefined;
+    this.#segments?.giveBack();
     this.#isTurnPlanned = false;
     for (const { cable } of this.#held.values()) cable().died(1);
     this.#held = new Map();
     this.#hooks.died?.(this.disk);
+  }
+
+  /** The run is over. */
+  end(): void {
+    this.#segments?.giveBack();
   }
 
   /** The machine goes dark: of what was written last, not all is on the disk. */

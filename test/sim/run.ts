@@ -72,6 +72,7 @@ export function run(seed: number, options: RunOptions = {}): Outcome {
     violations.push(`threw ${error instanceof Error ? error.stack : error}`);
   }
   const { history } = world;
+  for (const relay of world.relays) relay.end();
   for (const { line } of check(history)) violations.push(line);
   const events = history.readings.flatMap((reading) => reading.events);
   const outcome = {
