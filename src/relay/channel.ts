@@ -132,6 +132,11 @@ export class Channel {
     return before - this.historyBytes;
   }
 
+  /** Whether an offset lies more than so many from every publication that is remembered. */
+  isFarFrom(offset: number, distance: number): boolean {
+    return this.remembered > 0 && (offset > this.top + distance || offset < this.first - distance);
+  }
+
   /** Replay: a publication was found at a place. Places arrive in any order of offsets; the latest copy of one wins. */
   restore(offset: number, place: Place): void {
     if (this.first > this.top) {

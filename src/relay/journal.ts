@@ -12,6 +12,7 @@ import {
   readFileSync,
   readSync,
   renameSync,
+  rmSync,
   statSync,
   truncateSync,
   unlinkSync,
@@ -128,6 +129,12 @@ export class Journal implements Disk {
     fsyncSync(descriptor);
     closeSync(descriptor);
     renameSync(draft, this.#runPath);
+    this.#syncFolder();
+  }
+
+  /** Takes back what was noted: the next run can rely on nothing. */
+  forgetRun(): void {
+    rmSync(this.#runPath, { force: true });
     this.#syncFolder();
   }
 

@@ -69,9 +69,10 @@ export class Producers {
     return true;
   }
 
-  /** Adds what a snapshot knows to what is known. */
+  /** Adds what a snapshot knows to what is known. A highest seq of 0 would be an empty slot: no snapshot says it. */
   restore(from: Uint8Array, at: number): void {
     const highest = readU32(from, at + 8);
+    if (highest === 0) return;
     const slot = this.#claim(readU32(from, at), readU32(from, at + 4));
     if (highest > this.#highest[slot]) this.#raise(slot, highest);
     const seen = (seq: number) => (readU32(from, at + 12 + 4 * ((seq % SEQ_WINDOW) >>> 5)) >>> (seq & 31)) & 1;

@@ -6,11 +6,14 @@ import { codec } from "../wire/codec.ts";
 import { epochShape, offsetShape } from "../wire/position.ts";
 import { policyShape } from "../wire/relay-messages.ts";
 import { binary, integer } from "../wire/shape.ts";
-import { SEGMENT_BYTES } from "./segments.ts";
 
 export const JOURNAL_VERSION = 1;
 /** Snapshots in one PRODUCERS record, at most: the record then stays far below a segment. */
 export const PRODUCERS_PER_RECORD = 1000;
+/** More than any record has. */
+export const RECORD_BYTES_MAX = 64 * 1024;
+/** Ids are given in turn: one that is higher was never given. */
+export const CHANNEL_ID_MAX = 0x7fff_ffff;
 
 const u32 = integer(0, 0xffff_ffff);
 
@@ -18,10 +21,16 @@ const table = {
   segment: { opcode: 0x50, fields: { version: u32, number: integer(0, Number.MAX_SAFE_INTEGER) } },
   define: {
     opcode: 0x51,
-    fields: { id: u32, channel: channelName, epoch: epochShape, top: offsetShape, policy: policyShape },
+    fields: {
+      id: integer(1, CHANNEL_ID_MAX),
+      channel: channelName,
+      epoch: epochShape,
+      top: offsetShape,
+      policy: policyShape,
+    },
   },
   /** Snapshots of producers, as Producers.snapshot lays them out. */
-  producers: { opcode: 0x52, fields: { snapshots: binary(0, SEGMENT_BYTES) } },
+  producers: { opcode: 0x52, fields: { snapshots: binary(0, RECORD_BYTES_MAX) } },
 } as const;
 
 export const { encode: encodeRecord, decode: decodeRecord } = codec(table);

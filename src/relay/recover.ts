@@ -55,11 +55,12 @@ export function recover(options: RecoverOptions): Recovered {
   const survived = last !== undefined && (last.bootId === bootId || last.isClean || last.isSynced);
   const mayHaveLost = unreadable.length > 0 || (files.length > 0 && !survived);
   const startedMs = performance.now();
-  const { headEnd, damaged } = replay(store, read, nowMs, mayHaveLost, newId);
-  if (read.length > 0) {
-    segments.truncate(headEnd);
-    journal.truncate(segments.head, headEnd);
-  }
+  const { ends, damaged } = replay(store, read, nowMs, mayHaveLost, newId);
+  // If we die before the new epochs are written, whoever comes next must begin new ones as well.
+  if (damaged) journal.forgetRun();
+  read.forEach(({ number, length }, i) => {
+    if (ends[i] < length) journal.truncate(number, ends[i]);
+  });
   // A relay that is killed while its disk is full comes back and refuses publications: nothing may have to be written for that.
   if (!store.start()) throw new Error(`the journal in ${folder} cannot be written`);
   const isNewLineage = damaged || mayHaveLost;

@@ -3,18 +3,22 @@
 import { readU32 } from "../wire/bytes.ts";
 import {
   channelIdAt,
+  FRAME_BYTES_MAX,
   isPublicationLayout,
   offsetAt,
   opcodeOf,
   PUBLICATION,
+  PUBLICATION_HEAD_BYTES,
   producerHighAt,
   producerLowAt,
   seqAt,
 } from "../wire/frame.ts";
+import { OFFSET_MAX } from "../wire/position.ts";
+import { POLICY_SIZE_MAX } from "../wire/relay-messages.ts";
 import { Malformed } from "../wire/shape.ts";
 import { Channel } from "./channel.ts";
 import { SNAPSHOT_BYTES } from "./producers.ts";
-import { decodeRecord } from "./records.ts";
+import { decodeRecord, RECORD_BYTES_MAX } from "./records.ts";
 import { SEGMENT_BYTES, type Segments } from "./segments.ts";
 import type { Store } from "./store.ts";
 
@@ -22,10 +26,10 @@ import type { Store } from "./store.ts";
 export type ReadSegment = { readonly number: number; readonly length: number };
 
 /**
- * What a replay came to. `headEnd`: where the last whole frame of the newest segment ends; what follows was never acknowledged.
- * `damaged`: publications may be missing, which only a fault of the disk or a loss of power can cause.
+ * What a replay came to. `ends`: where the last whole frame of each segment ends; what follows in the newest was never acknowledged,
+ * and in any can never be read. `damaged`: publications may be missing, which only a fault of the disk or a loss of power can cause.
  */
-export type Replayed = { readonly headEnd: number; readonly damaged: boolean };
+export type Replayed = { readonly ends: readonly number[]; readonly damaged: boolean };
 
 /**
  * Fills the store from its segments, oldest first. A channel's definition may lie behind its publications, so definitions are
@@ -40,7 +44,10 @@ export function replay(
 ): Replayed {
   const { segments } = store;
   const whole = read.map(({ number, length }) => wholeBytes(segments.bytes(number), length));
-  const damaged = whole.some(({ end, isTorn }, i) => end < read[i].length && !(isTorn && i === read.length - 1));
+  let damaged = whole.some(({ end, isTorn }, i) => end < read[i].length && !(isTorn && i === read.length - 1));
+  read.forEach(({ number }, i) => {
+    segments.cut(number, whole[i].end);
+  });
   const channels = new Map<number, Channel>();
   const tops = new Map<Channel, number>();
 
@@ -60,8 +67,8 @@ export function replay(
   });
   read.forEach(({ number }, i) => {
     eachFrame(segments, number, whole[i].end, (bytes, at, end, place) => {
-      if (opcodeOf(bytes, at) === PUBLICATION) restorePublication(store, channels, bytes, at, place);
-      else restoreProducers(store, decodeRecord(bytes, at, end));
+      if (opcodeOf(bytes, at) !== PUBLICATION) restoreProducers(store, decodeRecord(bytes, at, end));
+      else if (!restorePublication(store, channels, bytes, at, place)) damaged = true;
     });
   });
 
@@ -70,15 +77,15 @@ export function replay(
     if (damaged || mayHaveLost) channel.epoch = newEpoch();
     store.restore(channel, channel.settle(tops.get(channel) ?? 0));
   }
-  return { headEnd: whole.at(-1)?.end ?? 0, damaged };
+  return { ends: whole.map(({ end }) => end), damaged };
 }
 
-/** How far a segment holds whole frames. `isTorn`: what follows is the beginning of one, or nothing but zeros. */
+/** How far a segment holds whole frames. `isTorn`: what follows is what a write leaves that was cut off, or nothing but zeros. */
 function wholeBytes(bytes: Uint8Array, length: number): { end: number; isTorn: boolean } {
   let at = 0;
   while (at < length) {
     const end = length - at < 4 ? length + 1 : at + 4 + readU32(bytes, at);
-    if (end > length) return { end: at, isTorn: end - at <= SEGMENT_BYTES };
+    if (end > length) return { end: at, isTorn: isBeginning(bytes, at, end, length) };
     if (!isWholeFrame(bytes, at, end))
       return { end: at, isTorn: bytes.subarray(at, length).every((byte) => byte === 0) };
     at = end;
@@ -86,9 +93,19 @@ function wholeBytes(bytes: Uint8Array, length: number): { end: number; isTorn: b
   return { end: at, isTorn: false };
 }
 
+/** Whether a frame of which only the bytes up to `length` are there may have been cut off; if not, its length field is wrong. */
+function isBeginning(bytes: Uint8Array, at: number, end: number, length: number): boolean {
+  if (length - at < 6) return true;
+  if (opcodeOf(bytes, at) !== PUBLICATION) return end - at <= RECORD_BYTES_MAX;
+  return length - at < PUBLICATION_HEAD_BYTES ? end - at <= FRAME_BYTES_MAX : isPublicationLayout(bytes, at, end);
+}
+
 function isWholeFrame(bytes: Uint8Array, at: number, end: number): boolean {
   if (end - at < 6) return false;
-  if (opcodeOf(bytes, at) === PUBLICATION) return isPublicationLayout(bytes, at, end);
+  if (opcodeOf(bytes, at) === PUBLICATION) {
+    const offset = offsetAt(bytes, at);
+    return isPublicationLayout(bytes, at, end) && offset >= 1 && offset <= OFFSET_MAX && seqAt(bytes, at) >= 1;
+  }
   try {
     decodeRecord(bytes, at, end);
     return true;
@@ -112,15 +129,20 @@ function eachFrame(
   }
 }
 
+/** False: the publication cannot be where its offset says. What of a channel is in the journal lies close together. */
 function restorePublication(
   store: Store,
   channels: Map<number, Channel>,
   bytes: Uint8Array,
   at: number,
   place: number,
-): void {
-  channels.get(channelIdAt(bytes, at))?.restore(offsetAt(bytes, at), place);
+): boolean {
+  const channel = channels.get(channelIdAt(bytes, at));
+  const offset = offsetAt(bytes, at);
+  if (channel?.isFarFrom(offset, POLICY_SIZE_MAX) === true) return false;
+  channel?.restore(offset, place);
   store.producers.record(producerHighAt(bytes, at), producerLowAt(bytes, at), seqAt(bytes, at));
+  return true;
 }
 
 function restoreProducers(store: Store, record: ReturnType<typeof decodeRecord>): void {

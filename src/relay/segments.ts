@@ -99,6 +99,12 @@ export class Segments {
     this.end = end;
   }
 
+  /** What a segment of a journal that is read back holds behind `end` is not part of it. */
+  cut(segment: number, end: number): void {
+    if (segment === this.head) this.end = end;
+    else this.#ends[segment % this.count] = end;
+  }
+
   freeOldest(): void {
     this.oldest++;
   }

@@ -15,9 +15,11 @@ const role = oneOf("node", "lb", "cluster", "probe");
 const gap = object({ reason: oneOf(...GAP_REASONS), from: offsetShape, to: offsetShape });
 const trimmed = oneOf("expired", "evicted");
 
+/** The most publications that a channel can be asked to remember. */
+export const POLICY_SIZE_MAX = 1_000_000;
 /** How much of a channel is remembered: at most `size` publications, `bytes` of frames, for `ttlMs`. Size 0 remembers nothing. */
 export const policyShape = object({
-  size: integer(0, 1_000_000),
+  size: integer(0, POLICY_SIZE_MAX),
   ttlMs: milliseconds,
   bytes: integer(0, Number.MAX_SAFE_INTEGER),
 });

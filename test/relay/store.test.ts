@@ -4,7 +4,8 @@ import type { Channel } from "../../src/relay/channel.ts";
 import { RelayLink } from "../../src/relay/relay-link.ts";
 import { positionOf, SEGMENT_BYTES, segmentOf } from "../../src/relay/segments.ts";
 import type { Store } from "../../src/relay/store.ts";
-import { encodePublish, offsetAt, payloadOf } from "../../src/wire/frame.ts";
+import { readU32, writeU32 } from "../../src/wire/bytes.ts";
+import { encodePublish, offsetAt, opcodeOf, PUBLICATION, payloadOf } from "../../src/wire/frame.ts";
 import { OUTCOME_DUPLICATE, OUTCOME_STORAGE, OUTCOME_UNKNOWN_CHANNEL } from "../../src/wire/relay-messages.ts";
 import { Died, MemoryDisk, storeOn } from "./memory-disk.ts";
 
@@ -263,6 +264,53 @@ describe("a successor", () => {
     file.bytes[file.length - 49 + 5] = 0x7f;
     const { store: successor, damaged } = storeOn(disk, 8);
     expect([damaged, open(successor).epoch]).toEqual([true, "renewed"]);
+  });
+
+  /** A journal of several segments, full of large publications. */
+  function journalOf(segmentsFilled: number): { disk: MemoryDisk } {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 9);
+    const channel = open(store);
+    for (let seq = 1; store.segments.head < segmentsFilled - 1 || seq % 8 !== 0; seq++)
+      publish(store, channel, seq, "x".repeat(500_000));
+    store.commit();
+    return { disk };
+  }
+
+  /** Changes a number in the nth publication of a segment. */
+  function change(disk: MemoryDisk, segment: number, nth: number, at: number, value: number): void {
+    const file = disk.files.get(segment);
+    if (file === undefined) throw new Error("no file");
+    let frame = 0;
+    for (let seen = 0; opcodeOf(file.bytes, frame) !== PUBLICATION || seen++ < nth; )
+      frame += 4 + readU32(file.bytes, frame);
+    writeU32(file.bytes, frame + at, value);
+  }
+
+  test("a length that lies is damage, though it looks like a torn end", () => {
+    const { disk } = journalOf(1);
+    change(disk, 0, 3, 0, SEGMENT_BYTES - 5);
+    const { store, damaged } = storeOn(disk, 9);
+    expect([damaged, open(store).epoch]).toEqual([true, "renewed"]);
+  });
+
+  test("an offset that cannot be is damage, and costs neither time nor memory", () => {
+    const { disk } = journalOf(1);
+    change(disk, 0, 3, 12, 0x000f_ffff);
+    const { store, damaged } = storeOn(disk, 9);
+    expect([damaged, open(store).epoch]).toEqual([true, "renewed"]);
+    expect(publish(store, open(store, "other"), 1).outcomes).toEqual([1]);
+  });
+
+  test("the ring turns over segments that were damaged, and a successor finds the rest in order", () => {
+    const { disk } = journalOf(4);
+    change(disk, 1, 2, 0, 3);
+    const { store, damaged } = storeOn(disk, 9);
+    expect(damaged).toBe(true);
+    const other = open(store, "other");
+    for (let seq = 1; store.segments.oldest < 4; seq++) publish(store, other, seq, "x".repeat(500_000));
+    store.commit();
+    expect(storeOn(disk, 9).damaged).toBe(false);
   });
 
   test("model: after any publications, repeats, full disks and deaths, each channel is what the model says", () => {
