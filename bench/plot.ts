@@ -1,0 +1,88 @@
+// Draws an answer as an SVG that reads on a light and on a dark page alike.
+
+import * as Plot from "@observablehq/plot";
+import { parseHTML } from "linkedom";
+import { type Measurement, median } from "./measure.ts";
+import type { Question } from "./question.ts";
+
+const BACKGROUND = "#ffffff";
+const WIDTH = 760;
+
+export function drawing({ asks, plot }: Question, measurements: readonly Measurement[]): string {
+  const points = measurements.flatMap(({ what, who, figures }) => {
+    const numbers = figures[plot.figure] ?? [];
+    if (numbers.length === 0) return [];
+    return [{ what, who, middle: median(numbers), low: Math.min(...numbers), high: Math.max(...numbers) }];
+  });
+  const { document } = parseHTML("<html><body></body></html>");
+  const common = { document, width: WIDTH, style: `background:${BACKGROUND};color:#222`, title: undefined };
+  const svg =
+    plot.kind === "bars"
+      ? Plot.plot({ ...common, ...bars(points, plot.title) })
+      : Plot.plot({ ...common, ...lines(points, plot.title) });
+  svg.setAttribute("xmlns", "http://www.w3.org/2000/svg");
+  svg.setAttribute("aria-label", asks);
+  return svg.outerHTML;
+}
+
+type Point = { what: string; who: string; middle: number; low: number; high: number };
+
+const short = (value: number): string => value.toLocaleString("en-US", { maximumSignificantDigits: 3 });
+
+/** A bar a contestant, in the order they were measured, with the range of the rounds and the median in figures. */
+function bars(points: Point[], title: string): Plot.PlotOptions {
+  const cases = [...new Set(points.map(({ what }) => what))];
+  const contestants = [...new Set(points.map(({ who }) => who))];
+  return {
+    height: 60 + points.length * 20 + cases.length * 14,
+    marginLeft: 190,
+    marginRight: 190,
+    x: { label: `${title} (median, min – max)`, labelAnchor: "left", grid: true },
+    y: { domain: contestants, label: null, padding: 0.15 },
+    fy: { domain: cases, label: null, axis: "right" },
+    color: { domain: contestants },
+    marks: [
+      Plot.barX(points, { fy: "what", y: "who", x: "middle", fill: "who", fillOpacity: 0.85 }),
+      Plot.ruleY(points, { fy: "what", y: "who", x1: "low", x2: "high", stroke: "#222" }),
+      Plot.text(points, {
+        fy: "what",
+        y: "who",
+        x: "high",
+        text: ({ middle }: Point) => short(middle),
+        textAnchor: "start",
+        dx: 4,
+      }),
+      Plot.ruleX([0]),
+    ],
+  };
+}
+
+/** A line a contestant and series, over the number with which the case ends: "nodes: 4". */
+function lines(points: Point[], title: string): Plot.PlotOptions {
+  const placed = points.map((point) => {
+    const [series, number] = point.what.split(": ");
+    return { ...point, series, at: Math.max(1, Number(number.replaceAll(",", ""))) };
+  });
+  const ends = placed.filter(
+    (point) => !placed.some((other) => other.series === point.series && other.who === point.who && other.at > point.at),
+  );
+  return {
+    height: 420,
+    marginLeft: 60,
+    marginRight: 140,
+    x: { type: "log", label: "how many", tickFormat: (value: number) => value.toLocaleString("en-US"), ticks: 5 },
+    y: { label: title, zero: true, grid: true },
+    marks: [
+      Plot.ruleX(placed, { x: "at", y1: "low", y2: "high", stroke: "series" }),
+      Plot.line(placed, {
+        x: "at",
+        y: "middle",
+        stroke: "series",
+        z: ({ series, who }: Point & { series: string }) => `${series} ${who}`,
+      }),
+      Plot.dot(placed, { x: "at", y: "middle", fill: "series" }),
+      Plot.text(ends, { x: "at", y: "middle", text: "series", textAnchor: "start", dx: 8, fill: "series" }),
+      Plot.ruleY([0]),
+    ],
+  };
+}

@@ -1,0 +1,42 @@
+// Starts tutti as its users do: the cluster command, with everything else left as it is by default.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { AdminClient } from "../src/cluster/admin-client.ts";
+import { startOnWords, temporaryFolder } from "./processes.ts";
+
+export type Tutti = {
+  readonly name: "tutti";
+  /** Where clients connect. */
+  readonly port: number;
+  /** The supervisor, from which all others descend. */
+  readonly pid: number;
+  readonly folder: string;
+  pidOf(id: string): Promise<number>;
+  /** Where relay-1 listens, as node-1 was told. */
+  relayPort(): Promise<number>;
+  stop(): Promise<void>;
+};
+
+export async function startTutti(flags: readonly string[], env = {}): Promise<Tutti> {
+  const folder = join(temporaryFolder(), "data");
+  const main = join(import.meta.dir, "../src/cluster/main.ts");
+  const argv = [process.execPath, main, "--port", "0", "--data", folder, "--log-level", "warn", ...flags];
+  const { pid, stop, words } = await startOnWords(argv, /ws:\/\/127\.0\.0\.1:(\d+)/, env);
+  const pidOf = async (id: string) => {
+    const { processes } = await new AdminClient(folder).status();
+    return processes.find((process) => process.id === id)?.pid ?? Number.NaN;
+  };
+  return {
+    name: "tutti",
+    port: Number(words[1]),
+    pid,
+    folder,
+    stop,
+    pidOf,
+    relayPort: async () => {
+      const arguments_ = readFileSync(`/proc/${await pidOf("node-1")}/cmdline`, "utf8");
+      return Number(/relay-1=127\.0\.0\.1:(\d+)/.exec(arguments_)?.[1]);
+    },
+  };
+}
