@@ -1,13 +1,15 @@
 // What a node answers, turned into what the client gets: the head checked and written anew, the body cut and framed anew. Bytes in,
 // bytes out; the exchange owns the sockets.
 
-import { type BodyReader, bodyReader, frameContent } from "./body.ts";
+import { type BodyReader, bodyReader, writeContent } from "./body.ts";
 import { Fault } from "./fault.ts";
-import { forwardInterim, forwardResponse, forwardTrailers } from "./forward.ts";
+import type { Fields } from "./fields.ts";
+import { forwardInterim, forwardResponse, forwardSwitching } from "./forward.ts";
 import { type Framing, framingFields, NONE, parseLength, responseFraming } from "./framing.ts";
-import { type Head, type HeadLimits, HeadReader, RESPONSE, type StatusLine } from "./head.ts";
+import { type HeadLimits, HeadReader, RESPONSE, type StatusLine } from "./head.ts";
+import type { Output } from "./output.ts";
 import type { Request } from "./request.ts";
-import { grantsHandshake, listOf } from "./websocket.ts";
+import { grantsHandshake } from "./websocket.ts";
 
 const INTERIMS_MAX = 32;
 
@@ -25,12 +27,11 @@ export type AnswerTerms = {
 };
 
 export class Answer {
-  /** `head`: nothing final has come. `switching`: a granted handshake; `switchHead` is its head, and `rest` what follows it. */
-  phase: "head" | "body" | "switching" | "done" = "head";
+  /** `head`: nothing final has come. `switched`: the handshake is granted, and what comes next is no HTTP any more. */
+  phase: "head" | "body" | "done" | "switched" = "head";
   fault: Fault | undefined;
-  /** What came after the end of the answer, or of the 101. */
-  rest: Buffer | undefined;
-  switchHead: Head<StatusLine> | undefined;
+  /** The node said more than its answer. */
+  isOverrun = false;
   interims = 0;
   /** The client is told that its connection ends. */
   closes = false;
@@ -53,83 +54,79 @@ export class Answer {
     return this.phase === "body" && this.#body?.endsWithConnection === true;
   }
 
-  /** Takes what the node sent; returns what the client gets for it. */
-  read(chunk: Buffer): Buffer[] {
-    const out: Buffer[] = [];
+  /** Takes what the node sent; writes what the client gets for it. */
+  read(chunk: Buffer, output: Output): void {
     let at = 0;
     while (this.phase === "head" && this.fault === undefined && at < chunk.length) {
       at = this.#reader.read(chunk, at);
       this.fault = this.#reader.fault;
-      if (this.#reader.head !== undefined) this.#head(this.#reader.head, out);
+      if (this.#reader.start !== undefined) this.#head(this.#reader.start, this.#reader.fields, output);
     }
-    if (this.phase === "body") at = this.#content(chunk, at, out);
-    if (at < chunk.length) this.rest = chunk.subarray(at);
-    return out;
+    if (this.phase === "body") at = this.#content(chunk, at, output);
+    if (this.phase === "switched") output.bytes(chunk, at, chunk.length);
+    else if (this.phase === "done") this.isOverrun = at < chunk.length;
   }
 
-  #head(head: Head<StatusLine>, out: Buffer[]): void {
-    const { status } = head.start;
-    if (status >= 200) this.#final(head, out);
-    else if (status === 101) this.#switch(head);
-    else this.#interim(head, out);
+  #head(start: StatusLine, fields: Fields, output: Output): void {
+    if (start.status >= 200) this.#final(start, fields, output);
+    else if (start.status === 101) this.#switch(start, fields, output);
+    else this.#interim(start, fields, output);
   }
 
-  #switch(head: Head<StatusLine>): void {
+  #switch(start: StatusLine, fields: Fields, output: Output): void {
     const { handshake } = this.#request;
-    if (handshake === undefined || !grantsHandshake(head.fields, handshake)) this.fault = BAD_SWITCH;
-    else {
-      this.phase = "switching";
-      this.switchHead = head;
+    if (handshake === undefined || !grantsHandshake(fields, handshake)) {
+      this.fault = BAD_SWITCH;
+      return;
     }
+    this.phase = "switched";
+    forwardSwitching(start, fields, this.#terms.stickyFields(), this.#terms.cookieName, output);
   }
 
   /** A 1xx is passed on at once, but not to HTTP/1.0, which does not know it (RFC 9110, 15.2). */
-  #interim(head: Head<StatusLine>, out: Buffer[]): void {
-    this.#reader.next();
+  #interim(start: StatusLine, fields: Fields, output: Output): void {
     if (++this.interims > INTERIMS_MAX) this.fault = TOO_MANY_INTERIMS;
-    else if (this.#request.minor === 1)
-      out.push(Buffer.from(forwardInterim(head, listOf(head.fields, "connection")), "latin1"));
+    else if (this.#request.minor === 1) forwardInterim(start, fields, output);
   }
 
-  #final(head: Head<StatusLine>, out: Buffer[]): void {
-    const { minor, status } = head.start;
+  #final(start: StatusLine, fields: Fields, output: Output): void {
+    const { minor, status } = start;
     const request = this.#request;
-    const fields = framingFields(head.fields);
-    const framing = responseFraming(fields, status, minor, request.method);
+    const framed = framingFields(fields);
+    const framing = responseFraming(framed, status, minor, request.method);
     if (framing instanceof Fault) {
       this.fault = framing;
       return;
     }
-    const hopByHop = listOf(head.fields, "connection");
-    const isAmbiguous = fields.lengths.length > 0 && fields.codings.length > 0;
+    const isAmbiguous = framed.lengths.length > 0 && framed.codings.length > 0;
     this.phase = "body";
     this.#body = bodyReader(framing);
     this.#framing = request.minor === 0 && framing.kind === "chunked" ? { kind: "close" } : framing;
-    this.nodeStays = minor === 1 && framing.kind !== "close" && !isAmbiguous && !hopByHop.includes("close");
+    this.nodeStays =
+      minor === 1 && framing.kind !== "close" && !isAmbiguous && !fields.list("connection").includes("close");
     this.closes = this.#framing.kind === "close" || this.#terms.mustClose();
     const isBodyless = request.method === "HEAD" || status === 304;
-    const text = forwardResponse(head, hopByHop, {
+    const answering = {
       framing: this.#framing,
       closes: this.closes,
       added: this.#terms.stickyFields(),
-      statedLength: isBodyless && fields.lengths.length === 1 ? parseLength(fields.lengths[0]) : undefined,
+      statedLength: isBodyless && framed.lengths.length === 1 ? parseLength(framed.lengths[0]) : undefined,
       cookieName: this.#terms.cookieName,
-    });
-    out.push(Buffer.from(text, "latin1"));
+    };
+    forwardResponse(start, fields, answering, output);
   }
 
-  #content(chunk: Buffer, from: number, out: Buffer[]): number {
+  #content(chunk: Buffer, from: number, output: Output): number {
     const body = this.#body;
     if (body === undefined) {
       this.phase = "done";
       return from;
     }
-    const pieces: Buffer[] = [];
-    const at = body.read(chunk, from, pieces);
+    const places: number[] = [];
+    const at = body.read(chunk, from, places);
     if (body.fault !== undefined) this.fault = BAD_BODY;
     if (body.done) this.phase = "done";
-    if (pieces.length > 0 || body.done)
-      out.push(frameContent(this.#framing, pieces, body.done, forwardTrailers(body.trailers)));
+    writeContent(this.#framing, body, chunk, places, output);
     return at;
   }
 }

@@ -1,8 +1,9 @@
 // Message bodies: cut from a stream by their framing, and framed anew on the way out. Never sees a socket.
 
 import { Fault } from "./fault.ts";
+import { Fields, FieldsFault } from "./fields.ts";
 import type { Framing } from "./framing.ts";
-import { type Field, parseField } from "./head.ts";
+import type { Output } from "./output.ts";
 
 /** Reads one body. After `read` it is `done`, or has a `fault`, or the chunk was used up and more is needed. */
 export interface BodyReader {
@@ -11,19 +12,18 @@ export interface BodyReader {
   readonly fault: string | undefined;
   /** Bytes of content so far. */
   readonly contentBytes: number;
-  readonly trailers: readonly Field[];
+  /** The trailers of a body that is done; undefined when there are none. */
+  readonly trailers: Fields | undefined;
   /** The end of the connection is the end of the body. */
   readonly endsWithConnection: boolean;
-  /** Adds the content found from `from` on to `pieces`, as views on the chunk; returns where what follows the body begins. */
-  read(chunk: Buffer, from: number, pieces: Buffer[]): number;
+  /** Adds the places of the content in `chunk` from `from` on (start, end, …); returns where what follows the body begins. */
+  read(chunk: Buffer, from: number, places: number[]): number;
 }
 
-const NO_TRAILERS: readonly Field[] = [];
-
 class LengthReader implements BodyReader {
-  readonly endsWithConnection = false;
   readonly fault = undefined;
-  readonly trailers = NO_TRAILERS;
+  readonly trailers = undefined;
+  readonly endsWithConnection = false;
   contentBytes = 0;
   readonly #bytes: number;
 
@@ -35,9 +35,9 @@ class LengthReader implements BodyReader {
     return this.contentBytes === this.#bytes;
   }
 
-  read(chunk: Buffer, from: number, pieces: Buffer[]): number {
+  read(chunk: Buffer, from: number, places: number[]): number {
     const end = Math.min(chunk.length, from + this.#bytes - this.contentBytes);
-    if (end > from) pieces.push(from === 0 && end === chunk.length ? chunk : chunk.subarray(from, end));
+    if (end > from) places.push(from, end);
     this.contentBytes += end - from;
     return end;
   }
@@ -45,14 +45,14 @@ class LengthReader implements BodyReader {
 
 /** A body that the end of the connection ends; only whoever sees that end can tell. */
 class UntilCloseReader implements BodyReader {
-  readonly endsWithConnection = true;
   readonly done = false;
   readonly fault = undefined;
-  readonly trailers = NO_TRAILERS;
+  readonly trailers = undefined;
+  readonly endsWithConnection = true;
   contentBytes = 0;
 
-  read(chunk: Buffer, from: number, pieces: Buffer[]): number {
-    if (from < chunk.length) pieces.push(from === 0 ? chunk : chunk.subarray(from));
+  read(chunk: Buffer, from: number, places: number[]): number {
+    if (from < chunk.length) places.push(from, chunk.length);
     this.contentBytes += chunk.length - from;
     return chunk.length;
   }
@@ -61,41 +61,43 @@ class UntilCloseReader implements BodyReader {
 const SIZE_DIGITS_MAX = 13;
 const EXTENSION_BYTES_MAX = 4096;
 const TRAILER_BYTES_MAX = 8192;
-const CR = 0x0d;
+const TRAILERS_MAX = 64;
+const TAB = 0x09;
 const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
 const SEMICOLON = 0x3b;
 
-type ChunkedState = "size" | "extension" | "size-lf" | "data" | "data-cr" | "data-lf" | "trailer" | "done";
+type ChunkedState = "size" | "extension" | "size-lf" | "data" | "data-cr" | "data-lf" | "trailers" | "done";
 
 /** RFC 9112, 7.1, without its leniencies: exact CRLFs, at most 13 digits, no white space after the size. Extensions are dropped. */
 export class ChunkedReader implements BodyReader {
   readonly endsWithConnection = false;
   fault: string | undefined;
   contentBytes = 0;
-  trailers: Field[] = [];
+  trailers: Fields | undefined;
   #state: ChunkedState = "size";
   #digits = 0;
   #left = 0;
   #extensionBytes = 0;
-  #trailerBytes = 0;
-  #line = "";
+  #trailerBytes: Buffer | undefined;
 
   get done(): boolean {
     return this.#state === "done";
   }
 
-  read(chunk: Buffer, from: number, pieces: Buffer[]): number {
+  read(chunk: Buffer, from: number, places: number[]): number {
     let at = from;
     while (at < chunk.length && this.#state !== "done" && this.fault === undefined) {
       if (this.#state === "data") {
         const end = Math.min(chunk.length, at + this.#left);
-        pieces.push(chunk.subarray(at, end));
+        places.push(at, end);
         this.contentBytes += end - at;
         this.#left -= end - at;
         at = end;
         if (this.#left === 0) this.#state = "data-cr";
-      } else if (this.#state === "trailer") {
-        at = this.#trailerLine(chunk, at);
+      } else if (this.#state === "trailers") {
+        at = this.#readTrailers(chunk, at);
       } else {
         this.fault = this.#frame(chunk[at++]);
       }
@@ -110,11 +112,11 @@ export class ChunkedReader implements BodyReader {
         return this.#size(byte);
       case "extension":
         if (byte === CR) this.#state = "size-lf";
-        else if (byte < 0x20 && byte !== 0x09) return "a control character in a chunk extension";
+        else if (byte < SPACE && byte !== TAB) return "a control character in a chunk extension";
         else if (++this.#extensionBytes > EXTENSION_BYTES_MAX) return "the chunk extensions are too long";
         return undefined;
       case "size-lf":
-        this.#state = this.#left === 0 ? "trailer" : "data";
+        this.#state = this.#left === 0 ? "trailers" : "data";
         this.#digits = 0;
         return byte === LF ? undefined : "a chunk size line without its LF";
       case "data-cr":
@@ -139,27 +141,22 @@ export class ChunkedReader implements BodyReader {
     return undefined;
   }
 
-  #trailerLine(chunk: Buffer, at: number): number {
-    const lf = chunk.indexOf(LF, at);
-    const end = lf < 0 ? chunk.length : lf + 1;
-    this.#trailerBytes += end - at;
-    if (this.#trailerBytes > TRAILER_BYTES_MAX) {
-      this.fault = "the trailers are too long";
-      return end;
-    }
-    this.#line += chunk.toString("latin1", at, end);
-    if (lf < 0) return end;
-    const line = this.#line;
-    this.#line = "";
-    if (line === "\r\n") this.#state = "done";
-    else if (!line.endsWith("\r\n")) this.fault = "a bare LF in the trailers";
-    else this.#trailer(parseField(line.slice(0, -2)));
-    return end;
-  }
-
-  #trailer(field: Field | string): void {
-    if (typeof field === "string") this.fault = `in the trailers: ${field}`;
-    else this.trailers.push(field);
+  /** Trailers that come in pieces are read again from their beginning: rare, and bounded. */
+  #readTrailers(chunk: Buffer, at: number): number {
+    const known = this.#trailerBytes?.length ?? 0;
+    const to = Math.min(chunk.length, at + TRAILER_BYTES_MAX - known);
+    const bytes =
+      this.#trailerBytes === undefined ? chunk : Buffer.concat([this.#trailerBytes, chunk.subarray(at, to)]);
+    const from = this.#trailerBytes === undefined ? at : 0;
+    const trailers = new Fields();
+    const end = trailers.read(bytes, from, from + known + to - at, TRAILERS_MAX);
+    if (end instanceof FieldsFault) this.fault = `in the trailers: ${end.message}`;
+    else if (end === "incomplete" && known + to - at >= TRAILER_BYTES_MAX) this.fault = "the trailers are too long";
+    else if (end === "incomplete") this.#trailerBytes = Buffer.from(bytes.subarray(from, from + known + to - at));
+    if (typeof end !== "number") return to;
+    this.#state = "done";
+    if (trailers.count > 0) this.trailers = trailers;
+    return at + end - from - known;
   }
 }
 
@@ -176,18 +173,38 @@ export function bodyReader(framing: Framing): BodyReader | undefined {
   return framing.kind === "length" && framing.bytes > 0 ? new LengthReader(framing.bytes) : undefined;
 }
 
-const CRLF = Buffer.from("\r\n");
-const NOTHING = Buffer.alloc(0);
-
-/** Content in one piece, as `framing` frames it; `done` after the last of it, with the trailers that may pass. */
-export function frameContent(framing: Framing, pieces: readonly Buffer[], done: boolean, trailers: string): Buffer {
-  if (framing.kind !== "chunked") return pieces.length === 1 ? pieces[0] : Buffer.concat(pieces);
+/** Writes content that `body` found in `chunk`, framed as `framing`; after the last of it the end, with the trailers that may pass. */
+export function writeContent(
+  framing: Framing,
+  body: BodyReader,
+  chunk: Buffer,
+  places: readonly number[],
+  output: Output,
+): void {
   let bytes = 0;
-  for (const piece of pieces) bytes += piece.length;
-  const last = done ? Buffer.from(`0\r\n${trailers}\r\n`, "latin1") : NOTHING;
-  if (bytes === 0) return last;
-  return Buffer.concat([Buffer.from(`${bytes.toString(16)}\r\n`), ...pieces, CRLF, last]);
+  for (let at = 0; at < places.length; at += 2) bytes += places[at + 1] - places[at];
+  const isChunked = framing.kind === "chunked";
+  if (isChunked && bytes > 0) output.text(`${bytes.toString(16)}\r\n`);
+  for (let at = 0; at < places.length; at += 2) output.bytes(chunk, places[at], places[at + 1]);
+  if (isChunked && bytes > 0) output.text("\r\n");
+  if (!isChunked || !body.done) return;
+  output.text("0\r\n");
+  const { trailers } = body;
+  trailers?.write((line) => mayTrail(trailers.name(line)), output);
+  output.text("\r\n");
 }
 
+// What routes, frames or authorises a message must come before its content (RFC 9110, 6.5.1).
+const MUST_LEAD: ReadonlySet<string> = new Set(
+  (
+    "content-length transfer-encoding host connection keep-alive proxy-connection te trailer upgrade authorization " +
+    "proxy-authorization proxy-authenticate www-authenticate cookie set-cookie expect range max-forwards cache-control " +
+    "content-encoding content-type content-range via forwarded x-real-ip location"
+  ).split(" "),
+);
+
+const mayTrail = (name: string): boolean =>
+  !name.includes("_") && !MUST_LEAD.has(name) && !name.startsWith("x-forwarded-");
+
 /** A malformed body of a request, as the client is told. */
-export const bodyFault = (message: string): Fault => new Fault(400, `the body is malformed: ${message}`);
+export const bodyFault = (message: string): Fault => new Fault(400, `in the body: ${message}`);

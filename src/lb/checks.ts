@@ -133,10 +133,10 @@ class Check implements Peer {
     if (this.#place !== undefined) this.#node.backlog.answered(this.#place);
     if (this.#done === undefined) return;
     this.#reader.read(chunk, 0);
-    const { head, fault } = this.#reader;
+    const { start, fault } = this.#reader;
     if (fault !== undefined) this.#finish("unwell", fault.message);
-    else if (head?.start.status === 200) this.#finish("well", "answers 200");
-    else if (head !== undefined) this.#finish("unwell", `answers ${head.start.status}`);
+    else if (start?.status === 200) this.#finish("well", "answers 200");
+    else if (start !== undefined) this.#finish("unwell", `answers ${start.status}`);
   }
 
   ended(): void {

@@ -4,8 +4,10 @@
 import type { Seat } from "./admission.ts";
 import { Exchange } from "./exchange.ts";
 import { Fault, faultAnswer, healthAnswer } from "./fault.ts";
+import type { Fields } from "./fields.ts";
 import { forwardRequest, type Hop } from "./forward.ts";
-import { type Head, HeadReader, REQUEST, type RequestLine } from "./head.ts";
+import { HeadReader, REQUEST, type RequestLine } from "./head.ts";
+import { Draft } from "./output.ts";
 import { Outlet, type Peer, type PeerSocket } from "./peer.ts";
 import { interpretRequest, type Request } from "./request.ts";
 import type { Live, Shared } from "./shared.ts";
@@ -14,12 +16,12 @@ import type { Upstream } from "./upstream.ts";
 
 /** Bytes that may wait for their turn: a pipelined request, a body without a node yet, frames sent ahead of the 101. */
 const HELD_BYTES_MAX = 64 * 1024;
-/** Up to here a head and what follows it are copied into one write. */
-const GATHER_BYTES_MAX = 64 * 1024;
 /** After the last answer: how long, and how much, is read and thrown away, so that a reset does not destroy the answer on its way. */
 const LINGER_MS = 2000;
 const LINGER_BYTES_MAX = 1024 * 1024;
-const NOTHING = Buffer.alloc(0);
+
+/** Where heads for nodes are written, one after another. */
+const draft = new Draft(4096);
 
 const HEAD_TIMEOUT = new Fault(408, "the request head did not come in time");
 const BODY_ENDED = new Fault(400, "the connection ended before the body did");
@@ -29,8 +31,8 @@ const BODY_TOO_LARGE = new Fault(413, "the body is too large");
 export type DetachedClient = {
   readonly socket: PeerSocket;
   readonly seat: Seat;
-  readonly unsent: Buffer;
-  readonly held: Buffer;
+  readonly unsent: Buffer | undefined;
+  readonly held: Buffer | undefined;
   readonly hasEnded: boolean;
 };
 
@@ -81,7 +83,7 @@ export class ClientConnection implements Peer, Live {
     if (!this.#outlet.drained()) this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
     else if (this.#state === "exchanging") this.#exchange?.clientDrained();
     else if (this.#state === "closing") this.#shutdown();
-    else if (this.#heldBytes > 0) this.#readRequests(this.takeHeld());
+    else this.#readHeld();
   }
 
   ended(): void {
@@ -111,19 +113,15 @@ export class ClientConnection implements Peer, Live {
     if (this.#state === "reading" && !this.#reader.begun) this.#close();
   }
 
-  /** Writes in as few system calls as make sense; false: wait for `clientDrained`. */
-  write(pieces: readonly Buffer[]): boolean {
-    let bytes = 0;
-    for (const piece of pieces) bytes += piece.length;
-    if (pieces.length === 1 || bytes <= GATHER_BYTES_MAX)
-      return this.#outlet.write(pieces.length === 1 ? pieces[0] : Buffer.concat(pieces, bytes));
-    for (const piece of pieces) this.#outlet.write(piece);
-    return !this.#outlet.isBlocked;
+  /** Where answers are written; after a `flush` that says false, wait for `clientDrained`. */
+  get output(): Outlet {
+    return this.#outlet;
   }
 
   /** The last thing said on this connection. */
   answer(fault: Fault, toHead: boolean): void {
-    this.#outlet.write(faultAnswer(fault, toHead));
+    this.#outlet.text(faultAnswer(fault, toHead));
+    this.#outlet.flush();
     this.#close();
   }
 
@@ -140,7 +138,8 @@ export class ClientConnection implements Peer, Live {
     this.flow();
   }
 
-  takeHeld(): Buffer {
+  takeHeld(): Buffer | undefined {
+    if (this.#heldBytes === 0) return undefined;
     const held = this.#held.length === 1 ? this.#held[0] : Buffer.concat(this.#held);
     this.#held = [];
     this.#heldBytes = 0;
@@ -172,7 +171,7 @@ export class ClientConnection implements Peer, Live {
     this.#state = "reading";
     this.#hasServed = true;
     this.#expireIn(this.#shared.options.numbers.keepAliveTimeoutMs);
-    if (this.#heldBytes > 0 && !this.#outlet.isBlocked) this.#readRequests(this.takeHeld());
+    if (!this.#outlet.isBlocked) this.#readHeld();
     this.flow();
   }
 
@@ -184,10 +183,15 @@ export class ClientConnection implements Peer, Live {
     return {
       socket: this.#socket,
       seat: this.#seat,
-      unsent: this.#outlet.unsent ?? NOTHING,
+      unsent: this.#outlet.unsent,
       held: this.takeHeld(),
       hasEnded: this.#hasEnded,
     };
+  }
+
+  #readHeld(): void {
+    const held = this.takeHeld();
+    if (held !== undefined) this.#readRequests(held);
   }
 
   #readRequests(chunk: Buffer): void {
@@ -195,47 +199,45 @@ export class ClientConnection implements Peer, Live {
     while (this.#state === "reading" && at < chunk.length) {
       const hadBegun = this.#reader.begun;
       at = this.#reader.read(chunk, at);
-      const { head, fault } = this.#reader;
+      const { start, fields, fault } = this.#reader;
       if (fault !== undefined) return this.answer(fault, false);
-      if (head !== undefined) {
-        this.#reader.next();
-        at = this.#begin(head, chunk, at);
-      } else if (this.#hasServed && !hadBegun && this.#reader.begun) {
+      if (start !== undefined) this.#begin(start, fields, chunk, at);
+      else if (this.#hasServed && !hadBegun && this.#reader.begun)
         this.#expireIn(this.#shared.options.numbers.headTimeoutMs);
-      }
     }
   }
 
-  /** Starts what a request asks for; returns how far the chunk is used. */
-  #begin(head: Head<RequestLine>, chunk: Buffer, at: number): number {
-    const toHead = head.start.method === "HEAD";
+  /** Starts what a request asks for. What follows it in the chunk, at `at`, waits if it must. */
+  #begin(start: RequestLine, fields: Fields, chunk: Buffer, at: number): void {
+    const toHead = start.method === "HEAD";
     const { healthPath, numbers } = this.#shared.options;
-    const request = interpretRequest(head);
+    const request = interpretRequest(start, fields);
     if (request instanceof Fault) this.answer(request, toHead);
     else if (request.framing.kind === "length" && request.framing.bytes > numbers.bodyBytesMax)
       this.answer(BODY_TOO_LARGE, toHead);
     else if (request.framing.kind === "none" && request.target === healthPath) this.#answerHealth(request, toHead);
-    else this.#exchangeFor(request, chunk.subarray(at));
-    return this.#state === "reading" ? at : chunk.length;
+    else this.#exchangeFor(request, fields, chunk, at);
   }
 
-  #exchangeFor(request: Request, rest: Buffer): void {
+  #exchangeFor(request: Request, fields: Fields, chunk: Buffer, at: number): void {
     const hop = this.#thisHop();
     if (hop === undefined) return this.destroy();
-    const forwarded = forwardRequest(request, hop);
+    draft.length = 0;
+    const forwarded = forwardRequest(request, fields, hop, draft);
     if (forwarded instanceof Fault) return this.answer(forwarded, request.method === "HEAD");
-    const exchange = new Exchange(this.#shared, this, request, forwarded);
+    const exchange = new Exchange(this.#shared, this, request, forwarded, draft.take());
     const kept = this.#kept;
     this.#kept = undefined;
     this.#exchange = exchange;
     this.#state = "exchanging";
-    this.hold(rest);
+    if (at < chunk.length) this.hold(chunk.subarray(at));
     exchange.start(kept);
   }
 
   #answerHealth(request: Request, toHead: boolean): void {
     const closes = !request.keepsAlive || this.isLast;
-    this.#outlet.write(healthAnswer(this.#shared.pool.anyUp(), closes, toHead));
+    this.#outlet.text(healthAnswer(this.#shared.pool.anyUp(), closes, toHead));
+    this.#outlet.flush();
     this.#hasServed = true;
     this.#expireIn(this.#shared.options.numbers.keepAliveTimeoutMs);
     if (closes || this.#outlet.isBlocked) this.#close();
@@ -243,7 +245,7 @@ export class ClientConnection implements Peer, Live {
 
   /** Bytes that come during an exchange: of its body, or for later. */
   #pass(chunk: Buffer): void {
-    const at = this.#heldBytes > 0 ? 0 : (this.#exchange?.takeBody(chunk, 0) ?? 0);
+    const at = this.#heldBytes > 0 ? 0 : (this.#exchange?.takeBody(chunk) ?? 0);
     if (this.#state !== "exchanging") return;
     this.hold(at === 0 ? chunk : chunk.subarray(at));
     this.flow();

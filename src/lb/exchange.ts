@@ -2,25 +2,23 @@
 // cut and framed by the pure files; sockets are the client connection's and the upstream's.
 
 import { Answer, type AnswerTerms } from "./answer.ts";
-import { type BodyReader, bodyFault, bodyReader, frameContent } from "./body.ts";
+import { type BodyReader, bodyFault, bodyReader, writeContent } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { cookieFields } from "./cookie.ts";
 import type { Lease, Waiter } from "./dispatch.ts";
 import { Fault, unavailable } from "./fault.ts";
-import { type ForwardedRequest, forwardSwitching, forwardTrailers } from "./forward.ts";
-import type { Head, StatusLine } from "./head.ts";
+import type { ForwardedRequest } from "./forward.ts";
+import type { Output } from "./output.ts";
 import type { PoolNode } from "./pool.ts";
 import type { Request } from "./request.ts";
 import type { Shared } from "./shared.ts";
 import { Tunnel } from "./tunnel.ts";
 import { Upstream, type UpstreamUser } from "./upstream.ts";
-import { listOf } from "./websocket.ts";
 
 const DIALS_MAX = 4;
 const RESENDS_MAX = 2;
 /** A node may close an idle connection just when a request is on its way; after so long only requests that can be repeated take the risk. */
 const FRESH_MS = 1000;
-const NOTHING = Buffer.alloc(0);
 
 const EVERY_NODE_BUSY = unavailable("every node is busy");
 const UNREACHABLE = unavailable("the node cannot be reached");
@@ -37,6 +35,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   avoid: PoolNode | undefined;
   readonly #shared: Shared;
   readonly #client: ClientConnection;
+  readonly #head: Buffer;
   readonly #forwarded: ForwardedRequest;
   readonly #requestBody: BodyReader | undefined;
   #answer: Answer;
@@ -47,11 +46,13 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   #resends = 0;
   #lastFault: Fault | undefined;
 
-  constructor(shared: Shared, client: ClientConnection, request: Request, forwarded: ForwardedRequest) {
+  /** `head`: as the node gets it. */
+  constructor(shared: Shared, client: ClientConnection, request: Request, forwarded: ForwardedRequest, head: Buffer) {
     this.#shared = shared;
     this.#client = client;
     this.request = request;
     this.#forwarded = forwarded;
+    this.#head = head;
     this.#requestBody = bodyReader(request.framing);
     this.#answer = new Answer(request, shared.options.numbers, this);
     const { pool } = shared;
@@ -93,12 +94,11 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   }
 
   /** Takes what belongs to the request's body; returns where the rest begins. */
-  takeBody(chunk: Buffer, from: number): number {
-    const upstream = this.#upstream;
-    if (!this.isSending || upstream === undefined) return from;
-    const pieces: Buffer[] = [];
-    const at = this.#readBody(chunk, from, pieces);
-    if (pieces.length > 0) upstream.write(pieces.length === 1 ? pieces[0] : Buffer.concat(pieces));
+  takeBody(chunk: Buffer): number {
+    const output = this.#upstream?.output;
+    if (!this.isSending || output === undefined) return 0;
+    const at = this.#readBody(chunk, output);
+    output.flush();
     return at;
   }
 
@@ -156,12 +156,12 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
 
   upstreamReceived(chunk: Buffer): void {
     const answer = this.#answer;
-    const out = answer.read(chunk);
+    answer.read(chunk, this.#client.output);
     this.#waitFor(this.#shared.options.numbers.responseTimeoutMs);
-    if (out.length > 0 && !this.#client.write(out)) this.#upstream?.pause();
+    if (!this.#client.output.flush()) this.#upstream?.pause();
     if (answer.fault !== undefined) this.fail(answer.fault);
     else if (answer.phase === "done") this.#finish();
-    else if (answer.switchHead !== undefined) this.#switch(answer.switchHead, answer.rest ?? NOTHING);
+    else if (answer.phase === "switched") this.#switch();
   }
 
   upstreamEnded(): void {
@@ -209,32 +209,33 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   }
 
   #send(upstream: Upstream): void {
+    const { output } = upstream;
+    if (output === undefined) return;
     this.#phase = "sending";
     this.#waitFor(this.#shared.options.numbers.responseTimeoutMs);
-    const pieces = [Buffer.from(this.#forwarded.head, "latin1")];
-    if (!this.requestIsRead) {
-      const held = this.#client.takeHeld();
-      const at = this.#readBody(held, 0, pieces);
+    output.bytes(this.#head, 0, this.#head.length);
+    const held = this.requestIsRead ? undefined : this.#client.takeHeld();
+    if (held !== undefined) {
+      const at = this.#readBody(held, output);
       this.#client.hold(held.subarray(at));
       if (!this.isSending) return;
     }
-    upstream.write(pieces.length === 1 ? pieces[0] : Buffer.concat(pieces));
+    output.flush();
     this.#client.requestSent();
   }
 
-  /** Reads body bytes of the request and adds them, framed anew, to `pieces`. */
-  #readBody(chunk: Buffer, from: number, pieces: Buffer[]): number {
+  /** Reads body bytes of the request and writes them, framed anew; returns where the rest begins. */
+  #readBody(chunk: Buffer, output: Output): number {
     const body = this.#requestBody;
-    if (body === undefined || body.done || from === chunk.length) return from;
-    const content: Buffer[] = [];
-    const at = body.read(chunk, from, content);
+    if (body === undefined || body.done) return 0;
+    const places: number[] = [];
+    const at = body.read(chunk, 0, places);
     if (body.fault !== undefined) this.fail(bodyFault(body.fault));
     else if (body.contentBytes > this.#shared.options.numbers.bodyBytesMax) this.fail(BODY_TOO_LARGE);
     if (!this.isSending) return chunk.length;
     const { bodyTimeoutMs, responseTimeoutMs } = this.#shared.options.numbers;
     this.#waitFor(body.done ? responseTimeoutMs : bodyTimeoutMs);
-    if (content.length > 0 || body.done)
-      pieces.push(frameContent(this.request.framing, content, body.done, forwardTrailers(body.trailers)));
+    writeContent(this.request.framing, body, chunk, places, output);
     return at;
   }
 
@@ -272,29 +273,31 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   #finish(): void {
     this.#phase = "over";
     const upstream = this.#upstream;
-    const { closes, nodeStays, rest } = this.#answer;
-    const isClean = this.requestIsRead && rest === undefined;
+    const { closes, nodeStays, isOverrun } = this.#answer;
+    const isClean = this.requestIsRead && !isOverrun;
     const stays = nodeStays && isClean && upstream?.isOpen === true && !upstream.isBlocked;
     if (!stays) upstream?.giveUp(isClean ? "end" : "abort");
     this.#client.exchangeDone(closes || !this.requestIsRead, stays ? upstream : undefined);
   }
 
-  #switch(head: Head<StatusLine>, rest: Buffer): void {
-    const added = this.stickyFields();
-    const upstream = this.#upstream;
-    const sockets = upstream?.detach();
-    if (upstream === undefined || sockets === undefined) return;
-    const text = forwardSwitching(head, listOf(head.fields, "connection"), added, this.cookieName);
+  #switch(): void {
+    const upstream = this.#upstream?.detach();
+    if (upstream === undefined) return;
     this.#phase = "over";
     const client = this.#client.detach();
     new Tunnel(this.#shared, {
       client: client.socket,
-      upstream: sockets.socket,
+      upstream: upstream.socket,
       seat: client.seat,
       lease: upstream.lease,
-      toClient: Buffer.concat([client.unsent, Buffer.from(text, "latin1"), rest]),
-      toUpstream: Buffer.concat([sockets.unsent, client.held]),
+      toClient: client.unsent,
+      toUpstream: joined(upstream.unsent, client.held),
       clientHasEnded: client.hasEnded,
     });
   }
+}
+
+function joined(first: Buffer | undefined, second: Buffer | undefined): Buffer | undefined {
+  if (first === undefined || second === undefined) return first ?? second;
+  return Buffer.concat([first, second]);
 }

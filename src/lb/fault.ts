@@ -35,20 +35,20 @@ export class Fault {
 export const unavailable = (message: string): Fault => new Fault(503, message, "Retry-After: 1\r\n");
 
 /** The whole answer. It announces the close that follows; to HEAD it has no body (RFC 9110, 9.3.2). */
-export function faultAnswer(fault: Fault, toHead: boolean): Buffer {
+export function faultAnswer(fault: Fault, toHead: boolean): string {
   const reason = REASONS[fault.status] ?? "Error";
   const body = `${fault.status} ${reason}: ${fault.message}\n`;
   const head =
     `HTTP/1.1 ${fault.status} ${reason}\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n` +
     `Content-Length: ${Buffer.byteLength(body)}\r\n${fault.fields}Connection: close\r\n\r\n`;
-  return Buffer.from(toHead ? head : head + body);
+  return toHead ? head : head + body;
 }
 
 /** The lb's own health, to a request that is otherwise served like any other. */
-export function healthAnswer(isUp: boolean, closes: boolean, toHead: boolean): Buffer {
+export function healthAnswer(isUp: boolean, closes: boolean, toHead: boolean): string {
   const body = isUp ? "ok\n" : "no node is up\n";
   const head =
     `HTTP/1.1 ${isUp ? "200 OK" : "503 Service Unavailable"}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
     `Cache-Control: no-store\r\nContent-Length: ${body.length}\r\n${closes ? "Connection: close\r\n" : ""}\r\n`;
-  return Buffer.from(toHead ? head : head + body);
+  return toHead ? head : head + body;
 }

@@ -2,8 +2,10 @@
 
 import { setsCookie, splitCookie } from "./cookie.ts";
 import { Fault } from "./fault.ts";
+import type { Fields, Key } from "./fields.ts";
 import type { Framing } from "./framing.ts";
-import type { Field, Head, StatusLine } from "./head.ts";
+import type { StatusLine } from "./head.ts";
+import type { Output } from "./output.ts";
 import type { Request } from "./request.ts";
 
 /** What this hop knows about the client it forwards for. */
@@ -20,106 +22,118 @@ export type Hop = {
   readonly cookieName: string | undefined;
 };
 
-type Treatment = "drop" | "claim" | "cookie" | "via" | "expect";
+/** What is done with a field that is not just passed on. `claim`: what only a proxy that we trust may say. */
+type Treatment = "drop" | "claim" | "cookie" | "expect" | "pass";
 
-/** What is done with the fields that are not just passed on. `claim`: what only a proxy that we trust may say. */
-const REQUEST_FIELDS: ReadonlyMap<string, Treatment> = new Map<string, Treatment>([
-  ["host", "drop"],
-  ["content-length", "drop"],
-  ["transfer-encoding", "drop"],
-  ["connection", "drop"],
-  ["keep-alive", "drop"],
-  ["proxy-connection", "drop"],
-  ["te", "drop"],
-  ["upgrade", "drop"],
-  ["http2-settings", "drop"],
-  ["forwarded", "claim"],
-  ["x-real-ip", "claim"],
-  ["cookie", "cookie"],
-  ["via", "via"],
-  ["expect", "expect"],
-]);
-
-const treatmentOf = (key: string): Treatment | undefined =>
-  REQUEST_FIELDS.get(key) ?? (key.startsWith("x-forwarded-") ? "claim" : undefined);
+function requestTreatment(key: Key | undefined): Treatment {
+  switch (key) {
+    case "_":
+    case "host":
+    case "content-length":
+    case "transfer-encoding":
+    case "connection":
+    case "keep-alive":
+    case "proxy-connection":
+    case "te":
+    case "upgrade":
+    case "http2-settings":
+      return "drop";
+    case "forwarded":
+    case "x-real-ip":
+    case "x-forwarded-for":
+    case "x-forwarded-proto":
+    case "x-forwarded-host":
+    case "x-forwarded-*":
+      return "claim";
+    case "cookie":
+      return "cookie";
+    case "expect":
+      return "expect";
+    default:
+      return "pass";
+  }
+}
 
 export type ForwardedRequest = {
-  /** The head for the node. */
-  readonly head: string;
   /** The sticky cookie that the client brought. */
   readonly sticky: string | undefined;
   /** The client came over TLS, to us or to a proxy that we trust. */
   readonly isSecure: boolean;
 };
 
-export function forwardRequest(request: Request, hop: Hop): ForwardedRequest | Fault {
-  const { hopByHop } = request;
+/** Writes the head for the node. */
+export function forwardRequest(request: Request, fields: Fields, hop: Hop, output: Output): ForwardedRequest | Fault {
+  const named = fieldsNamedBy(request.hopByHop);
+  const isNamed = (line: number) => named?.has(fields.name(line)) === true;
+  if (fields.values("via").some((value) => passedThrough(value, hop.via)))
+    return new Fault(508, "this request has been through here before");
   const host = request.host ?? hop.ownHost;
-  let head = `${request.method} ${request.target} HTTP/1.1\r\nHost: ${host}\r\n`;
-  let sticky: string | undefined;
-  for (const field of request.fields) {
-    const { key } = field;
-    if (key.includes("_") || (hopByHop.length > 0 && hopByHop.includes(key))) continue;
-    const treatment = treatmentOf(key);
-    if (treatment === undefined) {
-      head += line(field);
-    } else if (treatment === "cookie") {
-      const split = splitCookie(field.value, hop.cookieName);
-      sticky ??= split.sticky;
-      if (split.rest !== "") head += `${field.name}: ${split.rest}\r\n`;
-    } else if (treatment === "via") {
-      if (passedThrough(field.value, hop.via)) return new Fault(508, "this request has been through here before");
-      head += line(field);
-    } else if (treatment === "expect" && request.minor === 1) {
-      head += line(field);
-    }
-  }
-  const claims = hop.trusted ? claimsIn(request.fields, hopByHop) : NO_CLAIMS;
+  output.text(`${request.method} ${request.target} HTTP/1.1\r\nHost: ${host}\r\n`);
+  fields.write((line) => {
+    const treatment = requestTreatment(fields.keys[line]);
+    return (treatment === "pass" || (treatment === "expect" && request.minor === 1)) && !isNamed(line);
+  }, output);
+  const sticky = writeCookies(fields, hop.cookieName, isNamed, output);
+  const claims = hop.trusted ? claimsIn(fields, isNamed) : NO_CLAIMS;
   const scheme = claims.scheme ?? hop.scheme;
-  head += `X-Forwarded-For: ${claims.path}${hop.peer}\r\nX-Forwarded-Proto: ${scheme}\r\n`;
-  head += `X-Forwarded-Host: ${claims.host ?? host}\r\n${claims.others}Via: 1.${request.minor} ${hop.via}\r\n`;
-  head += framingLine(request.framing);
-  if (request.handshake !== undefined) head += "Connection: Upgrade\r\nUpgrade: websocket\r\n";
-  return { head: `${head}\r\n`, sticky, isSecure: scheme === "https" };
+  output.text(
+    `X-Forwarded-For: ${claims.path}${hop.peer}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
+      `X-Forwarded-Host: ${claims.host ?? host}\r\n${claims.others}Via: 1.${request.minor} ${hop.via}\r\n` +
+      `${framingLine(request.framing)}${request.handshake === undefined ? "" : "Connection: Upgrade\r\nUpgrade: websocket\r\n"}\r\n`,
+  );
+  return { sticky, isSecure: scheme === "https" };
 }
+
+/** The names in a Connection field that are not just options of the connection. */
+function fieldsNamedBy(connection: readonly string[]): ReadonlySet<string> | undefined {
+  for (const option of connection)
+    if (option !== "close" && option !== "keep-alive" && option !== "upgrade") return new Set(connection);
+  return undefined;
+}
+
+/** Writes the cookies that are not ours; returns ours. */
+function writeCookies(
+  fields: Fields,
+  name: string | undefined,
+  isNamed: (line: number) => boolean,
+  output: Output,
+): string | undefined {
+  let sticky: string | undefined;
+  for (let line = 0; line < fields.count; line++) {
+    if (fields.keys[line] !== "cookie" || isNamed(line)) continue;
+    const split = splitCookie(fields.value(line), name);
+    sticky ??= split.sticky;
+    if (split.rest !== "") output.text(`Cookie: ${split.rest}\r\n`);
+  }
+  return sticky;
+}
+
+const passedThrough = (value: string, via: string): boolean =>
+  value.includes(via) && value.split(",").some((hop) => hop.trim().split(/[\t ]+/)[1] === via);
 
 /** What a trusted proxy said about the client; `path`: the addresses before ours in X-Forwarded-For. */
 type Claims = { path: string; scheme: string | undefined; host: string | undefined; others: string };
 
 const NO_CLAIMS: Claims = { path: "", scheme: undefined, host: undefined, others: "" };
 
-function claimsIn(fields: readonly Field[], hopByHop: readonly string[]): Claims {
+function claimsIn(fields: Fields, isNamed: (line: number) => boolean): Claims {
   const claims = { ...NO_CLAIMS };
-  for (const field of fields) {
-    const { key, value } = field;
-    if (key.includes("_") || treatmentOf(key) !== "claim" || hopByHop.includes(key)) continue;
+  for (let line = 0; line < fields.count; line++) {
+    const key = fields.keys[line];
+    if (requestTreatment(key) !== "claim" || isNamed(line)) continue;
+    const value = fields.value(line);
     if (key === "x-forwarded-for") claims.path += `${value}, `;
     else if (key === "x-forwarded-proto") claims.scheme = value;
     else if (key === "x-forwarded-host") claims.host = value;
-    else claims.others += line(field);
+    else claims.others += `${fields.name(line)}: ${value}\r\n`;
   }
   return claims;
 }
-
-const line = ({ name, value }: Field): string => `${name}: ${value}\r\n`;
-
-const passedThrough = (value: string, via: string): boolean =>
-  value.includes(via) && value.split(",").some((hop) => hop.trim().split(/[\t ]+/)[1] === via);
 
 function framingLine(framing: Framing): string {
   if (framing.kind === "length") return `Content-Length: ${framing.bytes}\r\n`;
   return framing.kind === "chunked" ? "Transfer-Encoding: chunked\r\n" : "";
 }
-
-const RESPONSE_DROPS: ReadonlySet<string> = new Set([
-  "content-length",
-  "transfer-encoding",
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "upgrade",
-]);
 
 /** How an answer is passed on to the client. */
 export type Answering = {
@@ -133,75 +147,52 @@ export type Answering = {
   readonly cookieName: string | undefined;
 };
 
-export function forwardResponse(head: Head<StatusLine>, hopByHop: readonly string[], answering: Answering): string {
-  let text = statusLine(head.start) + endToEnd(head.fields, hopByHop, answering.cookieName) + answering.added;
-  text += framingLine(answering.framing);
-  if (answering.statedLength !== undefined) text += `Content-Length: ${answering.statedLength}\r\n`;
-  return `${text}${answering.closes ? "Connection: close\r\n" : ""}\r\n`;
+export function forwardResponse(start: StatusLine, fields: Fields, answering: Answering, output: Output): void {
+  output.text(statusLine(start));
+  writeEndToEnd(fields, answering.cookieName, output);
+  const { statedLength, closes, added, framing } = answering;
+  const stated = statedLength === undefined ? "" : `Content-Length: ${statedLength}\r\n`;
+  output.text(`${added}${framingLine(framing)}${stated}${closes ? "Connection: close\r\n" : ""}\r\n`);
 }
 
 /** A 1xx on its way to the client (RFC 9110, 15.2). */
-export const forwardInterim = (head: Head<StatusLine>, hopByHop: readonly string[]): string =>
-  `${statusLine(head.start)}${endToEnd(head.fields, hopByHop, undefined)}\r\n`;
+export function forwardInterim(start: StatusLine, fields: Fields, output: Output): void {
+  output.text(statusLine(start));
+  writeEndToEnd(fields, undefined, output);
+  output.text("\r\n");
+}
 
 /** The 101 of a granted handshake. */
-export const forwardSwitching = (
-  head: Head<StatusLine>,
-  hopByHop: readonly string[],
+export function forwardSwitching(
+  start: StatusLine,
+  fields: Fields,
   added: string,
   cookieName: string | undefined,
-): string =>
-  `${statusLine(head.start)}Connection: Upgrade\r\nUpgrade: websocket\r\n${endToEnd(head.fields, hopByHop, cookieName)}${added}\r\n`;
+  output: Output,
+): void {
+  output.text(`${statusLine(start)}Connection: Upgrade\r\nUpgrade: websocket\r\n`);
+  writeEndToEnd(fields, cookieName, output);
+  output.text(`${added}\r\n`);
+}
 
 const statusLine = ({ status, reason }: StatusLine): string => `HTTP/1.1 ${status} ${reason}\r\n`;
 
-function endToEnd(fields: readonly Field[], hopByHop: readonly string[], cookieName: string | undefined): string {
-  let text = "";
-  for (const field of fields) {
-    const { key } = field;
-    if (RESPONSE_DROPS.has(key) || (hopByHop.length > 0 && hopByHop.includes(key))) continue;
-    if (cookieName !== undefined && key === "set-cookie" && setsCookie(field.value, cookieName)) continue;
-    text += line(field);
-  }
-  return text;
-}
-
-// What routes, frames or authorises a message must come before its content (RFC 9110, 6.5.1).
-const TRAILER_DROPS: ReadonlySet<string> = new Set([
-  "content-length",
-  "transfer-encoding",
-  "host",
-  "connection",
-  "keep-alive",
-  "proxy-connection",
-  "te",
-  "trailer",
-  "upgrade",
-  "authorization",
-  "proxy-authorization",
-  "proxy-authenticate",
-  "www-authenticate",
-  "cookie",
-  "set-cookie",
-  "expect",
-  "range",
-  "max-forwards",
-  "cache-control",
-  "content-encoding",
-  "content-type",
-  "content-range",
-  "via",
-  "forwarded",
-  "x-real-ip",
-  "location",
-]);
-
-/** The trailers that may pass, as lines. */
-export function forwardTrailers(trailers: readonly Field[]): string {
-  let text = "";
-  for (const field of trailers) {
-    const { key } = field;
-    if (!key.includes("_") && !TRAILER_DROPS.has(key) && !key.startsWith("x-forwarded-")) text += line(field);
-  }
-  return text;
+/** Writes the fields of an answer that do not end at this hop. */
+function writeEndToEnd(fields: Fields, cookieName: string | undefined, output: Output): void {
+  const named = fieldsNamedBy(fields.list("connection"));
+  fields.write((line) => {
+    switch (fields.keys[line]) {
+      case "content-length":
+      case "transfer-encoding":
+      case "connection":
+      case "keep-alive":
+      case "proxy-connection":
+      case "te":
+      case "upgrade":
+        return false;
+      case "set-cookie":
+        if (cookieName !== undefined && setsCookie(fields.value(line), cookieName)) return false;
+    }
+    return named === undefined || !named.has(fields.name(line));
+  }, output);
 }

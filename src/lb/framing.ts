@@ -1,7 +1,7 @@
 // How long a message body is (RFC 9112, 6): read strictly from the fields, so that no other parser can read it differently.
 
 import { Fault } from "./fault.ts";
-import type { Field } from "./head.ts";
+import type { Fields } from "./fields.ts";
 
 /** `none`: no body. `close`: a response whose body goes on until the connection ends. */
 export type Framing =
@@ -17,15 +17,10 @@ const CLOSE: Framing = { kind: "close" };
 /** The values of the two framing fields, one entry a field line. */
 export type FramingFields = { readonly lengths: readonly string[]; readonly codings: readonly string[] };
 
-export function framingFields(fields: readonly Field[]): FramingFields {
-  const lengths: string[] = [];
-  const codings: string[] = [];
-  for (const { key, value } of fields) {
-    if (key === "content-length") lengths.push(value);
-    else if (key === "transfer-encoding") codings.push(value);
-  }
-  return { lengths, codings };
-}
+export const framingFields = (fields: Fields): FramingFields => ({
+  lengths: fields.values("content-length"),
+  codings: fields.values("transfer-encoding"),
+});
 
 /** Digits only, to a number that is exact; `002` is legal. Never parseInt: it reads `2 2`, `0x2` and `2_0` as something. */
 export function parseLength(value: string): number | undefined {

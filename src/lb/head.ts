@@ -2,9 +2,7 @@
 // It knows lines and fields, not what they mean, and never sees a socket.
 
 import { Fault } from "./fault.ts";
-
-/** One field line. `key` is the name in lower case; `value` holds one character per byte (latin1), trimmed. */
-export type Field = { readonly name: string; readonly key: string; readonly value: string };
+import { Fields, FieldsFault, TOO_MANY_FIELDS } from "./fields.ts";
 
 export type HeadLimits = {
   readonly headBytesMax: number;
@@ -14,7 +12,6 @@ export type HeadLimits = {
 
 export type RequestLine = { readonly method: string; readonly target: string; readonly minor: 0 | 1 };
 export type StatusLine = { readonly status: number; readonly reason: string; readonly minor: 0 | 1 };
-export type Head<Start> = { readonly start: Start; readonly fields: readonly Field[] };
 
 /** How one kind of head begins, and how its faults are told. */
 export type HeadKind<Start> = {
@@ -30,7 +27,10 @@ export type HeadKind<Start> = {
 
 const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!"$-~]+) HTTP\/(\d)\.(\d)$/;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
-const METHOD_AND_TARGET_SPACE = 64;
+const METHOD_AND_VERSION_BYTES = 64;
+
+const TARGET_TOO_LONG = new Fault(414, "the request target is too long");
+const ANSWER_TOO_LARGE = new Fault(502, "the head of the answer is too large");
 
 function requestLine(line: string, limits: HeadLimits): RequestLine | Fault {
   const match = REQUEST_LINE.exec(line);
@@ -38,7 +38,7 @@ function requestLine(line: string, limits: HeadLimits): RequestLine | Fault {
   const [, method, target, major, minor] = match;
   if (target.length > limits.targetBytesMax) return TARGET_TOO_LONG;
   if (major === "0") return new Fault(400, "HTTP/0.9 is not spoken here");
-  if (major !== "1" || Number(minor) > 1) return new Fault(505, "this is an HTTP/1.1 server");
+  if (major !== "1" || (minor !== "0" && minor !== "1")) return new Fault(505, "this is an HTTP/1.1 server");
   return { method, target, minor: minor === "1" ? 1 : 0 };
 }
 
@@ -48,156 +48,149 @@ function statusLine(line: string): StatusLine | Fault {
   return { status: Number(match[2]), reason: match[3] ?? "", minor: match[1] === "1" ? 1 : 0 };
 }
 
-const TARGET_TOO_LONG = new Fault(414, "the request target is too long");
-
 export const REQUEST: HeadKind<RequestLine> = {
   blankLinesMax: 4,
   startLine: requestLine,
-  startLineBytesMax: (limits) => limits.targetBytesMax + METHOD_AND_TARGET_SPACE,
+  startLineBytesMax: (limits) => limits.targetBytesMax + METHOD_AND_VERSION_BYTES,
   startLineTooLong: TARGET_TOO_LONG,
   tooLarge: new Fault(431, "the request head is too large"),
-  malformed: (message) => new Fault(400, message),
+  malformed: (message) => new Fault(400, `in the head: ${message}`),
 };
 
 export const RESPONSE: HeadKind<StatusLine> = {
   blankLinesMax: 0,
   startLine: statusLine,
   startLineBytesMax: (limits) => limits.headBytesMax,
-  startLineTooLong: new Fault(502, "the head of the answer is too large"),
-  tooLarge: new Fault(502, "the head of the answer is too large"),
-  malformed: (message) => new Fault(502, `the answer is malformed: ${message}`),
+  startLineTooLong: ANSWER_TOO_LARGE,
+  tooLarge: ANSWER_TOO_LARGE,
+  malformed: (message) => new Fault(502, `in the head of the answer: ${message}`),
 };
 
-// One group for the whole value and a trim by hand: leading white space as a group of its own would backtrack quadratically.
-const FIELD_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t\x20-\x7e\x80-\xff]*)$/;
-const BLANK_LINE = Buffer.from("\r\n\r\n");
-const SPACE = 0x20;
-const TAB = 0x09;
+const CR = 0x0d;
+const LF = 0x0a;
+const NOTHING = Buffer.alloc(0);
+const KEPT_BYTES_MIN = 512;
 
-/** The field in a line without its CRLF, or what is wrong with it. */
-export function parseField(line: string): Field | string {
-  const match = FIELD_LINE.exec(line);
-  if (match === null) return whatIsWrong(line);
-  const name = match[1];
-  return { name, key: name.toLowerCase(), value: trim(match[2]) };
-}
-
-function whatIsWrong(line: string): string {
-  if (line.startsWith(" ") || line.startsWith("\t")) return "a line begins with white space";
-  if (line.includes("\0")) return "a NUL byte";
-  if (line.includes("\r")) return "a bare CR";
-  const colon = line.indexOf(":");
-  if (colon < 0) return "a field line without a colon";
-  if (/[\t ]$/.test(line.slice(0, colon))) return "white space before a colon";
-  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(line.slice(0, colon))) return "a field name that is not a token";
-  return "a control character in a field value";
-}
-
-function trim(value: string): string {
-  let start = 0;
-  let end = value.length;
-  while (start < end && isBlank(value.charCodeAt(start))) start++;
-  while (end > start && isBlank(value.charCodeAt(end - 1))) end--;
-  return value.slice(start, end);
-}
-
-const isBlank = (code: number): boolean => code === SPACE || code === TAB;
+/** All readers share one table: a head is used up before the next is read. */
+const fields = new Fields();
 
 /**
- * Reads one head after another from a stream that may be cut anywhere. After `read`, either `head` or `fault` is set, or the
- * chunk was used up and more is needed. `next` forgets a finished head.
+ * Reads one head after another from a stream that may be cut anywhere. After `read`, either `start` is set (and `fields` lent
+ * until anything else is read), or `fault`, or the chunk was used up and more is needed.
  */
 export class HeadReader<Start> {
-  head: Head<Start> | undefined;
+  start: Start | undefined;
   fault: Fault | undefined;
   readonly #kind: HeadKind<Start>;
   readonly #limits: HeadLimits;
-  #text = "";
-  #at = 0;
-  #blankLines = 0;
-  #start: Start | undefined;
-  #fields: Field[] = [];
+  /** The beginning of a head whose end has not come. */
+  #kept: Buffer = NOTHING;
+  #keptBytes = 0;
+  #startLineIsWhole = false;
+  #blankBytes = 0;
 
   constructor(kind: HeadKind<Start>, limits: HeadLimits) {
     this.#kind = kind;
     this.#limits = limits;
   }
 
-  /** Whether an unfinished head has begun; empty lines before it do not count. */
-  get begun(): boolean {
-    return this.head === undefined && (this.#start !== undefined || this.#text.length > this.#at);
+  get fields(): Fields {
+    return fields;
   }
 
-  next(): void {
-    this.head = undefined;
-    this.#text = "";
-    this.#at = 0;
-    this.#blankLines = 0;
-    this.#start = undefined;
-    this.#fields = [];
+  /** Whether an unfinished head has begun; empty lines before it do not count. */
+  get begun(): boolean {
+    return this.#keptBytes > this.#blankBytes;
   }
 
   /** Takes bytes from `from` on; returns where what follows the head begins. */
   read(chunk: Buffer, from: number): number {
+    this.start = undefined;
+    if (this.#keptBytes === 0) {
+      const end = this.#parse(chunk, from, chunk.length);
+      if (this.start === undefined && this.fault === undefined) this.#keep(chunk, from, chunk.length);
+      return end;
+    }
+    const known = this.#keptBytes;
+    const to = Math.min(chunk.length, from + this.#limits.headBytesMax + 1 - known);
+    const mayWait = this.#startLineIsWhole || known + to - from <= this.#kind.startLineBytesMax(this.#limits);
+    this.#keep(chunk, from, to);
+    if (mayWait && this.#keptBytes <= this.#limits.headBytesMax && !endsALine(chunk, from, to)) return to;
+    const end = this.#parse(this.#kept, 0, this.#keptBytes);
+    return this.start === undefined ? to : from + end - known;
+  }
+
+  #done(start: Start): void {
+    this.start = start;
+    this.#kept = NOTHING;
+    this.#keptBytes = 0;
+    this.#startLineIsWhole = false;
+    this.#blankBytes = 0;
+  }
+
+  /** Reads the head that begins at `from`. One that comes in pieces is read again from its beginning: rare, and bounded. */
+  #parse(bytes: Buffer, from: number, available: number): number {
+    const kind = this.#kind;
+    const limits = this.#limits;
+    const to = Math.min(available, from + limits.headBytesMax);
+    const lineStart = this.#skipBlankLines(bytes, from, to);
+    if (this.fault !== undefined) return available;
+    this.#blankBytes = lineStart - from;
+    const lineEnd = bytes.indexOf(LF, lineStart);
+    if (lineEnd < 0 || lineEnd >= to) {
+      this.fault = this.#unfinishedStartLine(bytes, lineStart, to, available);
+      return available;
+    }
+    if (lineEnd === lineStart || bytes[lineEnd - 1] !== CR) return this.#fail(kind.malformed("a bare LF"), available);
+    const start = kind.startLine(bytes.toString("latin1", lineStart, lineEnd - 1), limits);
+    if (start instanceof Fault) return this.#fail(start, available);
+    this.#startLineIsWhole = true;
+    const end = fields.read(bytes, lineEnd + 1, to, limits.headFieldsMax);
+    if (typeof end === "number") {
+      this.#done(start);
+      return end;
+    }
+    if (end === TOO_MANY_FIELDS || (end === "incomplete" && available > to))
+      return this.#fail(kind.tooLarge, available);
+    if (end instanceof FieldsFault) return this.#fail(kind.malformed(end.message), available);
+    return available;
+  }
+
+  #fail(fault: Fault, at: number): number {
+    this.fault = fault;
+    return at;
+  }
+
+  #skipBlankLines(bytes: Buffer, from: number, to: number): number {
     let at = from;
-    while (at < chunk.length && this.head === undefined && this.fault === undefined) {
-      const room = this.#limits.headBytesMax + 1 - this.#text.length;
-      const blankLine = chunk.indexOf(BLANK_LINE, at);
-      const to = Math.min(blankLine < 0 ? chunk.length : blankLine + BLANK_LINE.length, at + room);
-      this.#text += chunk.toString("latin1", at, to);
-      at = to;
-      this.#lines();
+    for (let blankLines = 0; at + 1 < to && bytes[at] === CR && bytes[at + 1] === LF; at += 2) {
+      if (++blankLines > this.#kind.blankLinesMax) this.fault ??= this.#kind.malformed("empty lines before it");
     }
-    return this.head === undefined ? at : at - this.#text.length + this.#at;
+    return at;
   }
 
-  #lines(): void {
-    while (this.head === undefined && this.fault === undefined) {
-      const end = this.#text.indexOf("\n", this.#at);
-      if (end < 0) {
-        this.fault = this.#unfinished();
-        return;
-      }
-      this.fault = this.#line(end);
-      this.#at = end + 1;
-    }
+  #unfinishedStartLine(bytes: Buffer, lineStart: number, to: number, available: number): Fault | undefined {
+    if (to - lineStart > this.#kind.startLineBytesMax(this.#limits)) return this.#kind.startLineTooLong;
+    if (available > to) return this.#kind.tooLarge;
+    const carriageReturn = bytes.indexOf(CR, lineStart);
+    return carriageReturn >= 0 && carriageReturn < to - 1 ? this.#kind.malformed("a bare CR") : undefined;
   }
 
-  #line(end: number): Fault | undefined {
-    if (end === this.#at || this.#text.charCodeAt(end - 1) !== 0x0d) return this.#kind.malformed("a bare LF");
-    const line = this.#text.slice(this.#at, end - 1);
-    if (this.#start === undefined) return this.#startLine(line);
-    if (line === "") {
-      if (end >= this.#limits.headBytesMax) return this.#kind.tooLarge;
-      this.head = { start: this.#start, fields: this.#fields };
-      return undefined;
+  #keep(chunk: Buffer, from: number, to: number): void {
+    const bytes = this.#keptBytes + to - from;
+    if (bytes > this.#kept.length) {
+      const grown = Buffer.allocUnsafe(Math.max(bytes, 2 * this.#kept.length, KEPT_BYTES_MIN));
+      this.#kept.copy(grown, 0, 0, this.#keptBytes);
+      this.#kept = grown;
     }
-    if (this.#fields.length >= this.#limits.headFieldsMax) return this.#kind.tooLarge;
-    const field = parseField(line);
-    if (typeof field === "string") return this.#kind.malformed(field);
-    this.#fields.push(field);
-    return undefined;
+    chunk.copy(this.#kept, this.#keptBytes, from, to);
+    this.#keptBytes = bytes;
   }
+}
 
-  #startLine(line: string): Fault | undefined {
-    if (line === "" && this.#blankLines < this.#kind.blankLinesMax) {
-      this.#blankLines++;
-      return undefined;
-    }
-    const start = this.#kind.startLine(line, this.#limits);
-    if (start instanceof Fault) return start;
-    this.#start = start;
-    return undefined;
-  }
-
-  /** What can be said about a head whose last line has not ended yet. */
-  #unfinished(): Fault | undefined {
-    const pending = this.#text.length - this.#at;
-    if (this.#start === undefined && pending > this.#kind.startLineBytesMax(this.#limits))
-      return this.#kind.startLineTooLong;
-    if (this.#text.length > this.#limits.headBytesMax) return this.#kind.tooLarge;
-    const carriageReturn = this.#text.indexOf("\r", this.#at);
-    if (carriageReturn >= 0 && carriageReturn < this.#text.length - 1) return this.#kind.malformed("a bare CR");
-    return undefined;
-  }
+/** Whether some byte may end a line, rightly or wrongly. */
+function endsALine(chunk: Buffer, from: number, to: number): boolean {
+  const lf = chunk.indexOf(LF, from);
+  const cr = chunk.indexOf(CR, from);
+  return (lf >= 0 && lf < to) || (cr >= 0 && cr < to);
 }

@@ -3,6 +3,7 @@
 
 import type { Socket } from "bun";
 import type { Logger } from "../wire/log.ts";
+import { Draft, type Output } from "./output.ts";
 
 /** Whoever owns a socket. After `closed` nothing else comes. `hasFailed`: it was reset, not ended. */
 export interface Peer {
@@ -47,8 +48,15 @@ export function peerCallbacks(log: Logger, open: (socket: PeerSocket) => void): 
 export const codeOf = (error: unknown): string =>
   error instanceof Error && "code" in error && typeof error.code === "string" ? error.code : "unknown";
 
+/** Up to here what is written is gathered, by copying, into one system call. */
+const GATHER_BYTES_MAX = 64 * 1024;
+
+/** What is written between two flushes. All outlets share it: each system call takes it as it is, nothing is allocated. */
+const draft = new Draft(2 * GATHER_BYTES_MAX);
+let drafting: Outlet | undefined;
+
 /** Writes to a socket and keeps what it does not take: as much as the source has sent before it was paused, no more. */
-export class Outlet {
+export class Outlet implements Output {
   readonly #socket: PeerSocket;
   #unsent: Buffer | undefined;
 
@@ -64,13 +72,27 @@ export class Outlet {
     return this.#unsent;
   }
 
+  /** Takes effect with the next `flush`, as `bytes` does. */
+  text(latin1: string): void {
+    this.#begin();
+    draft.text(latin1);
+  }
+
+  bytes(source: Buffer, start: number, end: number): void {
+    this.#begin();
+    if (end - start <= GATHER_BYTES_MAX) return draft.bytes(source, start, end);
+    this.flush();
+    this.#send(source, start, end);
+  }
+
   /** False: the socket takes no more now; pause the source and wait for `drained`. */
-  write(bytes: Buffer): boolean {
-    if (this.#unsent !== undefined) {
-      this.#unsent = Buffer.concat([this.#unsent, bytes]);
-      return false;
+  flush(): boolean {
+    if (drafting === this) {
+      drafting = undefined;
+      const { length } = draft;
+      draft.length = 0;
+      if (length > 0) this.#send(draft.buffer, 0, length);
     }
-    this.#unsent = sendNow(this.#socket, bytes);
     return this.#unsent === undefined;
   }
 
@@ -78,6 +100,23 @@ export class Outlet {
   drained(): boolean {
     if (this.#unsent !== undefined) this.#unsent = sendNow(this.#socket, this.#unsent);
     return this.#unsent === undefined;
+  }
+
+  #begin(): void {
+    if (drafting === this) return;
+    drafting?.flush();
+    drafting = this;
+  }
+
+  #send(source: Buffer, start: number, end: number): void {
+    if (this.#unsent !== undefined) {
+      this.#unsent = Buffer.concat([this.#unsent, source.subarray(start, end)]);
+      return;
+    }
+    const taken = Math.max(0, this.#socket.write(source, start, end - start));
+    if (taken === end - start) return;
+    const rest = source.subarray(start + taken, end);
+    this.#unsent = source === draft.buffer ? Buffer.from(rest) : rest;
   }
 }
 

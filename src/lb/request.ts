@@ -1,9 +1,10 @@
 // What a request head means: its target, host, framing and wishes, or the fault of a request that two parsers could read differently.
 
 import { Fault } from "./fault.ts";
+import type { Fields } from "./fields.ts";
 import { type Framing, framingFields, requestFraming } from "./framing.ts";
-import type { Field, Head, RequestLine } from "./head.ts";
-import { handshakeKey, listOf } from "./websocket.ts";
+import type { RequestLine } from "./head.ts";
+import { handshakeKey } from "./websocket.ts";
 
 export type Request = {
   readonly method: string;
@@ -12,11 +13,10 @@ export type Request = {
   readonly minor: 0 | 1;
   /** Undefined only in HTTP/1.0. */
   readonly host: string | undefined;
-  readonly fields: readonly Field[];
   readonly framing: Framing;
   /** The client will send another request on this connection, if it may. */
   readonly keepsAlive: boolean;
-  /** Names of fields that end here, because Connection says so, in lower case. */
+  /** What Connection says, in lower case: options, and names of fields that end here. */
   readonly hopByHop: readonly string[];
   /** The key of the WebSocket handshake that it is. */
   readonly handshake: string | undefined;
@@ -29,7 +29,7 @@ const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 const HOST = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%-]{1,255})(?::(\d{0,5}))?$/;
 const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)(.*)$/i;
 
-export function interpretRequest({ start, fields }: Head<RequestLine>): Request | Fault {
+export function interpretRequest(start: RequestLine, fields: Fields): Request | Fault {
   const { method, minor } = start;
   if (method === "CONNECT" || method === "TRACE") return new Fault(405, `${method} is not served here`, ALLOW);
   const host = hostOf(fields, minor);
@@ -38,19 +38,18 @@ export function interpretRequest({ start, fields }: Head<RequestLine>): Request 
   if (target instanceof Fault) return target;
   const framing = requestFraming(framingFields(fields), minor);
   if (framing instanceof Fault) return framing;
-  const unexpected = minor === 1 && listOf(fields, "expect").some((expectation) => expectation !== "100-continue");
+  const unexpected = minor === 1 && fields.list("expect").some((expectation) => expectation !== "100-continue");
   if (unexpected) return new Fault(417, "the only expectation met here is 100-continue");
-  const connection = listOf(fields, "connection");
+  const connection = fields.list("connection");
   const hasBody = framing.kind === "chunked" || (framing.kind === "length" && framing.bytes > 0);
   const upgrades = method === "GET" && minor === 1 && !hasBody && connection.includes("upgrade");
-  const handshake = upgrades && listOf(fields, "upgrade").includes("websocket") ? handshakeKey(fields) : undefined;
+  const handshake = upgrades && fields.list("upgrade").includes("websocket") ? handshakeKey(fields) : undefined;
   if (handshake instanceof Fault) return handshake;
   return {
     method,
     target,
     minor,
     host,
-    fields,
     framing,
     keepsAlive: minor === 1 && !connection.includes("close"),
     hopByHop: connection,
@@ -59,11 +58,11 @@ export function interpretRequest({ start, fields }: Head<RequestLine>): Request 
   };
 }
 
-function hostOf(fields: readonly Field[], minor: 0 | 1): string | undefined | Fault {
-  const hosts = fields.filter(({ key }) => key === "host");
+function hostOf(fields: Fields, minor: 0 | 1): string | undefined | Fault {
+  const hosts = fields.values("host");
   if (hosts.length === 0 && minor === 0) return undefined;
   if (hosts.length !== 1) return new Fault(400, "there must be exactly one Host");
-  return isHost(hosts[0].value) ? hosts[0].value : new Fault(400, "Host is not a host");
+  return isHost(hosts[0]) ? hosts[0] : new Fault(400, "Host is not a host");
 }
 
 function isHost(text: string): boolean {

@@ -13,8 +13,8 @@ export type Handover = {
   /** The client's place in this lb, and its place on the node: both given back when their socket has closed. */
   readonly seat: Seat;
   readonly lease: Lease;
-  readonly toClient: Buffer;
-  readonly toUpstream: Buffer;
+  readonly toClient: Buffer | undefined;
+  readonly toUpstream: Buffer | undefined;
   readonly clientHasEnded: boolean;
 };
 
@@ -40,8 +40,8 @@ export class Tunnel implements Live {
     this.moved();
     this.#client.resume();
     this.#upstream.resume();
-    if (handover.toClient.length > 0) this.#upstream.received(handover.toClient);
-    if (handover.toUpstream.length > 0) this.#client.received(handover.toUpstream);
+    if (handover.toClient !== undefined) this.#upstream.received(handover.toClient);
+    if (handover.toUpstream !== undefined) this.#client.received(handover.toUpstream);
     if (handover.clientHasEnded) this.#client.ended();
   }
 

@@ -4,8 +4,6 @@ import type { Address } from "../wire/arguments.ts";
 import type { Lease } from "./dispatch.ts";
 import { codeOf, Outlet, type Peer, type PeerCallbacks, type PeerSocket } from "./peer.ts";
 
-const NOTHING = Buffer.alloc(0);
-
 /** The exchange that uses the connection now. */
 export interface UpstreamUser {
   upstreamOpened(): void;
@@ -71,8 +69,9 @@ export class Upstream implements Peer {
     this.#socket?.resume();
   }
 
-  write(bytes: Buffer): boolean {
-    return this.#outlet?.write(bytes) === true;
+  /** Where requests are written; undefined until it is open. */
+  get output(): Outlet | undefined {
+    return this.#outlet;
   }
 
   pause(): void {
@@ -93,11 +92,11 @@ export class Upstream implements Peer {
   }
 
   /** Hands the socket over, to become a leg of a tunnel; the lease goes with it. */
-  detach(): { readonly socket: PeerSocket; readonly unsent: Buffer } | undefined {
+  detach(): { readonly socket: PeerSocket; readonly lease: Lease; readonly unsent: Buffer | undefined } | undefined {
     this.#state = "closed";
     this.#user = undefined;
     if (this.#socket === undefined) return undefined;
-    return { socket: this.#socket, unsent: this.#outlet?.unsent ?? NOTHING };
+    return { socket: this.#socket, lease: this.lease, unsent: this.#outlet?.unsent };
   }
 
   opened(socket: PeerSocket): void {

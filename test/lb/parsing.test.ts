@@ -3,25 +3,31 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { bodyReader, ChunkedReader, frameContent } from "../../src/lb/body.ts";
+import { bodyReader, ChunkedReader, writeContent } from "../../src/lb/body.ts";
 import { Fault } from "../../src/lb/fault.ts";
 import { parseLength, requestFraming, responseFraming } from "../../src/lb/framing.ts";
 import { HeadReader, REQUEST, RESPONSE } from "../../src/lb/head.ts";
+import { Draft } from "../../src/lb/output.ts";
 import { interpretRequest } from "../../src/lb/request.ts";
 import { acceptOf } from "../../src/lb/websocket.ts";
 
 const LIMITS = { headBytesMax: 4096, targetBytesMax: 1024, headFieldsMax: 20 };
 const bytes = (text: string) => Buffer.from(text, "latin1");
 
-/** Reads a head out of pieces; `at`: where what follows it begins, in all. */
+/** Reads a head out of pieces; `at`: where what follows it begins, in all; `written`: its fields as they are passed on. */
 function readHead(pieces: readonly Buffer[], kind: "request" | "response" = "request") {
   const reader = kind === "request" ? new HeadReader(REQUEST, LIMITS) : new HeadReader(RESPONSE, LIMITS);
   let at = 0;
   for (const piece of pieces) {
     at += reader.read(piece, 0);
-    if (reader.head !== undefined || reader.fault !== undefined) break;
+    if (reader.start !== undefined || reader.fault !== undefined) break;
   }
-  return { head: reader.head, fault: reader.fault?.status, at: reader.head === undefined ? undefined : at };
+  const { start, fields, fault } = reader;
+  if (start === undefined) return { fault: fault?.status };
+  const lines = Array.from({ length: fields.count }, (_, line) => [fields.name(line), fields.value(line)]);
+  const draft = new Draft(16);
+  fields.write(() => true, draft);
+  return { start, lines, keys: fields.keys.slice(0, fields.count), written: draft.take().toString("latin1"), at };
 }
 
 const token = fc.stringMatching(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}$/);
@@ -67,12 +73,12 @@ describe("heads", () => {
       fc.property(requestHead, places, fc.uint8Array({ maxLength: 50 }), (parts, at, after) => {
         const text = textOf(parts);
         const whole = Buffer.concat([bytes(text), after]);
-        const { head, fault, at: end } = readHead(cut(whole, at));
-        expect(fault).toBeUndefined();
-        expect(end).toBe(text.length);
-        expect(head?.start).toEqual({ method: parts.method, target: parts.target, minor: parts.minor });
-        expect(head?.fields.map(({ name, value }) => [name, value])).toEqual(parts.fields);
-        expect(head?.fields.map(({ key }) => key)).toEqual(parts.fields.map(([name]) => name.toLowerCase()));
+        const read = readHead(cut(whole, at));
+        expect(read.fault).toBeUndefined();
+        expect(read.at).toBe(text.length);
+        expect(read.start).toEqual({ method: parts.method, target: parts.target, minor: parts.minor });
+        expect(read.lines).toEqual(parts.fields.map(([name, value]) => [name.toLowerCase(), value]));
+        expect(read.written).toBe(parts.fields.map(([name, value]) => `${name}: ${value}\r\n`).join(""));
       }),
     );
   });
@@ -92,16 +98,16 @@ describe("heads", () => {
       fc.property(nearlyHead, places, (whole, at) => {
         const once = readHead([whole]);
         const inPieces = readHead(cut(whole, at));
-        if (once.head !== undefined || once.fault !== undefined) expect(inPieces).toEqual(once);
+        if (once.start !== undefined || once.fault !== undefined) expect(inPieces).toEqual(once);
         // A head is only ever what its own lines say: a second, naive reading of an accepted head agrees.
-        if (once.head !== undefined) {
+        if (once.start !== undefined) {
           const lines = whole
             .toString("latin1")
             .slice(0, once.at)
             .replace(/^(?:\r\n)+/, "")
             .split("\r\n");
-          expect(lines.slice(1, -2).map((line) => line.split(":")[0])).toEqual(
-            once.head.fields.map(({ name }) => name),
+          expect(lines.slice(1, -2).map((line) => line.split(":")[0].toLowerCase())).toEqual(
+            once.lines.map(([name]) => name),
           );
           expect(lines.join("")).not.toMatch(/[\r\n\0]/);
         }
@@ -114,12 +120,12 @@ describe("heads", () => {
     fc.assert(
       fc.property(fc.array(fc.uint8Array({ minLength: 1, maxLength: 200 }), { maxLength: 60 }), (pieces) => {
         for (const kind of ["request", "response"] as const) {
-          const { head, fault } = readHead(
+          const { start, fault } = readHead(
             pieces.map((piece) => Buffer.from(piece)),
             kind,
           );
           const total = pieces.reduce((sum, { length }) => sum + length, 0);
-          if (total > LIMITS.headBytesMax + 200) expect(head ?? fault).toBeDefined();
+          if (total > LIMITS.headBytesMax + 200) expect(start ?? fault).toBeDefined();
         }
       }),
     );
@@ -137,9 +143,9 @@ describe("heads", () => {
 
   test("status lines", () => {
     const start = (line: string) => readHead([bytes(`${line}\r\n\r\n`)], "response");
-    expect(start("HTTP/1.1 200 OK").head?.start).toEqual({ status: 200, reason: "OK", minor: 1 });
-    expect(start("HTTP/1.0 404").head?.start).toEqual({ status: 404, reason: "", minor: 0 });
-    expect(start("HTTP/1.1 599 ").head?.start).toEqual({ status: 599, reason: "", minor: 1 });
+    expect(start("HTTP/1.1 200 OK").start).toEqual({ status: 200, reason: "OK", minor: 1 });
+    expect(start("HTTP/1.0 404").start).toEqual({ status: 404, reason: "", minor: 0 });
+    expect(start("HTTP/1.1 599 ").start).toEqual({ status: 599, reason: "", minor: 1 });
     for (const line of [
       "HTTP/1.1 600 X",
       "HTTP/1.1 20 X",
@@ -155,26 +161,80 @@ describe("heads", () => {
 /** Reads a chunked body out of pieces. */
 function readChunked(pieces: readonly Buffer[]) {
   const reader = new ChunkedReader();
-  const content: Buffer[] = [];
+  let content = "";
   let at = 0;
   for (const piece of pieces) {
-    at += reader.read(piece, 0, content);
+    const found: number[] = [];
+    at += reader.read(piece, 0, found);
+    content += contentAt(piece, found);
     if (reader.done || reader.fault !== undefined) break;
   }
   const fault = reader.fault !== undefined;
-  return {
-    content: Buffer.concat(content).toString("latin1"),
-    done: reader.done,
-    fault,
-    at: reader.done ? at : undefined,
-  };
+  return { content, done: reader.done, fault, at: reader.done ? at : undefined };
 }
+
+const contentAt = (piece: Buffer, found: readonly number[]): string => {
+  let content = "";
+  for (let at = 0; at < found.length; at += 2) content += piece.toString("latin1", found[at], found[at + 1]);
+  return content;
+};
 
 const chunks = fc.array(fc.tuple(fc.string({ unit: "binary-ascii", minLength: 1, maxLength: 40 }), fc.boolean()), {
   maxLength: 8,
 });
 const chunkedText = (parts: readonly [string, boolean][]) =>
   `${parts.map(([data, extended]) => `${data.length.toString(16)}${extended ? ";x=y" : ""}\r\n${data}\r\n`).join("")}0\r\n\r\n`;
+
+describe("field names", () => {
+  const meant = [
+    "Host",
+    "CONTENT-LENGTH",
+    "Transfer-Encoding",
+    "connection",
+    "Keep-Alive",
+    "Proxy-Connection",
+    "TE",
+    "Upgrade",
+  ];
+  const more = ["HTTP2-Settings", "Forwarded", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"];
+  const rest = [
+    "Cookie",
+    "Set-Cookie",
+    "Via",
+    "Expect",
+    "Sec-WebSocket-Key",
+    "Sec-WebSocket-Version",
+    "Sec-WebSocket-Accept",
+  ];
+  test("those that matter are known in any case, and nothing else is taken for them", () => {
+    const names = [...meant, ...more, ...rest];
+    const head = `GET / HTTP/1.1\r\n${names
+      .slice(0, 20)
+      .map((name) => `${name}: x\r\n`)
+      .join("")}\r\n`;
+    expect(readHead([bytes(head)]).keys).toEqual(names.slice(0, 20).map((name) => name.toLowerCase() as never));
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...names),
+        fc.nat(30),
+        fc.stringMatching(/^[!#A-Za-z0-9\x60~^-]$/),
+        (name, place, put) => {
+          const at = place % name.length;
+          const changed = name.slice(0, at) + put + name.slice(at + 1);
+          const [key] = readHead([bytes(`GET / HTTP/1.1\r\n${changed}: x\r\n\r\n`)]).keys ?? [];
+          const isSame = changed.toLowerCase() === name.toLowerCase();
+          if (isSame) expect(key as string).toBe(name.toLowerCase());
+          else if (key !== "x-forwarded-*") expect(names.map((each) => each.toLowerCase())).toContain(key ?? "te");
+          if (!isSame && key !== undefined && key !== "x-forwarded-*") expect(changed.toLowerCase()).toBe(key);
+        },
+      ),
+    );
+    const odd = readHead([
+      bytes("GET / HTTP/1.1\r\nX-Forwarded-Port: x\r\nX_Y: x\r\nX-Forwarded-: x\r\nX-Other: x\r\n\r\n"),
+    ]);
+    expect(odd.keys).toEqual(["x-forwarded-*", "_", "x-forwarded-*", undefined]);
+  });
+});
 
 describe("bodies", () => {
   test("chunked: what was written is read, wherever it is cut, and what follows is left alone", () => {
@@ -226,10 +286,10 @@ describe("bodies", () => {
         const reader = new ChunkedReader();
         let out = "";
         for (const piece of cut(bytes(chunkedText(parts)), at)) {
-          const pieces: Buffer[] = [];
-          reader.read(piece, 0, pieces);
-          if (pieces.length > 0 || reader.done)
-            out += frameContent({ kind: "chunked" }, pieces, reader.done, "").toString("latin1");
+          const [found, draft] = [[], new Draft(16)];
+          reader.read(piece, 0, found);
+          writeContent({ kind: "chunked" }, reader, piece, found, draft);
+          out += draft.take().toString("latin1");
         }
         expect(readChunked([bytes(out)])).toEqual({
           content: parts.map(([data]) => data).join(""),
@@ -245,12 +305,16 @@ describe("bodies", () => {
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 200 }), fc.uint8Array({ maxLength: 300 }), places, (length, data, at) => {
         const reader = bodyReader({ kind: "length", bytes: length });
-        const content: Buffer[] = [];
+        let content = "";
         let used = 0;
-        for (const piece of cut(Buffer.from(data), at))
-          if (reader?.done === false) used += reader.read(piece, 0, content);
+        for (const piece of cut(Buffer.from(data), at)) {
+          if (reader?.done !== false) break;
+          const found: number[] = [];
+          used += reader.read(piece, 0, found);
+          content += contentAt(piece, found);
+        }
         expect(used).toBe(Math.min(length, data.length));
-        expect(Buffer.concat(content)).toEqual(Buffer.from(data.subarray(0, used)));
+        expect(content).toBe(Buffer.from(data.subarray(0, used)).toString("latin1"));
         expect(reader?.done).toBe(data.length >= length);
       }),
     );
@@ -281,11 +345,10 @@ describe("framing", () => {
 test("whatever head is read can be interpreted, and what is accepted has one host and an origin form", () => {
   fc.assert(
     fc.property(nearlyHead, (whole) => {
-      const { head } = readHead([whole]);
       const reader = new HeadReader(REQUEST, LIMITS);
       reader.read(whole, 0);
-      if (head === undefined || reader.head === undefined) return;
-      const request = interpretRequest(reader.head);
+      if (reader.start === undefined) return;
+      const request = interpretRequest(reader.start, reader.fields);
       if (request instanceof Fault) expect(request.status).toBeGreaterThanOrEqual(400);
       else expect(request.target === "*" || request.target.startsWith("/")).toBe(true);
     }),
