@@ -5,11 +5,12 @@ import { cpus } from "node:os";
 import { join } from "node:path";
 import { parseCommandLine, parseInteger, UsageError } from "../src/wire/arguments.ts";
 import { broker } from "./broker.ts";
+import { lb } from "./lb.ts";
 import { drawing } from "./plot.ts";
 import { peerVersion, versionOf } from "./processes.ts";
 import { type Question, tableOf } from "./question.ts";
 
-const QUESTIONS: readonly Question[] = [broker];
+const QUESTIONS: readonly Question[] = [broker, lb];
 const ROUNDS = 5;
 const ROUNDS_QUICK = 2;
 const RESULTS = join(import.meta.dir, "results");

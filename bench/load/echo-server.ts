@@ -1,0 +1,21 @@
+// The server behind the door in question "lb": sends each message back, and answers HTTP with a few bytes.
+
+import { serveTasks } from "./serve.ts";
+
+const serve = (at: { unix: string } | { hostname: string; port: number }) =>
+  Bun.serve({
+    ...at,
+    fetch: (request, server) => (server.upgrade(request) ? undefined : new Response("Hello, world")),
+    websocket: {
+      idleTimeout: 0,
+      maxPayloadLength: 1024 * 1024,
+      message: (socket, message) => {
+        socket.send(message);
+      },
+    },
+  });
+
+serveTasks(async (task) => {
+  serve({ unix: String(task.unix) });
+  return { port: serve({ hostname: "127.0.0.1", port: 0 }).port };
+});
