@@ -1,0 +1,279 @@
+// Planted faults: what a wrong relay, node or client would do, put into the real cores from outside for the time of a test. A checker and a
+// simulation are worth what they catch.
+
+import { Connection } from "../../src/client/connection.ts";
+import { Outbox as ClientOutbox } from "../../src/client/outbox.ts";
+import { Subscription } from "../../src/client/subscription.ts";
+import { Subscriptions } from "../../src/client/subscriptions.ts";
+import { Outbox as NodeOutbox } from "../../src/node/outbox.ts";
+import { PublishWindow } from "../../src/node/publish-window.ts";
+import { Stream } from "../../src/node/stream.ts";
+import { Uplink } from "../../src/node/uplink.ts";
+import { Channel } from "../../src/relay/channel.ts";
+import { Producers } from "../../src/relay/producers.ts";
+import type { RelayMessage } from "../../src/wire/relay-messages.ts";
+import { MemoryDisk } from "../relay/memory-disk.ts";
+import { SimLink } from "./link.ts";
+import { SimSocket } from "./node.ts";
+import type { RunOptions } from "./run.ts";
+
+export type Planted = {
+  readonly name: string;
+  /** Puts it in; returns what takes it out again. */
+  readonly plant?: () => () => void;
+  readonly options?: RunOptions;
+};
+
+function patch<T extends object, K extends keyof T>(target: T, name: K, replace: (original: T[K]) => T[K]): () => void {
+  const original = target[name];
+  target[name] = replace(original);
+  return () => {
+    target[name] = original;
+  };
+}
+
+const both = (first: () => void, second: () => void) => () => {
+  first();
+  second();
+};
+
+/** Changes what the relay says to the nodes. */
+const onTheWay = (change: (message: RelayMessage) => RelayMessage) => () =>
+  patch(
+    Uplink.prototype,
+    "message",
+    (original) =>
+      function (this: Uplink, message) {
+        return original.call(this, change(message));
+      },
+  );
+
+const takeAnything = () =>
+  patch(
+    Subscription.prototype,
+    "take",
+    (original) =>
+      function (this: Subscription, offset) {
+        return original.call(this, offset) ?? this.position?.epoch;
+      },
+  );
+
+const headOf = (disk: MemoryDisk) => [...disk.files.values()].at(-1);
+
+/** Where each disk's last write began. */
+const lastWrites = new WeakMap<MemoryDisk, number>();
+
+const withPowerLoss = { losesPower: true, faultEveryMs: 400 } as const;
+
+export const PLANTED: readonly Planted[] = [
+  {
+    name: "the relay acknowledges before the journal has it",
+    plant: () =>
+      patch(
+        MemoryDisk.prototype,
+        "write",
+        (original) =>
+          function (this: MemoryDisk, segment, bytes, from, to) {
+            lastWrites.set(this, from);
+            return original.call(this, segment, bytes, from, to);
+          },
+      ),
+    options: {
+      hooks: {
+        died: (disk) => {
+          const [head, from] = [headOf(disk), lastWrites.get(disk)];
+          if (head !== undefined && from !== undefined) head.length = Math.min(head.length, from);
+        },
+      },
+    },
+  },
+  {
+    name: "the tail of a segment is lost with the relay",
+    options: {
+      hooks: {
+        died: (disk) => {
+          const head = headOf(disk);
+          if (head !== undefined) head.length = Math.floor(head.length * 0.9);
+        },
+      },
+    },
+  },
+  {
+    name: "a restarted relay knows no repeats",
+    options: { hooks: { started: (store) => Object.assign(store, { producers: new Producers() }) } },
+  },
+  {
+    name: "the relay knows no repeats at all",
+    plant: () =>
+      patch(
+        Producers.prototype,
+        "record",
+        (original) =>
+          function (this: Producers, high, low, seq) {
+            original.call(this, high, low, seq);
+            return true;
+          },
+      ),
+  },
+  {
+    name: "a publication that was refused for the full disk counts as seen",
+    plant: () => patch(Producers.prototype, "forget", () => () => {}),
+  },
+  {
+    name: "a restarted relay gives the newest offset again",
+    plant: () =>
+      patch(
+        Channel.prototype,
+        "settle",
+        (original) =>
+          function (this: Channel, top) {
+            const bytes = original.call(this, top);
+            if (this.remembered > 1) this.top--;
+            return bytes;
+          },
+      ),
+  },
+  {
+    name: "after a loss of power the epochs stay",
+    options: { hooks: { ignoresPowerLoss: true }, profile: withPowerLoss },
+  },
+  {
+    name: "a node opens its channels again without a position",
+    plant: () =>
+      patch(
+        SimLink.prototype,
+        "sendMessage",
+        (original) =>
+          function (this: SimLink, message) {
+            return original.call(this, message.type === "open" ? { ...message, since: null } : message);
+          },
+      ),
+  },
+  {
+    name: "the relay skips the position check",
+    plant: onTheWay((message) => (message.type === "opened" ? { ...message, gap: null } : message)),
+    options: { profile: withPowerLoss },
+  },
+  {
+    name: "acknowledgements are off by one",
+    plant: onTheWay((message) =>
+      message.type === "ack" ? { ...message, outcomes: message.outcomes.map((n) => (n > 0 ? n + 1 : n)) } : message,
+    ),
+  },
+  {
+    name: "a node forgets that it has to send again what a lost link did not answer",
+    plant: () => patch(NodeOutbox.prototype, "disconnected", () => () => {}),
+  },
+  {
+    name: "a node acknowledges before the relay has answered",
+    plant: () =>
+      patch(
+        Uplink.prototype,
+        "publish",
+        (original) =>
+          function (this: Uplink, opening, identity, payload, nowMs, publisher) {
+            const isTaken = original.call(this, opening, identity, payload, nowMs, { published: () => {} });
+            if (isTaken) queueMicrotask(() => publisher.published(0));
+            return isTaken;
+          },
+      ),
+  },
+  {
+    name: "a node publishes under its own number what clients may repeat",
+    plant: () =>
+      patch(
+        Uplink.prototype,
+        "publish",
+        (original) =>
+          function (this: Uplink, opening, _identity, payload, nowMs, publisher) {
+            return original.call(this, opening, undefined, payload, nowMs, publisher);
+          },
+      ),
+  },
+  {
+    name: "a reader goes live without what it has missed",
+    plant: () =>
+      patch(
+        Stream.prototype,
+        "find",
+        (original) =>
+          function (this: Stream, want, nowMs) {
+            return original.call(this, want, nowMs) === undefined ? undefined : this.top;
+          },
+      ),
+  },
+  {
+    name: "a page of history loses its last publication",
+    plant: () =>
+      patch(
+        Stream.prototype,
+        "keep",
+        (original) =>
+          function (this: Stream, question, page) {
+            const offsets = page.offsets.slice(0, -1);
+            return original.call(this, question, { ...page, offsets });
+          },
+      ),
+  },
+  {
+    name: "a node lets publications pass that were refused behind another",
+    plant: () => patch(PublishWindow.prototype, "mayPass", () => () => true),
+  },
+  {
+    name: "a node sends each message twice, and the client takes both",
+    plant: () =>
+      both(
+        takeAnything(),
+        patch(
+          SimSocket.prototype,
+          "send",
+          (original) =>
+            function (this: SimSocket, frame) {
+              if (String(frame).startsWith('{"type":"message"')) original.call(this, frame);
+              return original.call(this, frame);
+            },
+        ),
+      ),
+  },
+  { name: "a client takes what comes between its question and the answer", plant: takeAnything },
+  {
+    name: "a client forgets that it has to publish again what a lost connection did not answer",
+    plant: () => patch(ClientOutbox.prototype, "disconnected", () => () => {}),
+  },
+  {
+    name: "a client never asks whether its connection is alive",
+    plant: () =>
+      both(
+        patch(
+          Connection.prototype,
+          "due",
+          (original) =>
+            function (this: Connection, now) {
+              return original.call(this, now) === "dial" ? "dial" : undefined;
+            },
+        ),
+        patch(
+          Connection.prototype,
+          "wakeAt",
+          (original) =>
+            function (this: Connection, now) {
+              const at = original.call(this, now);
+              return at > now ? at : Number.POSITIVE_INFINITY;
+            },
+        ),
+      ),
+  },
+  {
+    name: "a client keeps a gap to itself",
+    plant: () =>
+      patch(
+        Subscriptions.prototype,
+        "told",
+        (original) =>
+          function (this: Subscriptions, message) {
+            if (message.type !== "gap") original.call(this, message);
+          },
+      ),
+    options: { profile: withPowerLoss },
+  },
+];
