@@ -14,6 +14,7 @@ const SHELLS: Record<string, string[]> = {
   node: ["main.ts", "node.ts", "server.ts", "load-app.ts"],
   lb: ["main.ts", "proxy.ts", "directory.ts", "checks.ts", "upstream.ts"],
   client: ["shell.ts"],
+  chaos: ["main.ts", "run.ts", "cluster.ts", "troubles.ts", "plain-client.ts", "sdk-client.ts"],
   cluster: [
     ...["main.ts", "start.ts", "supervisor.ts", "child-process.ts", "incarnation.ts", "data-folder.ts"],
     ...["log-file.ts", "load-settings.ts", "admin.ts", "admin-client.ts"],

@@ -36,7 +36,8 @@ export class Walk {
       else if (this.#offset < 0) this.#stand(event.position);
       else this.#told(event.position, event.gap);
     }
-    if (this.#offset < 0 || this.#reading.isOver === true) return;
+    if (this.#reading.isOver === true) return;
+    if (this.#offset < 0) return this.#report("C8", `${this.#who} was never told where it stands`);
     for (const offset of this.#lineage.sorted.slice(this.#index))
       this.#report("C8", `${this.#who} stopped at ${this.#offset} and has not read ${this.#name(offset)}`);
   }

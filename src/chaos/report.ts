@@ -1,0 +1,50 @@
+// The verdict in words, for the operator. Pure.
+
+import type { Rule } from "./history.ts";
+import type { Spread } from "./pauses.ts";
+import type { Verdict } from "./run.ts";
+
+const LINES_MAX = 20;
+
+/** What must be 0, and which of the checker's rules count towards it. */
+const COUNTS: Readonly<Record<string, readonly Rule[]>> = {
+  lost: ["C1", "C8"],
+  repeated: ["C2"],
+  reordered: ["C4", "C7"],
+  "untold gaps": ["C5"],
+  "false messages": ["C3", "C6"],
+};
+
+export const isPassed = ({ violations, failures, acknowledged }: Verdict): boolean =>
+  violations.length === 0 && failures.length === 0 && acknowledged > 0;
+
+export function reportOf(verdict: Verdict): string[] {
+  const { violations, failures, troubles, published, acknowledged, refused, deliveries, gaps, quietMs } = verdict;
+  const counts = Object.entries(COUNTS).map(
+    ([name, rules]) => `${name} ${violations.filter(({ rule }) => rules.includes(rule)).length}`,
+  );
+  const width = Math.max(8, ...troubles.map(({ kind }) => kind.length));
+  const row = (cells: readonly string[]) =>
+    `  ${cells[0].padEnd(width)}${cells
+      .slice(1)
+      .map((cell) => cell.padStart(8))
+      .join("")}`;
+  const spread = ({ p50, p99, max }: Spread) => [p50, p99, max].map(String);
+  return [
+    "",
+    `  ${"".padEnd(width + 8)}${"publishing paused, ms".padStart(24)}${"delivery paused, ms".padStart(24)}`,
+    row(["trouble", "times", "p50", "p99", "max", "p50", "p99", "max"]),
+    ...troubles.map(({ kind, count, publishing, delivery }) =>
+      row([kind, String(count), ...spread(publishing), ...spread(delivery)]),
+    ),
+    "",
+    `publications  ${acknowledged} acknowledged of ${published}, ${refused} refused`,
+    `deliveries    ${deliveries}, the last ${quietMs} ms after the troubles ended`,
+    `gaps told     ${gaps}`,
+    counts.join(" · "),
+    ...violations.slice(0, LINES_MAX).map(({ line }) => `  ${line}`),
+    ...(violations.length > LINES_MAX ? [`  … and ${violations.length - LINES_MAX} more`] : []),
+    ...failures.map((failure) => `  ${failure}`),
+    isPassed(verdict) ? "PASSED: nothing was lost, repeated or reordered." : "FAILED",
+  ];
+}
