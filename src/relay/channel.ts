@@ -20,7 +20,7 @@ export class Channel {
   readonly id: number;
   readonly name: string;
   epoch: string;
-  policy: Policy;
+  #policy: Policy;
   /** The offset of the newest publication; 0: none yet. */
   top = 0;
   /** The offset of the oldest publication that is remembered; top + 1: none is. */
@@ -54,8 +54,20 @@ export class Channel {
     this.id = id;
     this.name = name;
     this.epoch = epoch;
-    this.policy = policy;
+    this.#policy = policy;
     this.usedAtMs = nowMs;
+  }
+
+  get policy(): Policy {
+    return this.#policy;
+  }
+
+  /** Takes another policy, and trims by it. Returns the bytes freed. */
+  setPolicy(policy: Policy): number {
+    const before = this.historyBytes;
+    this.#policy = policy;
+    this.#trim();
+    return before - this.historyBytes;
   }
 
   get readable(): Readable {
@@ -119,7 +131,7 @@ export class Channel {
     while (this.first <= this.top) {
       const place = this.placeOf(this.first);
       const time = timeAt(this.#segments.bytes(segmentOf(place)), positionOf(place));
-      if (time + this.policy.ttlMs > nowMs) break;
+      if (time + this.#policy.ttlMs > nowMs) break;
       this.#dropFirst("expired");
     }
     return before - this.historyBytes;
@@ -179,7 +191,7 @@ export class Channel {
   }
 
   #trim(): void {
-    const { size, bytes } = this.policy;
+    const { size, bytes } = this.#policy;
     while (this.remembered > size || (this.historyBytes > bytes && this.remembered > 0)) this.#dropFirst("expired");
   }
 

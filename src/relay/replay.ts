@@ -59,7 +59,7 @@ export function replay(
       const { id, channel: name, epoch, policy, top } = record;
       const channel = channels.get(id) ?? new Channel(segments, id, name, epoch, policy, nowMs);
       channel.epoch = epoch;
-      channel.policy = policy;
+      channel.setPolicy(policy);
       channel.definedAt = place;
       channels.set(id, channel);
       tops.set(channel, top);

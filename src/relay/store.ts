@@ -217,7 +217,7 @@ export class Store {
   #adoptPolicy(channel: Channel, policy: Policy): Channel | "storage" {
     const { size, ttlMs, bytes } = channel.policy;
     if (size === policy.size && ttlMs === policy.ttlMs && bytes === policy.bytes) return channel;
-    channel.policy = policy;
+    this.#historyBytes -= channel.setPolicy(policy);
     return this.define(channel) ? channel : "storage";
   }
 

@@ -54,7 +54,7 @@ export const binary =
   (min: number, max: number): Shape<Uint8Array> =>
   (value, field) => {
     if (value instanceof Uint8Array && value.length >= min && value.length <= max) return value;
-    throw new Malformed(`${field} must be ${min} to ${max} bytes`);
+    throw new Malformed(`${field} must be ${min === max ? min : `${min} to ${max}`} bytes`);
   };
 
 /** Any value that is there; what it holds is the app's business. */

@@ -1,10 +1,12 @@
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { writeU32 } from "../../src/wire/bytes.ts";
 import { encodePublish } from "../../src/wire/frame.ts";
 import { encodeRelayMessage, OUTCOME_STORAGE } from "../../src/wire/relay-messages.ts";
 import { type RelayProcess, relayCommand, startRelay, TestLink, testFolder } from "./process.ts";
+
+setDefaultTimeout(60_000);
 
 const folder = testFolder();
 let relay: RelayProcess;

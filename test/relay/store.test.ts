@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import type { Channel } from "../../src/relay/channel.ts";
 import { RelayLink } from "../../src/relay/relay-link.ts";
@@ -8,6 +8,8 @@ import { readU32, writeU32 } from "../../src/wire/bytes.ts";
 import { encodePublish, offsetAt, opcodeOf, PUBLICATION, payloadOf } from "../../src/wire/frame.ts";
 import { OUTCOME_DUPLICATE, OUTCOME_STORAGE, OUTCOME_UNKNOWN_CHANNEL } from "../../src/wire/relay-messages.ts";
 import { Died, MemoryDisk, storeOn } from "./memory-disk.ts";
+
+setDefaultTimeout(60_000);
 
 const POLICY = { size: 10, ttlMs: 60_000, bytes: 100_000_000 };
 const encoder = new TextEncoder();

@@ -1,4 +1,4 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { writeU32 } from "../../src/wire/bytes.ts";
 import {
@@ -19,6 +19,8 @@ import {
   stamp,
   timeAt,
 } from "../../src/wire/frame.ts";
+
+setDefaultTimeout(60_000);
 
 const u32 = fc.nat(0xffff_ffff);
 

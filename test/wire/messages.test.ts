@@ -1,8 +1,10 @@
-import { describe, expect, test } from "bun:test";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { clientMessage, nodeMessage } from "../../src/wire/client-messages.ts";
 import { decodeRelayMessage, encodeRelayMessage, type RelayMessage } from "../../src/wire/relay-messages.ts";
 import { Malformed } from "../../src/wire/shape.ts";
+
+setDefaultTimeout(60_000);
 
 const name = fc.stringMatching(/^[a-z0-9:._-]{1,40}$/);
 const u32 = fc.nat(0xffff_ffff);
