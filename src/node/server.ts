@@ -140,7 +140,8 @@ export class WebServer {
     const subprotocol = chooseSubprotocol(request.headers.get("sec-websocket-protocol"));
     const encoding = subprotocol === SUBPROTOCOL_MSGPACK ? "msgpack" : "json";
     const session = new ClientSession(desk, createId(), encoding, address, admitted);
-    const headers: Record<string, string> = subprotocol === undefined ? {} : { "Sec-WebSocket-Protocol": subprotocol };
+    // Left out, Bun would grant the first one that the client named, whatever it is.
+    const headers = { "Sec-WebSocket-Protocol": subprotocol ?? "" };
     sessions.add(session);
     if (this.#server.upgrade(request, { data: session, headers })) return undefined;
     sessions.delete(session);

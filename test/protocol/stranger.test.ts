@@ -208,6 +208,19 @@ describe("the client protocol", () => {
 
   const open = (subprotocol?: string) => Client.open(cluster.address, subprotocol);
 
+  test("a subprotocol that nobody speaks is not granted; the conversation is in JSON", async () => {
+    const handshake = await fetch(`http://${cluster.address}`, {
+      headers: {
+        Connection: "Upgrade",
+        Upgrade: "websocket",
+        "Sec-WebSocket-Version": "13",
+        "Sec-WebSocket-Key": Buffer.alloc(16).toString("base64"),
+        "Sec-WebSocket-Protocol": "tutti.v9.json, another",
+      },
+    });
+    expect([handshake.status, handshake.headers.get("sec-websocket-protocol")]).toEqual([101, null]);
+  });
+
   test.each([["none"], ["tutti.v1.json"], ["tutti.v1.msgpack"]])(
     "a whole conversation, subprotocol %s",
     async (name) => {
