@@ -58,6 +58,8 @@ defaults
   timeout server 1h
   timeout tunnel 1h
   option forwardfor
+  option redispatch 1
+  default-server inter 1s fall 2 rise 2
 frontend door
   bind 127.0.0.1:${port}
   default_backend servers

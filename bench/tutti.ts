@@ -21,7 +21,7 @@ export type Tutti = {
 export async function startTutti(flags: readonly string[], env = {}): Promise<Tutti> {
   const folder = join(temporaryFolder(), "data");
   const main = join(import.meta.dir, "../src/cluster/main.ts");
-  const argv = [process.execPath, main, "--port", "0", "--data", folder, "--log-level", "warn", ...flags];
+  const argv = [process.execPath, main, "--port", "0", "--data", folder, "--log-level", "error", ...flags];
   const { pid, stop, words } = await startOnWords(argv, /ws:\/\/127\.0\.0\.1:(\d+)/, env);
   const pidOf = async (id: string) => {
     const { processes } = await new AdminClient(folder).status();

@@ -2,13 +2,7 @@
 
 import { CHANNELS, type Connect, channelNames, HISTORY, PAYLOAD, SUBSCRIBERS } from "./broker-driver.ts";
 import { type BytesSocket, dial } from "./bytes-socket.ts";
-
-const LINE_FEED = 10;
-const M = "M".charCodeAt(0);
-const P = "P".charCodeAt(0);
-const ZERO = "0".charCodeAt(0);
-const SPACE = " ".charCodeAt(0);
-const EMPTY = Buffer.alloc(0);
+import { NatsStream } from "./nats-stream.ts";
 
 export const nats: Connect = async ({ port }, progress) => {
   for (let i = 0; i < SUBSCRIBERS; i++) {
@@ -85,7 +79,7 @@ async function subscribe(
 
 async function connect(port: number, onTotal: (total: number) => void): Promise<BytesSocket> {
   const ready = Promise.withResolvers<void>();
-  const messages = new Messages({
+  const messages = new NatsStream({
     pong: ready.resolve,
     ping: () => socket.send(Buffer.from("PONG\r\n")),
   });
@@ -97,50 +91,4 @@ async function connect(port: number, onTotal: (total: number) => void): Promise<
   socket.send(Buffer.from('CONNECT {"verbose":false,"pedantic":false,"no_responders":false}\r\nPING\r\n'));
   await ready.promise;
   return socket;
-}
-
-/** Counts the messages in what a NATS server sends. */
-class Messages {
-  total = 0;
-  readonly #on: { ping(): void; pong(): void };
-  #kept: Buffer = EMPTY;
-  /** Bytes of a payload that are still to come. */
-  #skip = 0;
-
-  constructor(on: { ping(): void; pong(): void }) {
-    this.#on = on;
-  }
-
-  feed(chunk: Buffer): void {
-    const bytes = this.#kept.length === 0 ? chunk : Buffer.concat([this.#kept, chunk]);
-    this.#kept = EMPTY;
-    let at = 0;
-    while (at < bytes.length) {
-      const skipped = Math.min(this.#skip, bytes.length - at);
-      this.#skip -= skipped;
-      at += skipped;
-      if (at === bytes.length) return;
-      const end = bytes.indexOf(LINE_FEED, at);
-      if (end === -1) {
-        this.#kept = Buffer.from(bytes.subarray(at));
-        return;
-      }
-      this.#line(bytes, at, end - 1);
-      at = end + 1;
-    }
-  }
-
-  #line(bytes: Buffer, start: number, end: number): void {
-    if (bytes[start] === M) {
-      let length = 0;
-      for (let at = end - 1, scale = 1; bytes[at] !== SPACE; at--, scale *= 10) length += (bytes[at] - ZERO) * scale;
-      this.#skip = length + 2;
-      this.total++;
-    } else if (bytes[start] === P) {
-      if (bytes[start + 1] === "O".charCodeAt(0)) this.#on.pong();
-      else this.#on.ping();
-    } else if (bytes[start] === "-".charCodeAt(0)) {
-      console.error(`nats-server: ${bytes.toString("latin1", start, end)}`);
-    }
-  }
 }

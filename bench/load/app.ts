@@ -1,0 +1,12 @@
+// The app that tutti's nodes run in the benchmark: any channel, one method and a plain page. BENCH_HISTORY sets how much a channel
+// remembers; without it that is the default.
+
+import { app } from "tutti";
+
+const size = process.env.BENCH_HISTORY;
+
+export default app({
+  channels: { "{channel}": size === undefined ? {} : { history: { size: Number(size) } } },
+  methods: { echo: (_, params) => params },
+  fetch: () => new Response("Hello, world"),
+});
