@@ -28,7 +28,7 @@ export class Line {
   /** `slow`: it is closed when it has read the rest, or at the deadline. */
   #state: "open" | "slow" | "closed" = "open";
   #deadlineMs = 0;
-  /** Bytes of answers that the client asked for, and has not read yet: they do not make it slow. */
+  /** Bytes that the client asked for, and has not read yet: they do not make it slow. */
   #askedBytes = 0;
   /** What is to be sent at the end of the turn. */
   #replies: string[] = [];
@@ -98,6 +98,8 @@ export class Line {
       if (nowMs >= this.#deadlineMs) this.close("slow");
     } else if (this.#state === "open") {
       const bytes = this.#socket.getBufferedAmount();
+      // Of what the socket has taken at once nobody tells us.
+      this.#askedBytes = Math.min(this.#askedBytes, bytes);
       if (bytes <= this.#bufferedBytesMax + this.#askedBytes) return;
       this.#state = "slow";
       this.#deadlineMs = nowMs + SLOW_MS;

@@ -106,7 +106,7 @@ export class Readers {
       subscription.stand(position, gap);
       let hasRoom = true;
       const offset = this.#stream.read(position.offset, (json) => {
-        session.send(json);
+        session.sendAsked(json);
         hasRoom = session.hasRoom;
         return hasRoom;
       });

@@ -17,6 +17,8 @@ export interface Subscriber {
   /** Whether more may be sent before the client has read what was. */
   readonly hasRoom: boolean;
   send(json: string): void;
+  /** Sends what the client has asked for: its length does not count against a slow reader. */
+  sendAsked(json: string): void;
   sendError(id: RequestId | undefined, code: ErrorCode): void;
   /** Does the work, and what it sends goes out together. */
   gather(work: () => void): void;

@@ -214,6 +214,36 @@ test("one that reads too slowly reads the rest, learns why it is closed, and res
   expect((await again.messages("drip", 150 - offset)).length).toBe(150 - offset);
 });
 
+test("what a client has missed does not make it slow, though it waits to be read", async () => {
+  const busy = await cluster.node([relay], {
+    limits: { bufferedBytes: 64 * 1024 },
+    channels: { "long:{name}": { history: { size: 1000, bytes: 64 * 1024 * 1024 } } },
+  });
+  const writer = await cluster.client(busy);
+  const { position } = await writer.subscribe("long:1");
+  await writer.ask({ type: "unsubscribe", channel: "long:1" });
+  // More than the kernel's buffers, and each nearly as much as the budget.
+  const data = "x".repeat(60_000);
+  for (let n = 0; n < 250; n++) await writer.publish("long:1", data);
+  const reader = await rawClient(busy);
+  reader.write(textFrame(`{"type":"subscribe","channel":"long:1","since":${JSON.stringify(position)}}`));
+  await Bun.sleep(1500);
+  const bytes: Uint8Array[] = [];
+  const isAll = new Promise<void>((resolve) => {
+    reader.on("data", (chunk: Buffer) => {
+      bytes.push(chunk);
+      if (chunk.includes('"offset":250,')) resolve();
+    });
+  });
+  reader.resume();
+  await isAll;
+  expect(
+    Buffer.concat(bytes)
+      .toString("latin1")
+      .match(/"channel":"long:1","offset"/g),
+  ).toHaveLength(250);
+});
+
 /** A client that has subscribed to a channel, and then reads nothing. */
 async function subscribedAndStalled(at: TestNode, channel: string): Promise<Socket> {
   const socket = await rawClient(at);
