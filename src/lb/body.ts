@@ -1,6 +1,5 @@
 // Message bodies: cut from a stream by their framing, and framed anew on the way out. Never sees a socket.
 
-import { Fault } from "./fault.ts";
 import { Fields, FieldsFault } from "./fields.ts";
 import type { Framing } from "./framing.ts";
 import type { Output } from "./output.ts";
@@ -205,6 +204,3 @@ const MUST_LEAD: ReadonlySet<string> = new Set(
 
 const mayTrail = (name: string): boolean =>
   !name.includes("_") && !MUST_LEAD.has(name) && !name.startsWith("x-forwarded-");
-
-/** A malformed body of a request, as the client is told. */
-export const bodyFault = (message: string): Fault => new Fault(400, `in the body: ${message}`);

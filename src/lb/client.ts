@@ -7,11 +7,14 @@ import { Fault, faultAnswer, healthAnswer } from "./fault.ts";
 import type { Fields } from "./fields.ts";
 import { forwardRequest, type Hop } from "./forward.ts";
 import { HeadReader, REQUEST, type RequestLine } from "./head.ts";
+import { Held } from "./held.ts";
 import { Draft } from "./output.ts";
 import { Outlet, type Peer, type PeerSocket } from "./peer.ts";
 import { interpretRequest, type Request } from "./request.ts";
+import { BODY_TOO_LARGE } from "./sending.ts";
 import type { Live, Shared } from "./shared.ts";
 import { plainAddress } from "./trust.ts";
+import type { DetachedClient } from "./tunnel.ts";
 import type { Upstream } from "./upstream.ts";
 
 /** Bytes that may wait for their turn: a pipelined request, a body without a node yet, frames sent ahead of the 101. */
@@ -25,16 +28,6 @@ const draft = new Draft(4096);
 
 const HEAD_TIMEOUT = new Fault(408, "the request head did not come in time");
 const BODY_ENDED = new Fault(400, "the connection ended before the body did");
-const BODY_TOO_LARGE = new Fault(413, "the body is too large");
-
-/** What a tunnel takes over from a client connection. */
-export type DetachedClient = {
-  readonly socket: PeerSocket;
-  readonly seat: Seat;
-  readonly unsent: Buffer | undefined;
-  readonly held: Buffer | undefined;
-  readonly hasEnded: boolean;
-};
 
 export class ClientConnection implements Peer, Live {
   expiresMs: number;
@@ -48,8 +41,7 @@ export class ClientConnection implements Peer, Live {
   #exchange: Exchange | undefined;
   /** The connection to a node that the last exchange left. */
   #kept: Upstream | undefined;
-  #held: Buffer[] = [];
-  #heldBytes = 0;
+  readonly #held = new Held();
   #isPaused = false;
   /** The client has sent its FIN. */
   #hasEnded = false;
@@ -98,7 +90,7 @@ export class ClientConnection implements Peer, Live {
     this.#shared.live.delete(this);
     this.#exchange?.abort();
     this.#kept?.giveUp("end");
-    this.#held = [];
+    this.#held.take();
   }
 
   expired(): void {
@@ -133,23 +125,18 @@ export class ClientConnection implements Peer, Live {
   /** Keeps bytes for later; what follows the last request of a connection is for nobody. */
   hold(bytes: Buffer): void {
     if (bytes.length === 0 || this.#exchange?.isFollowedByNothing === true) return;
-    this.#held.push(bytes);
-    this.#heldBytes += bytes.length;
+    this.#held.add(bytes);
     this.flow();
   }
 
   takeHeld(): Buffer | undefined {
-    if (this.#heldBytes === 0) return undefined;
-    const held = this.#held.length === 1 ? this.#held[0] : Buffer.concat(this.#held);
-    this.#held = [];
-    this.#heldBytes = 0;
-    return held;
+    return this.#held.take();
   }
 
   /** Reads from the client, or lets it wait, as the exchange and what is held allow. */
   flow(): void {
     const mustPause =
-      this.#state !== "closing" && (this.#heldBytes > HELD_BYTES_MAX || this.#exchange?.isBlocked === true);
+      this.#state !== "closing" && (this.#held.bytes > HELD_BYTES_MAX || this.#exchange?.isBlocked === true);
     if (mustPause === this.#isPaused) return;
     this.#isPaused = mustPause;
     if (mustPause) this.#socket.pause();
@@ -184,13 +171,13 @@ export class ClientConnection implements Peer, Live {
       socket: this.#socket,
       seat: this.#seat,
       unsent: this.#outlet.unsent,
-      held: this.takeHeld(),
+      held: this.#held.take(),
       hasEnded: this.#hasEnded,
     };
   }
 
   #readHeld(): void {
-    const held = this.takeHeld();
+    const held = this.#held.take();
     if (held !== undefined) this.#readRequests(held);
   }
 
@@ -245,7 +232,7 @@ export class ClientConnection implements Peer, Live {
 
   /** Bytes that come during an exchange: of its body, or for later. */
   #pass(chunk: Buffer): void {
-    const at = this.#heldBytes > 0 ? 0 : (this.#exchange?.takeBody(chunk) ?? 0);
+    const at = this.#held.bytes > 0 ? 0 : (this.#exchange?.takeBody(chunk) ?? 0);
     if (this.#state !== "exchanging") return;
     this.hold(at === 0 ? chunk : chunk.subarray(at));
     this.flow();
@@ -278,8 +265,7 @@ export class ClientConnection implements Peer, Live {
     this.#exchange = undefined;
     this.#kept?.giveUp("end");
     this.#kept = undefined;
-    this.#held = [];
-    this.#heldBytes = 0;
+    this.#held.take();
     this.flow();
     if (this.#outlet.isBlocked) this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
     else this.#shutdown();

@@ -2,15 +2,15 @@
 // cut and framed by the pure files; sockets are the client connection's and the upstream's.
 
 import { Answer, type AnswerTerms } from "./answer.ts";
-import { type BodyReader, bodyFault, bodyReader, writeContent } from "./body.ts";
 import type { ClientConnection } from "./client.ts";
 import { cookieFields } from "./cookie.ts";
 import type { Lease, Waiter } from "./dispatch.ts";
 import { Fault, unavailable } from "./fault.ts";
 import type { ForwardedRequest } from "./forward.ts";
-import type { Output } from "./output.ts";
+import type { Outlet } from "./peer.ts";
 import type { PoolNode } from "./pool.ts";
 import type { Request } from "./request.ts";
+import { Sending } from "./sending.ts";
 import type { Shared } from "./shared.ts";
 import { Tunnel } from "./tunnel.ts";
 import { Upstream, type UpstreamUser } from "./upstream.ts";
@@ -25,7 +25,6 @@ const UNREACHABLE = unavailable("the node cannot be reached");
 const CONNECT_TIMEOUT = new Fault(504, "the node did not accept the connection in time");
 const RESPONSE_TIMEOUT = new Fault(504, "the node did not answer in time");
 const BODY_TIMEOUT = new Fault(408, "the body did not come in time");
-const BODY_TOO_LARGE = new Fault(413, "the body is too large");
 const EARLY_CLOSE = new Fault(502, "the node closed the connection without an answer");
 
 export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
@@ -35,9 +34,8 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   avoid: PoolNode | undefined;
   readonly #shared: Shared;
   readonly #client: ClientConnection;
-  readonly #head: Buffer;
   readonly #forwarded: ForwardedRequest;
-  readonly #requestBody: BodyReader | undefined;
+  readonly #sending: Sending;
   #answer: Answer;
   #phase: "queued" | "dialing" | "sending" | "over" = "queued";
   #upstream: Upstream | undefined;
@@ -52,8 +50,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     this.#client = client;
     this.request = request;
     this.#forwarded = forwarded;
-    this.#head = head;
-    this.#requestBody = bodyReader(request.framing);
+    this.#sending = new Sending(request, head, shared.options.numbers.bodyBytesMax);
     this.#answer = new Answer(request, shared.options.numbers, this);
     const { pool } = shared;
     const sticky = forwarded.sticky === undefined ? undefined : pool.byCookie(forwarded.sticky);
@@ -62,7 +59,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
 
   /** The whole request, its body included, has been read. */
   get requestIsRead(): boolean {
-    return this.#requestBody === undefined || this.#requestBody.done;
+    return this.#sending.isRead;
   }
 
   /** Whatever the client sends from now on belongs to no request of this connection. */
@@ -213,29 +210,22 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     if (output === undefined) return;
     this.#phase = "sending";
     this.#waitFor(this.#shared.options.numbers.responseTimeoutMs);
-    output.bytes(this.#head, 0, this.#head.length);
+    this.#sending.writeHead(output);
     const held = this.requestIsRead ? undefined : this.#client.takeHeld();
     if (held !== undefined) {
       const at = this.#readBody(held, output);
-      this.#client.hold(held.subarray(at));
       if (!this.isSending) return;
+      this.#client.hold(held.subarray(at));
     }
     output.flush();
     this.#client.requestSent();
   }
 
-  /** Reads body bytes of the request and writes them, framed anew; returns where the rest begins. */
-  #readBody(chunk: Buffer, output: Output): number {
-    const body = this.#requestBody;
-    if (body === undefined || body.done) return 0;
-    const places: number[] = [];
-    const at = body.read(chunk, 0, places);
-    if (body.fault !== undefined) this.fail(bodyFault(body.fault));
-    else if (body.contentBytes > this.#shared.options.numbers.bodyBytesMax) this.fail(BODY_TOO_LARGE);
-    if (!this.isSending) return chunk.length;
+  #readBody(chunk: Buffer, output: Outlet): number {
+    const at = this.#sending.read(chunk, output);
     const { bodyTimeoutMs, responseTimeoutMs } = this.#shared.options.numbers;
-    this.#waitFor(body.done ? responseTimeoutMs : bodyTimeoutMs);
-    writeContent(this.request.framing, body, chunk, places, output);
+    this.#waitFor(this.requestIsRead ? responseTimeoutMs : bodyTimeoutMs);
+    if (this.#sending.fault !== undefined) this.fail(this.#sending.fault);
     return at;
   }
 
@@ -284,20 +274,6 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     const upstream = this.#upstream?.detach();
     if (upstream === undefined) return;
     this.#phase = "over";
-    const client = this.#client.detach();
-    new Tunnel(this.#shared, {
-      client: client.socket,
-      upstream: upstream.socket,
-      seat: client.seat,
-      lease: upstream.lease,
-      toClient: client.unsent,
-      toUpstream: joined(upstream.unsent, client.held),
-      clientHasEnded: client.hasEnded,
-    });
+    new Tunnel(this.#shared, this.#client.detach(), upstream);
   }
-}
-
-function joined(first: Buffer | undefined, second: Buffer | undefined): Buffer | undefined {
-  if (first === undefined || second === undefined) return first ?? second;
-  return Buffer.concat([first, second]);
 }

@@ -6,16 +6,21 @@ import type { Lease } from "./dispatch.ts";
 import { type Peer, type PeerSocket, sendNow } from "./peer.ts";
 import type { Live, Shared } from "./shared.ts";
 
-/** What is on its way when an exchange becomes a tunnel. */
-export type Handover = {
-  readonly client: PeerSocket;
-  readonly upstream: PeerSocket;
-  /** The client's place in this lb, and its place on the node: both given back when their socket has closed. */
+/** What a client connection leaves to a tunnel. `seat`: its place in this lb, given back when the socket has closed. */
+export type DetachedClient = {
+  readonly socket: PeerSocket;
   readonly seat: Seat;
+  readonly unsent: Buffer | undefined;
+  /** What the client sent ahead. */
+  readonly held: Buffer | undefined;
+  readonly hasEnded: boolean;
+};
+
+/** What a connection to a node leaves to a tunnel. `lease`: its place on the node, given back when the socket has closed. */
+export type DetachedUpstream = {
+  readonly socket: PeerSocket;
   readonly lease: Lease;
-  readonly toClient: Buffer | undefined;
-  readonly toUpstream: Buffer | undefined;
-  readonly clientHasEnded: boolean;
+  readonly unsent: Buffer | undefined;
 };
 
 export class Tunnel implements Live {
@@ -28,21 +33,22 @@ export class Tunnel implements Live {
   /** `stalled`: a reader holds its writer up. `ending`: one side has ended. In both, movement the other way buys no more time. */
   #state: "open" | "stalled" | "ending" = "open";
 
-  constructor(shared: Shared, handover: Handover) {
+  constructor(shared: Shared, client: DetachedClient, upstream: DetachedUpstream) {
     this.#shared = shared;
-    this.#seat = handover.seat;
-    this.#lease = handover.lease;
-    this.#client = new Leg(this, handover.client);
-    this.#upstream = new Leg(this, handover.upstream);
+    this.#seat = client.seat;
+    this.#lease = upstream.lease;
+    this.#client = new Leg(this, client.socket);
+    this.#upstream = new Leg(this, upstream.socket);
     this.#client.pairWith(this.#upstream);
     this.#upstream.pairWith(this.#client);
     shared.live.add(this);
     this.moved();
     this.#client.resume();
     this.#upstream.resume();
-    if (handover.toClient !== undefined) this.#upstream.received(handover.toClient);
-    if (handover.toUpstream !== undefined) this.#client.received(handover.toUpstream);
-    if (handover.clientHasEnded) this.#client.ended();
+    if (client.unsent !== undefined) this.#upstream.received(client.unsent);
+    if (upstream.unsent !== undefined) this.#client.received(upstream.unsent);
+    if (client.held !== undefined) this.#client.received(client.held);
+    if (client.hasEnded) this.#client.ended();
   }
 
   moved(): void {

@@ -3,6 +3,7 @@
 import type { Address } from "../wire/arguments.ts";
 import type { Lease } from "./dispatch.ts";
 import { codeOf, Outlet, type Peer, type PeerCallbacks, type PeerSocket } from "./peer.ts";
+import type { DetachedUpstream } from "./tunnel.ts";
 
 /** The exchange that uses the connection now. */
 export interface UpstreamUser {
@@ -92,7 +93,7 @@ export class Upstream implements Peer {
   }
 
   /** Hands the socket over, to become a leg of a tunnel; the lease goes with it. */
-  detach(): { readonly socket: PeerSocket; readonly lease: Lease; readonly unsent: Buffer | undefined } | undefined {
+  detach(): DetachedUpstream | undefined {
     this.#state = "closed";
     this.#user = undefined;
     if (this.#socket === undefined) return undefined;

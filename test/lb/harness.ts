@@ -4,7 +4,7 @@
 import net from "node:net";
 import { type Report, reportIn } from "../../src/wire/child.ts";
 
-const PATIENCE_MS = 4000;
+const PATIENCE_MS = 8000;
 
 /** One end of a raw TCP connection. */
 export class RawPeer {
