@@ -45,6 +45,8 @@ export class Outbox {
   /** Where the entries begin that are not sent on this connection. */
   #next = 0;
   #bytes = 0;
+  /** Sent behind one that the relay could not store: it refuses these too. */
+  readonly #doomed = new WeakSet<Outgoing>();
 
   get size(): number {
     return this.#entries.length - this.#head;
@@ -79,9 +81,24 @@ export class Outbox {
     return entry;
   }
 
-  /** The connection is lost: all that is unanswered has to be sent again. */
-  disconnected(): void {
+  /**
+   * The relay could not store this one, and takes none behind it in its channel until it is told to. Gives up those that were not sent;
+   * undefined where that was known already.
+   */
+  refused(entry: Outgoing): Outgoing[] | undefined {
+    if (this.#doomed.has(entry)) return undefined;
+    for (let i = this.#head; i < this.#next; i++)
+      if (this.#entries[i].destination === entry.destination) this.#doomed.add(this.#entries[i]);
+    return this.refuse(entry.destination);
+  }
+
+  /**
+   * The connection is lost: all that is unanswered has to be sent again. Gives up what the relay would have refused behind another: sent
+   * again now, it would overtake the other's repeat.
+   */
+  disconnected(): Outgoing[] {
     this.#next = this.#head;
+    return this.#drop(this.#head, (entry) => this.#doomed.delete(entry) && entry.isRepeatable);
   }
 
   /**
@@ -92,7 +109,7 @@ export class Outbox {
     const overdue: Outgoing[] = [];
     for (let i = this.#head; i < this.#entries.length && this.#entries[i].takenAtMs < beforeMs; i++) {
       const entry = this.#entries[i];
-      if (!entry.wasSent) return overdue.concat(this.#dropUnsent(i, () => true));
+      if (!entry.wasSent) return overdue.concat(this.#drop(i, () => true));
       if (entry.isRepeatable && entry.publisher !== undefined) overdue.push(entry);
     }
     return overdue;
@@ -100,10 +117,10 @@ export class Outbox {
 
   /** The relay will not open this channel: gives up what waits for it. */
   refuse(destination: Destination): Outgoing[] {
-    return this.#dropUnsent(this.#next, (entry) => entry.destination === destination);
+    return this.#drop(this.#next, (entry) => entry.destination === destination);
   }
 
-  #dropUnsent(from: number, isDropped: (entry: Outgoing) => boolean): Outgoing[] {
+  #drop(from: number, isDropped: (entry: Outgoing) => boolean): Outgoing[] {
     const dropped: Outgoing[] = [];
     const kept: Outgoing[] = [];
     for (const entry of this.#entries.splice(from)) (isDropped(entry) ? dropped : kept).push(entry);

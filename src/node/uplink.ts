@@ -156,13 +156,14 @@ export class Uplink implements LinkEvents {
       return;
     }
     this.#onChange("link lost", reason);
-    this.#outbox.disconnected();
+    const refused = this.#outbox.disconnected();
     this.#byId.clear();
     for (const opening of this.#openings.values()) {
       opening.id = 0;
       opening.asked = "nothing";
     }
     this.#questions.disconnected();
+    this.#tell(refused, "storage");
   }
 
   publication(bytes: Uint8Array, start: number, end: number): void {
@@ -237,8 +238,18 @@ export class Uplink implements LinkEvents {
   #answered(outcome: number): void {
     const entry = this.#outbox.takeAnswered();
     if (entry === undefined) return;
+    if (outcome === OUTCOME_STORAGE) this.#notStored(entry);
     const refusal = outcome === OUTCOME_STORAGE ? "storage" : "busy";
     this.#tell([entry], outcome < 0 ? refusal : outcome);
+  }
+
+  /** Lets the relay know that we do, and gives up what would be sent behind it. */
+  #notStored(entry: Outgoing): void {
+    const unsent = this.#outbox.refused(entry);
+    if (unsent === undefined) return;
+    const { id } = entry.destination;
+    if (id !== 0) this.#link.sendMessage({ type: "retry", id });
+    this.#tell(unsent, "storage");
   }
 
   #tell(entries: readonly Outgoing[], result: PublishResult): void {

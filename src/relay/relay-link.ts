@@ -16,6 +16,11 @@ export class RelayLink implements Receiver {
   readonly openings = new Map<number, Opening>();
   /** What its PUBLISH frames of this turn came to, in order. */
   outcomes: number[] = [];
+  /**
+   * Channels, by id, in which a publication of this link could not be stored. Nothing that follows it there is taken before the link has
+   * heard of it: what was on its way behind it would overtake its repeat.
+   */
+  readonly refusing = new Set<number>();
   phase: "greeting" | "proving" | "up" | "ended" = "greeting";
   role: Role = "probe";
   /** The id that the process at the other end goes by. */

@@ -174,6 +174,9 @@ export class Relay {
         return this.#close(link, message.id, nowMs);
       case "history":
         return this.#history(link, message, nowMs);
+      case "retry":
+        link.refusing.delete(message.id);
+        return;
       case "register": {
         const replaced = this.#registry.register(link, message);
         if (replaced !== undefined) this.end(replaced, "replaced", "another link registered as the same process");
@@ -218,6 +221,7 @@ export class Relay {
   #close(link: RelayLink, id: number, nowMs: number): void {
     const opening = this.#opening(link, id);
     link.openings.delete(id);
+    link.refusing.delete(id);
     opening.channel.usedAtMs = nowMs;
     this.#release(link, opening);
   }

@@ -129,7 +129,7 @@ export class Store {
     const { segments } = this;
     while (!segments.hasRoom(end - start)) {
       if (this.#advance()) continue;
-      link.outcomes.push(OUTCOME_STORAGE);
+      this.#refuse(link, channel);
       return;
     }
     if (!this.producers.record(high, low, seq)) {
@@ -139,6 +139,11 @@ export class Store {
         link.outcomes.push(this.#originalOffset(channel, high, low, seq));
         return;
       }
+    }
+    if (link.refusing.size > 0 && link.refusing.has(channel.id)) {
+      this.producers.forget(high, low, seq);
+      this.#refuse(link, channel);
+      return;
     }
     const position = segments.end;
     const place = segments.append(frame, start, end);
@@ -192,6 +197,12 @@ export class Store {
     }
   }
 
+  /** Answers a publication that is not stored. */
+  #refuse(link: RelayLink, channel: Channel): void {
+    link.outcomes.push(OUTCOME_STORAGE);
+    link.refusing.add(channel.id);
+  }
+
   #retract(staged: number): void {
     const { segments } = this;
     const head = segments.bytes(segments.head);
@@ -201,6 +212,7 @@ export class Store {
       this.#historyBytes -= this.#stagedChannel[i].retract(segments.frameBytes(place), this.#stagedTopAt[i]);
       this.producers.forget(producerHighAt(head, position), producerLowAt(head, position), seqAt(head, position));
       this.#stagedLink[i].outcomes[this.#stagedOutcome[i]] = OUTCOME_STORAGE;
+      this.#stagedLink[i].refusing.add(this.#stagedChannel[i].id);
     }
     segments.truncate(positionOf(this.#stagedPlace[0]));
   }

@@ -58,6 +58,8 @@ export const RELAY_TABLE = {
 
   /** Outcomes of this link's PUBLISH frames, in the order they were sent: an offset, or one of OUTCOME_*. */
   ack: { opcode: 0x12, fields: { outcomes: list(integer(-16, Number.MAX_SAFE_INTEGER), 100_000) } },
+  /** This link knows that a publication to the channel could not be stored: what it publishes from here on may be taken again. */
+  retry: { opcode: 0x13, fields: { id: u32 } },
 
   /** `live`: this link wants the channel's publications; without it the link only learns the channel's id, to publish. */
   open: {

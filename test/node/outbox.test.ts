@@ -93,6 +93,27 @@ test("who has waited too long is told; what never left goes with all that waits 
   expect([outbox.takeAnswered(), outbox.takeAnswered(), outbox.takeAnswered()]).toEqual([own, sent, undefined]);
 });
 
+test("what went out behind one that could not be stored is not sent again ahead of its repeat", () => {
+  const outbox = new Outbox();
+  const [full, other] = [
+    { id: 1, unacknowledged: 0 },
+    { id: 2, unacknowledged: 0 },
+  ];
+  const [refused, behind, own, elsewhere] = [entry(full), entry(full), entry(full, 0, false), entry(other)];
+  const unsent = entry(full);
+  for (const each of [refused, behind, own, elsewhere]) outbox.add(each);
+  while (outbox.takeUnsent() !== undefined);
+  outbox.add(unsent);
+  expect(outbox.takeAnswered()).toBe(refused);
+  expect(outbox.refused(refused)).toEqual([unsent]);
+  // The next refusal is the same one's.
+  expect(outbox.refused(behind)).toBeUndefined();
+  expect(outbox.disconnected()).toEqual([behind]);
+  // Nobody repeats the node's own: whatever the relay did with it, it is asked again.
+  expect([outbox.takeUnsent(), outbox.takeUnsent(), outbox.takeUnsent()]).toEqual([own, elsewhere, undefined]);
+  expect([full.unacknowledged, other.unacknowledged]).toEqual([1, 1]);
+});
+
 test("it is bounded", () => {
   const outbox = new Outbox();
   const channel = { id: 0, unacknowledged: 0 };

@@ -298,6 +298,7 @@ describe("a relay that dies", () => {
     link.publish(id, 21, text);
     expect((await link.next("ack")).outcomes).toEqual([OUTCOME_STORAGE]);
     expect(Bun.spawnSync(["prlimit", "--pid", String(relay.process.pid), "--fsize=unlimited"]).exitCode).toBe(0);
+    link.link.sendMessage({ type: "retry", id });
     link.publish(id, 21, "room again");
     const taken = (await link.next("ack")).outcomes;
     expect(taken).toEqual([20 - refused + 1]);
