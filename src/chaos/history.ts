@@ -36,7 +36,7 @@ export type History = {
   readonly readings: readonly Reading[];
   /** No policy or memory was exceeded: then a gap is a loss, told or not. */
   readonly isWithinHistory?: boolean;
-  /** The machine has lost power: then one publication may stand in two lineages, of which the earlier is lost. */
+  /** The machine has lost power: then a publication may stand in two lineages, and come late into the second. */
   readonly hasLostPower?: boolean;
 };
 

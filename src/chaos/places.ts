@@ -64,7 +64,7 @@ export class Places {
         const publisher = this.#published.get(value)?.publisher;
         if (publisher === undefined) continue;
         const before = latest.get(publisher);
-        if (before !== undefined && (turn.get(value) ?? 0) < (turn.get(before) ?? 0))
+        if (!this.#hasLostPower && before !== undefined && (turn.get(value) ?? 0) < (turn.get(before) ?? 0))
           this.#report("C7", `${publisher} published ${value} before ${before}, but in ${key} it is behind it`);
         latest.set(publisher, value);
       }

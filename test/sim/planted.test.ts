@@ -1,8 +1,10 @@
 // Every planted fault is caught, and by the checker: with the same seeds the real cores pass.
 
-import { expect, test } from "bun:test";
+import { expect, setDefaultTimeout, test } from "bun:test";
 import { PLANTED } from "./planted.ts";
 import { run } from "./run.ts";
+
+setDefaultTimeout(300_000);
 
 /** Far more than it takes to meet each of them. */
 const SEEDS_MAX = 60;
