@@ -1,0 +1,106 @@
+// The relay's journal: what a successor makes of files that were cut, flipped, or are something else altogether.
+
+import { Producers } from "../../src/relay/producers.ts";
+import { RelayLink } from "../../src/relay/relay-link.ts";
+import { replay } from "../../src/relay/replay.ts";
+import { positionOf, SEGMENT_BYTES, Segments, segmentOf } from "../../src/relay/segments.ts";
+import { type Disk, Store } from "../../src/relay/store.ts";
+import { encodePublish, offsetAt } from "../../src/wire/frame.ts";
+import { badInput } from "./mutate.ts";
+import { must, type Target, utf8 } from "./target.ts";
+
+const POLICY = { size: 50, ttlMs: 60_000, bytes: 1_000_000 };
+const NOWHERE: Disk = { create: () => true, write: () => true, remove() {} };
+/** Segments are large and slow to make: all runs share these, and wipe what they used. */
+const COUNT = 8;
+const segments = new Segments(COUNT);
+const USED_BYTES = 400_000;
+
+function newStore(producers = new Producers(1 << 10)): Store {
+  segments.oldest = 0;
+  segments.head = 0;
+  segments.end = 0;
+  return new Store(segments, producers, NOWHERE, () => {});
+}
+
+function publish(store: Store, channel: number, low: number, seq: number, text: string): void {
+  const frame = encodePublish(channel, { high: 1, low }, seq, utf8(text));
+  store.publish(new RelayLink([]), frame, 0, frame.length, 1);
+}
+
+/** A journal of a few channels, as the bytes of its only segment. */
+function journal(channels: number, publications: number): Uint8Array {
+  const store = newStore();
+  must(store.start(), "the store does not start");
+  for (let id = 1; id <= channels; id++) store.open(`channel-${id}`, POLICY, `epoch-${id}`, 0);
+  for (let seq = 1; seq <= publications; seq++)
+    publish(store, 1 + (seq % channels), seq % 3, seq, `"${"x".repeat(seq % 40)}"`);
+  store.commit();
+  return new Uint8Array(segments.bytes(0).subarray(0, segments.end));
+}
+
+const GOOD = [journal(1, 3), journal(3, 60), journal(2, 200)];
+
+/** Reads files back as `recover` does, and goes on with what they hold. */
+function successorOf(files: readonly Uint8Array[], turnsTheRing: boolean): void {
+  const store = newStore();
+  const read = files.map((file, number) => {
+    const bytes = segments.bytes(number);
+    bytes.fill(0);
+    bytes.set(file);
+    segments.load(number, file.length);
+    return { number, length: file.length };
+  });
+  const { damaged } = replay(store, read, 1, false, () => "renewed");
+  must(store.start(), "the store does not start");
+  for (const channel of store.channels.values()) {
+    must(!damaged || channel.epoch === "renewed", "after damage a channel keeps its epoch");
+    for (let offset = channel.first; offset <= channel.top; offset++) {
+      const place = channel.placeOf(offset);
+      must(
+        offsetAt(segments.bytes(segmentOf(place)), positionOf(place)) === offset,
+        "a publication is not where it should be",
+      );
+    }
+  }
+  goOn(store);
+  if (turnsTheRing) turnRing(store);
+}
+
+const LARGE = "x".repeat(1024 * 1024);
+
+/** So much is published that every segment comes round and is emptied. */
+function turnRing(store: Store): void {
+  const channel = store.open("large", { size: 1, ttlMs: 1, bytes: 1 }, "e", 2);
+  if (typeof channel === "string") throw new Error(`a new channel is refused: ${channel}`);
+  const before = channel.top;
+  for (let seq = 1; seq <= 4 * COUNT; seq++) publish(store, channel.id, 0x5eed_5eee, before + seq, LARGE);
+  store.commit();
+  must(channel.top === before + 4 * COUNT, "the ring of segments does not turn");
+}
+
+/** New channels and publications find their place. */
+function goOn(store: Store): void {
+  const channel = store.open("after", POLICY, "e", 2);
+  if (typeof channel === "string") throw new Error(`a new channel is refused: ${channel}`);
+  const before = channel.top;
+  publish(store, channel.id, 0x5eed_5eed, 1 + before, '"after"');
+  store.commit();
+  must(channel.top === before + 1, "a new publication is not taken");
+  store.sweep(3, 0);
+}
+
+export const journals: Target = {
+  name: "journals",
+  share: 5,
+  good: GOOD,
+  take(input, random) {
+    const file = input.subarray(0, Math.min(USED_BYTES, SEGMENT_BYTES));
+    const kind = random.below(4);
+    const turnsTheRing = random.below(80) === 0;
+    const other = badInput(GOOD, random).subarray(0, USED_BYTES);
+    if (kind === 0) successorOf([file, random.pick(GOOD)], turnsTheRing);
+    else if (kind === 1) successorOf([random.pick(GOOD), other, file], turnsTheRing);
+    else successorOf([file], turnsTheRing);
+  },
+};
