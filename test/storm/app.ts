@@ -1,0 +1,12 @@
+// The app of the storms: channels that remember a lot, and channels that remember little.
+
+import { app } from "../../src/node/app.ts";
+
+export default app({
+  channels: {
+    "storm:{n}": { history: { size: 5000, bytes: 8 * 1024 * 1024 } },
+    "kept:{n}": { history: { size: 5000, bytes: 64 * 1024 * 1024 } },
+    "short:{n}": { history: { size: 5 } },
+  },
+  limits: { bufferedBytes: 256 * 1024 },
+});

@@ -1,0 +1,166 @@
+// Readers that stall in the middle of a flood, among others that do not notice.
+
+import { join } from "node:path";
+import { connect } from "../../src/client/index.ts";
+import { offsetShape, positionShape } from "../../src/wire/position.ts";
+import { type Cluster, startCluster } from "../cluster/start.ts";
+import { type Message, RawWebSocket } from "../security/raw-web-socket.ts";
+import { Bystanders } from "./bystanders.ts";
+import { quantile, rssMb } from "./watch.ts";
+
+export type SlowOptions = { readonly stalled: number; readonly bystanders: number; readonly publications: number };
+
+/** Memory in MB, the most that each process grew by. `untold`: what stalled readers have missed without a word. */
+export type SlowReport = {
+  readonly disconnected: number;
+  readonly recovered: number;
+  readonly toldOfGap: number;
+  readonly untold: readonly string[];
+  readonly wrong: readonly string[];
+  readonly grownMb: Readonly<Record<string, number>>;
+  readonly calmP99Ms: number;
+  readonly floodP99Ms: number;
+};
+
+const CALM_MS = 1500;
+const AT_ONCE = 10;
+const DATA = "x".repeat(60_000);
+const SAMPLE_MS = 100;
+const RESUMES_MAX = 10;
+/** Its history holds all of the flood; the other's, next to nothing. */
+const CHANNELS = ["kept:0", "short:0"];
+
+/** A client that subscribes, and then reads nothing until it is told to. */
+class Stalled {
+  readonly channel: string;
+  #client: RawWebSocket;
+  #epoch = "";
+  #offset = 0;
+
+  private constructor(channel: string, client: RawWebSocket) {
+    this.channel = channel;
+    this.#client = client;
+  }
+
+  static async at(address: string, channel: string): Promise<Stalled> {
+    const client = await RawWebSocket.open(address);
+    const ok = await client.ask({ type: "subscribe", id: 1, channel });
+    const stalled = new Stalled(channel, client);
+    const { epoch, offset } = positionShape(ok.position, "position");
+    [stalled.#epoch, stalled.#offset] = [epoch, offset];
+    client.socket.pause();
+    return stalled;
+  }
+
+  /** Reads what had been sent to it; resolves to whether it was disconnected. */
+  async readOn(): Promise<boolean> {
+    this.#client.socket.resume();
+    await Promise.race([this.#client.ended(), Bun.sleep(10_000)]);
+    for (const message of this.#client.inbox.splice(0)) this.#hear(message);
+    return this.#client.isOver;
+  }
+
+  /** Comes back where it stands, as often as need be, and reads up to `top`. Resolves to how that was begun. */
+  async resume(address: string, top: number): Promise<"recovered" | "gap"> {
+    let begun: "recovered" | "gap" = "recovered";
+    for (let tries = 0; tries === 0 || (this.#offset < top && tries < RESUMES_MAX); tries++)
+      if ((await this.#readUpTo(address, top)) === "gap") begun = "gap";
+    if (this.#offset < top) throw new Error(`it does not get beyond ${this.#offset} of ${top}`);
+    return begun;
+  }
+
+  /** Reads until `top`, or until it is found too slow again: the flood may not be over. Throws where something was missed untold. */
+  async #readUpTo(address: string, top: number): Promise<"recovered" | "gap"> {
+    using client = await RawWebSocket.open(address);
+    const since = { epoch: this.#epoch, offset: this.#offset };
+    const ok = await client.ask({ type: "subscribe", id: 2, channel: this.channel, since });
+    if (ok.recovered !== true) this.#offset = positionShape(ok.position, "position").offset;
+    while (this.#offset < top) {
+      await client.until(() => client.inbox.length > 0 || client.isOver);
+      if (client.inbox.length === 0) break;
+      for (const message of client.inbox.splice(0)) this.#hear(message);
+    }
+    return ok.recovered === true ? "recovered" : "gap";
+  }
+
+  #hear(message: Message): void {
+    if (message.type === "gap") this.#offset = positionShape(message.position, "position").offset;
+    if (message.type !== "message" || message.channel !== this.channel) return;
+    const offset = offsetShape(message.offset, "offset");
+    if (offset !== this.#offset + 1) throw new Error(`${this.channel}: ${offset} follows ${this.#offset}`);
+    this.#offset = offset;
+  }
+
+  [Symbol.dispose](): void {
+    this.#client.socket.destroy();
+  }
+}
+
+/** Publishes the flood to both channels; resolves to the tops. */
+async function flood(address: string, publications: number): Promise<number[]> {
+  const client = connect(`ws://${address}`);
+  const tops = await Promise.all(
+    CHANNELS.map(async (name) => {
+      let top = 0;
+      for (let n = 0; n < publications; n += AT_ONCE) {
+        const batch = Array.from({ length: AT_ONCE }, () => client.channel(name).publish(DATA));
+        for (const position of await Promise.all(batch)) top = position?.offset ?? top;
+      }
+      return top;
+    }),
+  );
+  await client.close();
+  return tops;
+}
+
+/** Notes the most memory that each process has, until it is stopped; then tells the growth. */
+async function watchMemory(cluster: Cluster): Promise<() => Record<string, number>> {
+  const processes = (await cluster.status()).processes.flatMap(({ id, pid }) => (pid === null ? [] : [{ id, pid }]));
+  const before = new Map(processes.map(({ id, pid }) => [id, rssMb(pid)]));
+  const most = new Map(before);
+  const timer = setInterval(() => {
+    for (const { id, pid } of processes) most.set(id, Math.max(most.get(id) ?? 0, rssMb(pid)));
+  }, SAMPLE_MS);
+  return () => {
+    clearInterval(timer);
+    return Object.fromEntries(processes.map(({ id }) => [id, Math.round((most.get(id) ?? 0) - (before.get(id) ?? 0))]));
+  };
+}
+
+export async function slow({ stalled: count, bystanders: others, publications }: SlowOptions): Promise<SlowReport> {
+  await using cluster = await startCluster({ nodes: 2, app: join(import.meta.dir, "app.ts") });
+  const { address } = cluster;
+  await using bystanders = new Bystanders(address, others, ["storm:0", "storm:1", "storm:2"]);
+  await bystanders.ready();
+  await bystanders.ask("lap");
+  await Bun.sleep(CALM_MS);
+  const calm = await bystanders.ask("lap");
+  const stalled = await Promise.all(Array.from({ length: count }, (_, i) => Stalled.at(address, CHANNELS[i % 2])));
+  const grown = await watchMemory(cluster);
+  const tops = await flood(address, publications);
+  const flooded = await bystanders.ask("lap");
+  const untold: string[] = [];
+  const came = await Promise.all(
+    stalled.map(async (reader) => {
+      try {
+        const isOver = await reader.readOn();
+        return { isOver, begun: await reader.resume(address, tops[CHANNELS.indexOf(reader.channel)]) };
+      } catch (error) {
+        untold.push(`${reader.channel}: ${error}`);
+        return { isOver: false, begun: "" };
+      }
+    }),
+  );
+  for (const reader of stalled) reader[Symbol.dispose]();
+  const { wrong } = await bystanders.ask("stop");
+  return {
+    disconnected: came.filter(({ isOver }) => isOver).length,
+    recovered: came.filter(({ begun }) => begun === "recovered").length,
+    toldOfGap: came.filter(({ begun }) => begun === "gap").length,
+    untold,
+    wrong: [...calm.wrong, ...flooded.wrong, ...wrong],
+    grownMb: grown(),
+    calmP99Ms: quantile(calm.latenciesMs, 0.99),
+    floodP99Ms: quantile(flooded.latenciesMs, 0.99),
+  };
+}

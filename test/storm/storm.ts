@@ -1,0 +1,113 @@
+// All clients of a killed node come back at once, while others go on as if nothing had happened.
+
+import { join } from "node:path";
+import { type Client, connect } from "../../src/client/index.ts";
+import { type Cluster, startCluster } from "../cluster/start.ts";
+import { Bystanders, type Sent } from "./bystanders.ts";
+import { quantile, relayCounts, until } from "./watch.ts";
+
+export type StormOptions = { readonly clients: number; readonly bystanders: number; readonly channels: number };
+
+/** Times in ms. `wrong`: publications that clients did not get, or not once and in order. `questions`: HISTORY that the relay was asked. */
+export type StormReport = {
+  readonly clients: number;
+  readonly resumed: number;
+  readonly recovered: number;
+  readonly wrong: readonly string[];
+  readonly p50Ms: number;
+  readonly p95Ms: number;
+  readonly maxMs: number;
+  readonly questions: number;
+  readonly calmP99Ms: number;
+  readonly stormP99Ms: number;
+};
+
+const CONNECT_AT_ONCE = 250;
+const CALM_MS = 2000;
+
+/** One client that reads a channel, and checks that it gets every publication once, in order. */
+class Reader {
+  readonly client: Client;
+  readonly wrong: string[] = [];
+  /** When it was served again, after the last `hush`. */
+  resumedAtMs: number | undefined;
+  recovered = false;
+  next: number | undefined;
+  readonly #channel: string;
+
+  constructor(address: string, channel: string) {
+    this.client = connect(`ws://${address}`);
+    this.#channel = channel;
+  }
+
+  async read(): Promise<void> {
+    const channel = this.client.channel<Sent>(this.#channel);
+    channel.on("message", ({ data: { n } }) => {
+      if (n !== (this.next ?? n)) this.wrong.push(`${this.#channel}: ${n}, not ${this.next}`);
+      this.next = n + 1;
+    });
+    channel.on("subscribed", ({ recovered }) => {
+      this.resumedAtMs = performance.now();
+      this.recovered = recovered;
+    });
+    await channel.subscribe();
+  }
+}
+
+async function connectAll(address: string, count: number, channels: readonly string[]): Promise<Reader[]> {
+  const readers = Array.from({ length: count }, (_, i) => new Reader(address, channels[i % channels.length]));
+  for (let at = 0; at < count; at += CONNECT_AT_ONCE)
+    await Promise.all(readers.slice(at, at + CONNECT_AT_ONCE).map((reader) => reader.read()));
+  return readers;
+}
+
+/** All storm clients are on node-1 when it is killed: they came when there was no other. */
+export async function storm({ clients, bystanders, channels }: StormOptions): Promise<StormReport> {
+  await using cluster = await startCluster({ nodes: 1, app: join(import.meta.dir, "app.ts") });
+  const names = Array.from({ length: channels }, (_, i) => `storm:${i}`);
+  const readers = await connectAll(cluster.address, clients, names);
+  try {
+    return await strike(cluster, readers, bystanders, names);
+  } finally {
+    await Promise.all(readers.map(({ client }) => client.close({ withinMs: 0 })));
+  }
+}
+
+async function strike(
+  cluster: Cluster,
+  readers: readonly Reader[],
+  count: number,
+  channels: readonly string[],
+): Promise<StormReport> {
+  await cluster.run("scale", "3");
+  await using bystanders = new Bystanders(cluster.address, count, channels);
+  await bystanders.ready();
+  await bystanders.ask("lap");
+  await Bun.sleep(CALM_MS);
+  const calm = await bystanders.ask("lap");
+  const before = await relayCounts(cluster);
+  for (const reader of readers) reader.resumedAtMs = undefined;
+  const killedAtMs = performance.now();
+  await cluster.kill("node-1");
+  await until(() => readers.every(({ resumedAtMs }) => resumedAtMs !== undefined));
+  const stormy = await bystanders.ask("lap");
+  const after = await relayCounts(cluster);
+  const { published, wrong } = await bystanders.ask("stop");
+  await until(() => readers.every(({ next }) => next === published + 1));
+  const tookMs = readers.flatMap(({ resumedAtMs }) => (resumedAtMs === undefined ? [] : resumedAtMs - killedAtMs));
+  const short = readers
+    .filter(({ next }) => next !== published + 1)
+    .map(({ next }) => `has ${next} next, not ${published + 1}`);
+  return {
+    clients: readers.length,
+    resumed: tookMs.length,
+    recovered: readers.filter(({ recovered }) => recovered).length,
+    wrong: [...readers.flatMap((reader) => reader.wrong), ...short, ...calm.wrong, ...stormy.wrong, ...wrong],
+    p50Ms: quantile(tookMs, 0.5),
+    p95Ms: quantile(tookMs, 0.95),
+    maxMs: quantile(tookMs, 1),
+    questions: after.questions - before.questions,
+    calmP99Ms: quantile(calm.latenciesMs, 0.99),
+    stormP99Ms: quantile(stormy.latenciesMs, 0.99),
+  };
+}
