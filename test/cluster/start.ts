@@ -48,7 +48,8 @@ export class Cluster implements AsyncDisposable {
     const program = standIns === undefined ? [MAIN, "start"] : [STAND_INS, ...standIns];
     // --no-orphans: the cluster ends even if the test is killed.
     this.#supervisor = Bun.spawn([process.execPath, "--no-orphans", ...program, ...flags, ...args], {
-      env: { ...process.env, ...options.env },
+      // As if typed by hand, whoever runs the tests.
+      env: { ...process.env, npm_config_user_agent: "", ...options.env },
       stdin: "ignore",
       stdout: "pipe",
       stderr: "pipe",
