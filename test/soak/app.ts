@@ -1,0 +1,11 @@
+// The app of the soak: a few channels that everybody comes back to, and channels that one client uses once.
+
+import { app } from "../../src/node/app.ts";
+
+export default app({
+  channels: {
+    "shared:{n}": { history: { size: 10 }, presence: true },
+    "own:{n}": { history: { size: 0 } },
+  },
+  methods: { echo: (_, params) => params },
+});

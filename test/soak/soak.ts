@@ -1,0 +1,216 @@
+// Clients come and go, in every way they can, and afterwards each process must have the memory that it had before.
+
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { integer, object, type Shaped } from "../../src/wire/shape.ts";
+import { type Cluster, startCluster, temporaryFolder } from "../cluster/start.ts";
+import { clientFrame, handshake, RawWebSocket } from "../security/raw-web-socket.ts";
+import { relayCounts } from "../storm/watch.ts";
+
+export type SoakOptions = {
+  readonly connections: number;
+  /** Called with a line of progress. */
+  readonly say: (line: string) => void;
+};
+
+/** Bytes per connection, fitted over the samples after the warm-up. */
+export type Slope = { readonly id: string; readonly heap: number; readonly rss: number };
+/** `openChannels`: what the nodes have open on the relay when all is over, and had before it began. */
+export type SoakReport = {
+  readonly slopes: readonly Slope[];
+  readonly openChannels: { readonly before: number; readonly after: number };
+  readonly failed: number;
+};
+
+const LANES = 40;
+const SAMPLES = 16;
+/** The part of the samples that is not looked at: code is compiled and tables grow. */
+const WARM_UP = 0.3;
+const SHARED_CHANNELS = 100;
+const OWN_CHANNELS = 1000;
+const POLL_MS = 20;
+const QUIET_MS = 30_000;
+/** Longer than a node keeps a channel that nobody uses. */
+const FREED_MS = 60_000;
+
+const count = integer(0, Number.MAX_SAFE_INTEGER);
+const noteShape = object({ count, heapBytes: count, extraMemorySize: count, objectCount: count, rssBytes: count });
+type Note = Shaped<typeof noteShape>;
+
+/** What a client does between its coming and its going. */
+async function converse(client: RawWebSocket, channel: string, key?: string): Promise<void> {
+  await client.ask({ type: "subscribe", id: 1, channel });
+  client.send({ type: "publish", channel, data: { text: "hello" }, key });
+  await client.next("message");
+  await client.ask({ type: "call", id: 2, method: "echo", params: [channel] });
+  await client.ask({ type: "history", id: 3, channel, limit: 5 });
+}
+
+const CLOSE = clientFrame(new Uint8Array([0x03, 0xe8]), 0x88);
+
+/** The ways to come and go, one after the other. */
+const WAYS: readonly ((address: string, channel: string) => Promise<void>)[] = [
+  async (address, channel) => {
+    using client = await RawWebSocket.open(address);
+    await converse(client, channel);
+    client.socket.write(CLOSE);
+    await client.ended();
+  },
+  async (address, channel) => {
+    using client = await RawWebSocket.open(address, "/", { "Sec-WebSocket-Protocol": "tutti.v1.json", Cookie: "a=b" });
+    await converse(client, channel);
+    client.socket.end();
+    await client.ended();
+  },
+  async (address, channel) => {
+    using client = await RawWebSocket.open(address);
+    // The relay remembers keys, up to a bound: that is meant to grow, and so is not done by all.
+    await converse(client, channel, crypto.randomUUID());
+    client.socket.resetAndDestroy();
+  },
+  async (address) => {
+    using client = RawWebSocket.dial(address, handshake("/"));
+    await new Promise((resolve) => client.socket.once("connect", resolve));
+  },
+  async (address, channel) => {
+    using client = await RawWebSocket.open(address);
+    client.send({ type: "subscribe", channel });
+    client.send({ type: "publish", channel, data: "unheard" });
+  },
+  async (address) => {
+    await (await fetch(`http://${address}/healthz`, { headers: { Connection: "close" } })).text();
+  },
+];
+
+/** So many come and go, some at once. Resolves to how many failed at it. */
+async function churn(address: string, from: number, to: number): Promise<number> {
+  let [next, failed] = [from, 0];
+  const lane = async () => {
+    while (next < to) {
+      const n = next++;
+      await WAYS[n % WAYS.length](address, `shared:${n % SHARED_CHANNELS}`).catch(() => {
+        failed++;
+      });
+    }
+  };
+  await Promise.all(Array.from({ length: LANES }, lane));
+  return failed;
+}
+
+/** Each channel is used by one client, once. */
+async function useOwnChannels(address: string): Promise<void> {
+  for (let n = 0; n < OWN_CHANNELS; n += 50) {
+    using client = await RawWebSocket.open(address);
+    await Promise.all(
+      Array.from({ length: 50 }, (_, i) => client.ask({ type: "subscribe", id: i + 1, channel: `own:${n + i}` })),
+    );
+  }
+}
+
+class Meter {
+  readonly #folder: string;
+  readonly #processes: readonly { id: string; pid: number }[];
+  readonly #samples = new Map<string, { connections: number; note: Note }[]>();
+
+  constructor(folder: string, processes: readonly { id: string; pid: number }[]) {
+    this.#folder = folder;
+    this.#processes = processes;
+    for (const { id } of processes) this.#samples.set(id, []);
+  }
+
+  /** Lets every process say what it has. */
+  async sample(connections: number): Promise<void> {
+    for (const { id, pid } of this.#processes) {
+      const samples = this.#samples.get(id) ?? [];
+      process.kill(pid, "SIGUSR1");
+      const note = await this.#note(pid, samples.length + 1);
+      samples.push({ connections, note });
+    }
+  }
+
+  slopes(): Slope[] {
+    return [...this.#samples].map(([id, samples]) => {
+      const later = samples.slice(Math.floor(WARM_UP * samples.length));
+      const slopeOf = (value: (note: Note) => number) =>
+        slope(later.map(({ connections, note }) => [connections, value(note)]));
+      return { id, heap: slopeOf(({ heapBytes }) => heapBytes), rss: slopeOf(({ rssBytes }) => rssBytes) };
+    });
+  }
+
+  get line(): string {
+    return [...this.#samples]
+      .map(([id, samples]) => {
+        const note = samples.at(-1)?.note;
+        return `${id} ${mb(note?.heapBytes)}/${mb(note?.rssBytes)} MB`;
+      })
+      .join("  ");
+  }
+
+  async #note(pid: number, wanted: number): Promise<Note> {
+    const file = join(this.#folder, `${pid}.json`);
+    for (;;) {
+      if (existsSync(file)) {
+        const note = noteShape(JSON.parse(readFileSync(file, "utf8")), file);
+        if (note.count >= wanted) return note;
+      }
+      await Bun.sleep(POLL_MS);
+    }
+  }
+}
+
+const mb = (bytes = 0) => (bytes / 1024 / 1024).toFixed(1);
+
+/** The slope of the line that fits the points best. */
+function slope(points: readonly (readonly [number, number])[]): number {
+  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const [meanX, meanY] = [mean(points.map(([x]) => x)), mean(points.map(([, y]) => y))];
+  const covariance = points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0);
+  return covariance / points.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
+}
+
+/** Resolves when no client is left. */
+async function quiet(cluster: Cluster): Promise<void> {
+  const deadline = performance.now() + QUIET_MS;
+  for (;;) {
+    const busy = (await cluster.status()).processes.filter(
+      ({ role, connections }) => role !== "relay" && connections > 0,
+    );
+    if (busy.length === 0) return;
+    if (performance.now() > deadline) throw new Error(`clients are left: ${JSON.stringify(busy)}`);
+    await Bun.sleep(POLL_MS);
+  }
+}
+
+async function openChannels(cluster: Cluster): Promise<number> {
+  return (await relayCounts(cluster)).openings;
+}
+
+export async function soak({ connections, say }: SoakOptions): Promise<SoakReport> {
+  await using folder = await temporaryFolder();
+  await using cluster = await startCluster({
+    nodes: 2,
+    app: join(import.meta.dir, "app.ts"),
+    env: { BUN_OPTIONS: `--preload=${join(import.meta.dir, "measure.ts")}`, TUTTI_SOAK_FOLDER: folder.path },
+  });
+  const processes = (await cluster.status()).processes.flatMap(({ id, pid }) => (pid === null ? [] : [{ id, pid }]));
+  const meter = new Meter(folder.path, [...processes, { id: "supervisor", pid: cluster.pid }]);
+  let failed = await churn(cluster.address, 0, SHARED_CHANNELS * WAYS.length);
+  const before = await openChannels(cluster);
+  await useOwnChannels(cluster.address);
+  const startedMs = performance.now();
+  for (let sample = 1; sample <= SAMPLES; sample++) {
+    const to = Math.round((sample * connections) / SAMPLES);
+    failed += await churn(cluster.address, Math.round(((sample - 1) * connections) / SAMPLES), to);
+    await quiet(cluster);
+    await meter.sample(to);
+    say(
+      `${String(to).padStart(8)} connections, ${Math.round(to / ((performance.now() - startedMs) / 1000))}/s  ${meter.line}`,
+    );
+  }
+  let after = await openChannels(cluster);
+  for (const deadline = performance.now() + FREED_MS; after > before && performance.now() < deadline; ) {
+    await Bun.sleep(500);
+    after = await openChannels(cluster);
+  }
+  return { slopes: meter.slopes(), openChannels: { before, after }, failed };
+}
