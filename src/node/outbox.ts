@@ -82,23 +82,25 @@ export class Outbox {
   }
 
   /**
-   * The relay could not store this one, and takes none behind it in its channel until it is told to. Gives up those that were not sent;
-   * undefined where that was known already.
+   * The relay could not store this one, and takes none behind it in its channel until it is told to. Returns whose publishers are to be
+   * told "storage" now, before they publish more: those that were not sent, which are given up, and those that were and can be
+   * repeated. Undefined where this one's refusal is part of another's.
    */
   refused(entry: Outgoing): Outgoing[] | undefined {
     if (this.#doomed.has(entry)) return undefined;
-    for (let i = this.#head; i < this.#next; i++)
-      if (this.#entries[i].destination === entry.destination) this.#doomed.add(this.#entries[i]);
-    return this.refuse(entry.destination);
+    const { destination } = entry;
+    const doomed = this.#entries.slice(this.#head, this.#next).filter((each) => each.destination === destination);
+    for (const each of doomed) this.#doomed.add(each);
+    return [...doomed.filter(({ isRepeatable }) => isRepeatable), ...this.refuse(destination)];
   }
 
   /**
-   * The connection is lost: all that is unanswered has to be sent again. Gives up what the relay would have refused behind another: sent
-   * again now, it would overtake the other's repeat.
+   * The connection is lost: all that is unanswered has to be sent again. But not what the relay would have refused behind another, and
+   * its publisher was told so: it would overtake the other's repeat.
    */
-  disconnected(): Outgoing[] {
+  disconnected(): void {
     this.#next = this.#head;
-    return this.#drop(this.#head, (entry) => this.#doomed.delete(entry) && entry.isRepeatable);
+    this.#drop(this.#head, (entry) => this.#doomed.delete(entry) && entry.isRepeatable);
   }
 
   /**

@@ -156,14 +156,13 @@ export class Uplink implements LinkEvents {
       return;
     }
     this.#onChange("link lost", reason);
-    const refused = this.#outbox.disconnected();
+    this.#outbox.disconnected();
     this.#byId.clear();
     for (const opening of this.#openings.values()) {
       opening.id = 0;
       opening.asked = "nothing";
     }
     this.#questions.disconnected();
-    this.#tell(refused, "storage");
   }
 
   publication(bytes: Uint8Array, start: number, end: number): void {
@@ -243,13 +242,13 @@ export class Uplink implements LinkEvents {
     this.#tell([entry], outcome < 0 ? refusal : outcome);
   }
 
-  /** Lets the relay know that we do, and gives up what would be sent behind it. */
+  /** Lets the relay know that we do; nothing that was behind it may overtake its repeat. */
   #notStored(entry: Outgoing): void {
-    const unsent = this.#outbox.refused(entry);
-    if (unsent === undefined) return;
+    const refused = this.#outbox.refused(entry);
+    if (refused === undefined) return;
     const { id } = entry.destination;
     if (id !== 0) this.#link.sendMessage({ type: "retry", id });
-    this.#tell(unsent, "storage");
+    this.#tell([entry, ...refused], "storage");
   }
 
   #tell(entries: readonly Outgoing[], result: PublishResult): void {
