@@ -41,7 +41,8 @@ function checkEnds(readings: readonly Reading[], report: Report): void {
 }
 
 /** What was acknowledged without a place must have been read by those who have read all of its channel. */
-function checkNowhere({ publications, readings }: History, places: Places, report: Report): void {
+function checkNowhere({ publications, readings, hasLostPower }: History, places: Places, report: Report): void {
+  if (hasLostPower === true) return;
   const fullyRead = new Set<string>();
   for (const { channel, events, isOver } of readings) {
     const [first, ...rest] = events;
