@@ -161,6 +161,13 @@ test("the benchmark", async () => {
   expect(await run(command("bun run bench", quick))).toContain("broker CPU per publication");
 }, 120_000);
 
+test("chaos and the simulation, shortened", async () => {
+  const short = (text: string) => text.replace("--seconds 60 --clients 200", "--seconds 4 --clients 20");
+  expect(await run(command("bun run chaos --seconds 60 --clients 200 --seed 7", short))).toMatch(/lost\s+0/);
+  const few = (text: string) => text.replace("1000", "5");
+  await run(command("bun run sim --runs 1000", few));
+}, 120_000);
+
 test("no command of the README was left out", () => {
   // These are how the tests and this machine came to be here.
   for (const each of ["bun install", "npm install", "bun run test"]) typed.add(each);
