@@ -14,6 +14,12 @@ export type CheckOptions = HealthOptions & {
   readonly checkTimeoutMs: number;
 };
 
+export type ChecksListener = {
+  healthChanged(node: PoolNode, before: Health, why: string): void;
+  /** A node has answered, which proves connections accepted. */
+  nodeAnswered(): void;
+};
+
 const HEAD_LIMITS = { headBytesMax: 16_384, targetBytesMax: 1024, headFieldsMax: 100 };
 
 type Watch = {
@@ -25,17 +31,18 @@ type Watch = {
 export class Checks {
   readonly #options: CheckOptions;
   readonly #callbacks: PeerCallbacks;
-  readonly #changed: (node: PoolNode, before: Health, why: string) => void;
+  readonly #listener: ChecksListener;
   readonly #watches = new Map<PoolNode, Watch>();
 
-  constructor(
-    options: CheckOptions,
-    callbacks: PeerCallbacks,
-    changed: (node: PoolNode, before: Health, why: string) => void,
-  ) {
+  constructor(options: CheckOptions, callbacks: PeerCallbacks, listener: ChecksListener) {
     this.#options = options;
     this.#callbacks = callbacks;
-    this.#changed = changed;
+    this.#listener = listener;
+  }
+
+  /** Whether a check that goes well proves that the node has accepted it, and every connection before it. */
+  get proveAcceptance(): boolean {
+    return this.#options.checkPath !== undefined;
   }
 
   /** Checks the node from now on; it counts as up until a check says otherwise. */
@@ -72,6 +79,7 @@ export class Checks {
       if (this.#watches.get(node) !== watch) return;
       watch.timer = setTimeout(() => this.checkNow(node), this.#options.checkIntervalMs * (0.9 + 0.2 * Math.random()));
       this.#set(node, watch.record.checked(outcome), why);
+      this.#listener.nodeAnswered();
     });
     watch.check.start(this.#callbacks);
   }
@@ -83,7 +91,7 @@ export class Checks {
   #set(node: PoolNode, health: Health, why: string): void {
     const before = node.health;
     node.health = health;
-    if (before !== health) this.#changed(node, before, why);
+    if (before !== health) this.#listener.healthChanged(node, before, why);
   }
 }
 

@@ -21,7 +21,7 @@ import type { Upstream } from "./upstream.ts";
 const HELD_BYTES_MAX = 64 * 1024;
 /** After the last answer: how long, and how much, is read and thrown away, so that a reset does not destroy the answer on its way. */
 const LINGER_MS = 2000;
-const LINGER_BYTES_MAX = 1024 * 1024;
+const LINGER_BYTES_MAX = 16 * 1024 * 1024;
 
 /** Where heads for nodes are written, one after another. */
 const draft = new Draft(4096);
@@ -154,6 +154,7 @@ export class ClientConnection implements Peer, Live {
     this.#exchange = undefined;
     this.#kept = kept;
     kept?.rest(this.#shared.clock.nowMs);
+    this.#shared.dispatcher.serve();
     if (closes || this.isLast) return this.#close();
     this.#state = "reading";
     this.#hasServed = true;

@@ -37,7 +37,7 @@ function admit(id: string, addressText: string, { pool, checks, key }: Surroundi
   const node = pool.node(id) ?? new PoolNode(id, address, cookieValue(key, id));
   node.address = address;
   node.standing = "open";
-  node.backlog.max = "unix" in address ? DIALS_MAX : 0;
+  node.backlog.max = "unix" in address && checks.proveAcceptance ? DIALS_MAX : 0;
   pool.add(node);
   checks.watch(node);
   pool.came(node, performance.now());

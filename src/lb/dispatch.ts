@@ -1,7 +1,7 @@
 // Assigns exchanges to nodes, and lets those wait, in order and not for ever, for which every node is at a limit.
 
 import { type Fault, unavailable } from "./fault.ts";
-import type { Pool, PoolNode } from "./pool.ts";
+import type { Choice, Pool, PoolNode } from "./pool.ts";
 
 /** An exchange that needs a node. One of the two is called, at once or later, unless it withdraws. */
 export type Waiter = {
@@ -75,10 +75,9 @@ export class Dispatcher {
     try {
       for (const waiter of this.#queue) {
         const outcome = this.#assign(waiter);
-        if (outcome === "full" && waiter.stickTo === undefined) break;
-        if (outcome === "full") continue;
-        this.#queue.delete(waiter);
         if (outcome === "none") waiter.refused(NO_NODE);
+        if (outcome !== "full") this.#queue.delete(waiter);
+        else if (waiter.stickTo === undefined && waiter.avoid === undefined) break;
       }
     } finally {
       this.#isServing = false;
@@ -86,14 +85,17 @@ export class Dispatcher {
   }
 
   #assign(waiter: Waiter): "assigned" | "full" | "none" {
-    const { stickTo } = waiter;
-    const sticks = stickTo !== undefined && this.#pool.isAvailable(stickTo);
-    if (sticks && !this.#pool.hasRoom(stickTo)) return "full";
-    const choice = sticks ? stickTo : this.#pool.choose(this.#now(), waiter.avoid);
+    let choice = this.#choose(waiter);
+    if (choice === "full" && this.#pool.reclaim(waiter.stickTo)) choice = this.#choose(waiter);
     if (choice === "full" || choice === "none") return choice;
     this.#pool.acquire(choice);
     this.#queue.delete(waiter);
     waiter.assigned(new Lease(choice, this));
     return "assigned";
+  }
+
+  #choose({ stickTo, avoid }: Waiter): Choice {
+    if (stickTo === undefined || !this.#pool.isAvailable(stickTo)) return this.#pool.choose(this.#now(), avoid);
+    return this.#pool.hasRoom(stickTo) ? stickTo : "full";
   }
 }

@@ -15,6 +15,8 @@ export class PoolNode {
   /** The sticky cookie's value for this node. */
   readonly cookie: string;
   readonly backlog = new Backlog();
+  /** Connections to the node that are kept for the next request of their clients: assigned, but idle. */
+  readonly idle = new Set<{ giveUp(how: "end"): void }>();
   health: Health = "up";
   standing: Standing = "open";
   /** Client connections that this lb has assigned to the node, waiting for it, or served by it. */
@@ -130,6 +132,17 @@ export class Pool {
   hasRoom(node: PoolNode): boolean {
     const max = this.#options.nodeConnectionsMax;
     return node.backlog.hasRoom && (max === 0 || node.connections + node.elsewhere < max);
+  }
+
+  /** Ends an idle connection of a node that is at its limit, whose place somebody waits for; false when there is none. */
+  reclaim(of: PoolNode | undefined): boolean {
+    for (const node of of === undefined ? this.#nodes.values() : [of]) {
+      const [idle] = node.idle;
+      if (idle === undefined || !node.backlog.hasRoom || !this.isAvailable(node)) continue;
+      idle.giveUp("end");
+      return true;
+    }
+    return false;
   }
 
   /** The available node with the fewest connections, ties in turn. `avoid` is taken only when there is no other. */

@@ -52,14 +52,16 @@ export class LoadBalancer {
     this.pool = new Pool(numbers);
     this.dispatcher = new Dispatcher(this.pool, numbers.queueMax, () => performance.now());
     const callbacks = peerCallbacks(log, (socket) => socket.data.opened(socket));
-    this.checks = new Checks({ ...numbers, checkPath: options.checkPath }, callbacks, (node, before, why) =>
-      this.#healthChanged(node, before, why),
-    );
+    const nodeAnswered = () => this.dispatcher.serve();
+    this.checks = new Checks({ ...numbers, checkPath: options.checkPath }, callbacks, {
+      healthChanged: (node, before, why) => this.#healthChanged(node, before, why),
+      nodeAnswered,
+    });
     this.#dials = {
       callbacks,
       upstreams: 0,
       dialFailed: (lease, code) => this.#dialFailed(lease, code),
-      nodeAnswered: () => this.dispatcher.serve(),
+      nodeAnswered,
     };
     const lb = this;
     this.#shared = {
@@ -121,7 +123,14 @@ export class LoadBalancer {
     const nodes: Record<string, unknown> = {};
     for (const node of this.pool.nodes) {
       const { health, standing, connections, elsewhere, backlog } = node;
-      nodes[node.id] = { health, standing, connections, elsewhere, unaccepted: backlog.unaccepted };
+      nodes[node.id] = {
+        health,
+        standing,
+        connections,
+        elsewhere,
+        unaccepted: backlog.unaccepted,
+        backlogMax: backlog.max,
+      };
     }
     return {
       connections: this.connections,

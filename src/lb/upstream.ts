@@ -60,11 +60,13 @@ export class Upstream implements Peer {
 
   /** The next exchange takes over. */
   use(user: UpstreamUser): void {
+    this.lease.node.idle.delete(this);
     this.#user = user;
   }
 
-  /** Kept idle until the next exchange. */
+  /** Kept idle until the next exchange, unless its place on the node is needed. */
   rest(nowMs: number): void {
+    this.lease.node.idle.add(this);
     this.#user = undefined;
     this.idleSinceMs = nowMs;
     this.#socket?.resume();
@@ -86,9 +88,10 @@ export class Upstream implements Peer {
   /** Ends it and gives its place on the node back. An exchange cut short is aborted (RST); an idle one ends with a FIN. */
   giveUp(how: "end" | "abort"): void {
     this.#user = undefined;
-    if (this.#state === "dialing") this.#state = "abandoned";
-    else if (how === "end") this.#socket?.end();
-    else this.#socket?.terminate();
+    this.lease.node.idle.delete(this);
+    if (this.#state === "open" && how === "end") this.#socket?.end();
+    else if (this.#state === "open") this.#socket?.terminate();
+    if (this.#state !== "closed") this.#state = "abandoned";
     this.lease.release();
   }
 
@@ -104,13 +107,9 @@ export class Upstream implements Peer {
     this.#socket = socket;
     this.#outlet = new Outlet(socket);
     this.#place = this.lease.node.backlog.dialOpened();
-    if (this.#state === "abandoned") {
-      this.#state = "open";
-      socket.terminate();
-    } else {
-      this.#state = "open";
-      this.#user?.upstreamOpened();
-    }
+    if (this.#state === "abandoned") return socket.terminate();
+    this.#state = "open";
+    this.#user?.upstreamOpened();
   }
 
   received(chunk: Buffer): void {
@@ -136,12 +135,13 @@ export class Upstream implements Peer {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#port.upstreams--;
+    this.lease.node.idle.delete(this);
     this.#user?.upstreamClosed();
     this.lease.release();
   }
 
   unreachable(code: string): void {
-    if (this.#state !== "dialing" && this.#state !== "abandoned") return;
+    if (this.#state === "closed") return;
     this.#state = "closed";
     this.#port.upstreams--;
     this.lease.node.backlog.dialFailed();

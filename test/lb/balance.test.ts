@@ -108,6 +108,23 @@ describe("leastconn", () => {
     expect(fieldOf(surplus, "Retry-After")).toBe("1");
   });
 
+  test("an idle connection to a node at its limit makes room for whoever needs it", async () => {
+    const server = await startServer("a");
+    const lb = await startLb(...quiet, "--upstream", server.address, "--node-connections-max", "1");
+    const clients = [await lb.connect(), await lb.connect(), await lb.connect()];
+    for (let round = 0; round < 6; round++) {
+      const client = clients[round % 3];
+      client.forget();
+      client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+      expect(statusOf(await client.until(/\r\n\r\na$/))).toBe(200);
+    }
+    const both = clients.slice(0, 2);
+    for (const client of both) client.forget();
+    for (const client of both) client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    for (const client of both) await client.until(/\r\n\r\na$/);
+    expect((await lb.counts()).nodes[server.address].connections).toBe(1);
+  });
+
   test("the queue is bounded", async () => {
     const server = await startServer("a");
     const lb = await startLb(...quiet, "--upstream", server.address, "--node-connections-max", "1", "--queue-max", "1");
@@ -377,6 +394,15 @@ describe("behind unix sockets", () => {
     await Promise.all(tunnels.filter(({ node }) => node === "a").map((tunnel) => tunnel.client.untilEnd()));
     expect(nameIn(await lb.ask(get()))).toBe("b");
     expect(nameIn(await lb.ask(get()))).toBe("b");
+  });
+
+  test("checks that prove nothing accepted are no reason to hold anybody back", async () => {
+    const path = join(folder, "quiet.sock");
+    await startServer("a", { path });
+    const lb = await startLb("--upstream", `unix:${path}`, "--check-interval-ms", "50");
+    await Bun.sleep(1000);
+    expect(nameIn(await lb.ask(get()))).toBe("a");
+    expect((await lb.counts()).nodes[`unix:${path}`].backlogMax).toBe(0);
   });
 
   test("a herd never overflows a node's backlog: nobody is refused", async () => {

@@ -216,7 +216,10 @@ export type Counts = {
   live: number;
   upstreams: number;
   waiting: number;
-  nodes: Record<string, { health: string; standing: string; connections: number; elsewhere: number }>;
+  nodes: Record<
+    string,
+    { health: string; standing: string; connections: number; elsewhere: number; backlogMax: number }
+  >;
 };
 
 /** A running lb process. */
