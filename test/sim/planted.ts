@@ -203,15 +203,15 @@ export const PLANTED: readonly Planted[] = [
       ),
   },
   {
-    name: "a page of history loses its last publication",
+    name: "a page of history loses its first publication",
     plant: () =>
       patch(
         Stream.prototype,
         "keep",
         (original) =>
           function (this: Stream, question, page) {
-            const offsets = page.offsets.slice(0, -1);
-            return original.call(this, question, { ...page, offsets });
+            const [offsets, timesMs, payloads] = [page.offsets.slice(1), page.timesMs.slice(1), page.payloads.slice(1)];
+            return original.call(this, question, { ...page, offsets, timesMs, payloads });
           },
       ),
   },

@@ -37,7 +37,7 @@ export function profileOf(random: Random): Profile {
     history: weighted(random, { long: 6, short: 3, fleeting: 1 }),
     losesPower: random() < 0.15,
     hasHook: random() < 0.2,
-    troubleMs: between(random, 3000, 7000),
+    troubleMs: between(random, 2000, 5000),
     workEveryMs: pick(random, [100, 200, 400]),
     faultEveryMs: pick(random, [400, 800, 2000]),
   };
