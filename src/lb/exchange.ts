@@ -154,8 +154,10 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   upstreamReceived(chunk: Buffer): void {
     const answer = this.#answer;
     answer.read(chunk, this.#client.output);
-    this.#waitFor(this.#shared.options.numbers.responseTimeoutMs);
-    if (!this.#client.output.flush()) this.#upstream?.pause();
+    const isTaken = this.#client.output.flush();
+    const { responseTimeoutMs, stallTimeoutMs } = this.#shared.options.numbers;
+    this.#waitFor(isTaken ? responseTimeoutMs : stallTimeoutMs);
+    if (!isTaken) this.#upstream?.pause();
     if (answer.fault !== undefined) this.fail(answer.fault);
     else if (answer.phase === "done") this.#finish();
     else if (answer.phase === "switched") this.#switch();

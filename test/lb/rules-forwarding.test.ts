@@ -1,6 +1,7 @@
 // Hop by hop, rules 32–34, and how messages are passed on, rules 35–43: black box, raw peers on both sides of the running lb.
 
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { answering, fieldOf, Lb, namesIn, OK, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
 
 let server: ScriptedServer;
@@ -9,7 +10,7 @@ let trusting: Lb;
 
 beforeAll(async () => {
   server = await ScriptedServer.listen();
-  const flags = ["--upstream", server.address, "--check-interval-ms", "3600000", "--response-timeout-ms", "700"];
+  const flags = ["--upstream", server.address, "--check-interval-ms", "3600000", "--response-timeout-ms", "2000"];
   lb = await Lb.start(...flags);
   trusting = await Lb.start(...flags, "--trust", "127.0.0.0/8", "--trust", "10.1.2.3");
 });
@@ -417,6 +418,62 @@ describe("rule 43: when there is no good answer", () => {
     expect(answer).toStartWith("HTTP/1.1 299 \xc4h, well\r\nX-Odd: \r\n");
     expect(await relayed("HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok")).toStartWith("HTTP/1.1 200 \r\n");
   });
+});
+
+describe("bodies of any size flow, and nothing of them is kept", () => {
+  const SIZE = 48 * 1024 * 1024;
+  const rssMb = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${lb.pid}/status`, "utf8"))?.[1]) / 1024;
+  const count = (peer: RawPeer) => {
+    let bytes = peer.text.length;
+    peer.socket.removeAllListeners("data");
+    return new Promise<number>((resolve) => {
+      peer.socket.on("data", (chunk: Buffer) => {
+        bytes += chunk.length;
+        if (bytes >= SIZE) resolve(bytes);
+      });
+      peer.socket.resume();
+    });
+  };
+  for (const framing of ["Content-Length", "chunked"]) {
+    const fields = framing === "chunked" ? "Transfer-Encoding: chunked\r\n" : `Content-Length: ${SIZE}\r\n`;
+    const write = (peer: RawPeer) => {
+      const piece = Buffer.alloc(1024 * 1024, "x");
+      for (let sent = 0; sent < SIZE; sent += piece.length) {
+        if (framing === "chunked") peer.socket.write(`${piece.length.toString(16)}\r\n`);
+        peer.socket.write(piece);
+        if (framing === "chunked") peer.socket.write("\r\n");
+      }
+      if (framing === "chunked") peer.socket.write("0\r\n\r\n");
+    };
+    test(`a request's, ${framing}, to a server that reads late`, async () => {
+      server.play(() => {});
+      const client = await lb.connect();
+      const before = rssMb();
+      client.send(`POST / HTTP/1.1\r\nHost: a\r\n${fields}\r\n`);
+      const upstream = await server.connection();
+      await upstream.head();
+      upstream.socket.pause();
+      write(client);
+      await Bun.sleep(200);
+      expect(client.socket.writableLength).toBeGreaterThan(SIZE / 4);
+      expect(await count(upstream)).toBeGreaterThanOrEqual(SIZE);
+      expect(rssMb() - before).toBeLessThan(64);
+      upstream.send(OK);
+      await client.until("ok");
+    });
+    test(`an answer's, ${framing}, to a client that reads late`, async () => {
+      const before = rssMb();
+      saying(`HTTP/1.1 200 OK\r\n${fields}\r\n`, write);
+      const client = await lb.connect();
+      client.socket.pause();
+      client.send(get());
+      await server.connection();
+      await Bun.sleep(200);
+      expect(server.connections[0].socket.writableLength).toBeGreaterThan(SIZE / 4);
+      expect(await count(client)).toBeGreaterThanOrEqual(SIZE);
+      expect(rssMb() - before).toBeLessThan(64);
+    });
+  }
 });
 
 test("every request of a connection is framed and routed by itself, and in order", async () => {
