@@ -98,14 +98,14 @@ export class RelayServer {
     };
     socket.data = connection;
     this.#connections.set(link, connection);
-    const strangers = this.#connections.size >= STRANGERS_MAX ? this.#countStrangers() : 0;
-    if (this.#connections.size > LINKS_MAX || strangers > STRANGERS_MAX) this.#cut(connection);
+    if (this.#connections.size > LINKS_MAX) this.#cut(connection);
+    else if (this.#connections.size > STRANGERS_MAX) this.#cutStrangers();
   }
 
-  #countStrangers(): number {
-    let strangers = 0;
-    for (const { link } of this.#connections.values()) if (link.phase !== "up") strangers++;
-    return strangers;
+  /** Of too many strangers the oldest goes: a member has proved itself long before, and one that comes now must get in. */
+  #cutStrangers(): void {
+    const strangers = [...this.#connections.values()].filter(({ link }) => link.phase !== "up");
+    if (strangers.length > STRANGERS_MAX) this.#cut(strangers[0]);
   }
 
   #data(connection: Connection, chunk: Uint8Array): void {
