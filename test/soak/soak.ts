@@ -22,6 +22,7 @@ export type SoakReport = {
   readonly failed: number;
 };
 
+const RELAY_MB = 32;
 const LANES = 40;
 const SAMPLES = 16;
 /** The part of the samples that is not looked at: code is compiled and tables grow. */
@@ -38,9 +39,9 @@ const noteShape = object({ count, heapBytes: count, extraMemorySize: count, obje
 type Note = Shaped<typeof noteShape>;
 
 /** What a client does between its coming and its going. */
-async function converse(client: RawWebSocket, channel: string, key?: string): Promise<void> {
+async function converse(client: RawWebSocket, channel: string): Promise<void> {
   await client.ask({ type: "subscribe", id: 1, channel });
-  client.send({ type: "publish", channel, data: { text: "hello" }, key });
+  client.send({ type: "publish", channel, data: { text: "hello" } });
   await client.next("message");
   await client.ask({ type: "call", id: 2, method: "echo", params: [channel] });
   await client.ask({ type: "history", id: 3, channel, limit: 5 });
@@ -64,8 +65,7 @@ const WAYS: readonly ((address: string, channel: string) => Promise<void>)[] = [
   },
   async (address, channel) => {
     using client = await RawWebSocket.open(address);
-    // The relay remembers keys, up to a bound: that is meant to grow, and so is not done by all.
-    await converse(client, channel, crypto.randomUUID());
+    await converse(client, channel);
     client.socket.resetAndDestroy();
   },
   async (address) => {
@@ -95,6 +95,14 @@ async function churn(address: string, from: number, to: number): Promise<number>
   };
   await Promise.all(Array.from({ length: LANES }, lane));
   return failed;
+}
+
+/** Turns the relay's ring of segments once: from then on it has all the memory that it may ever take for history. */
+async function fillHistory(address: string): Promise<void> {
+  using client = await RawWebSocket.open(address);
+  const data = "x".repeat(60_000);
+  for (let n = 0; n < (RELAY_MB * 1024 * 1024 * 1.2) / data.length; n++)
+    await client.ask({ type: "publish", id: n, channel: "own:history", data });
 }
 
 /** Each channel is used by one client, once. */
@@ -190,11 +198,13 @@ export async function soak({ connections, say }: SoakOptions): Promise<SoakRepor
   await using cluster = await startCluster({
     nodes: 2,
     app: join(import.meta.dir, "app.ts"),
+    args: ["--memory-mb", String(RELAY_MB)],
     env: { BUN_OPTIONS: `--preload=${join(import.meta.dir, "measure.ts")}`, TUTTI_SOAK_FOLDER: folder.path },
   });
   const processes = (await cluster.status()).processes.flatMap(({ id, pid }) => (pid === null ? [] : [{ id, pid }]));
   const meter = new Meter(folder.path, [...processes, { id: "supervisor", pid: cluster.pid }]);
   let failed = await churn(cluster.address, 0, SHARED_CHANNELS * WAYS.length);
+  await fillHistory(cluster.address);
   const before = await openChannels(cluster);
   await useOwnChannels(cluster.address);
   const startedMs = performance.now();
