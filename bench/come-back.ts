@@ -7,13 +7,13 @@ import type { Question } from "./question.ts";
 import { startStacks } from "./stacks.ts";
 
 const RATE = 50;
-const SECONDS = 6;
-const KILLED_AFTER_MS = 2000;
+const SECONDS = 5;
+const KILLED_AFTER_MS = 1000;
 const KINDS: readonly Kind[] = ["tutti", "classic", "socketIo"];
 
 /** A killed server comes back, or not, as its stack has it: each round has a stack of its own. */
 async function killOne(kind: Kind, clients: number): Promise<Figures> {
-  const [stack] = await startStacks(kind);
+  const [stack] = await startStacks([kind]);
   if (stack === undefined) return {};
   const load = new Load("come-back.ts");
   await load.ask({ kind: "open", protocol: kind, port: stack.port, clients });
@@ -30,7 +30,7 @@ async function killOne(kind: Kind, clients: number): Promise<Figures> {
 export const comeBack: Question = {
   name: "come-back",
   asks: "What do clients notice when a server is killed?",
-  method: `Four servers, ${RATE} publications a second to all clients, SIGKILL to one server after ${KILLED_AFTER_MS / 1000} s. Clients reconnect as their library does (tutti, Socket.IO) or as tutorials do (after 1 s). The publisher is such a client, too. Times count from the first cut; lost and repeated deliveries are those of all clients together.`,
+  method: `Four servers, ${RATE} publications a second to all clients, SIGKILL to one server after ${KILLED_AFTER_MS / 1000} s, ${SECONDS} s in all. Clients reconnect as their library does (tutti, Socket.IO) or as tutorials do (after 1 s). The publisher is such a client, too. Times count from the first cut; lost and repeated deliveries are those of all clients together.`,
   columns: [
     { figure: "cut", title: "clients cut", digits: 0 },
     { figure: "halfMs", title: "50 % back, ms", digits: 0 },

@@ -3,7 +3,7 @@
 import { Audience, type Traffic } from "./audience.ts";
 import { inTurns, type Measurement, median } from "./measure.ts";
 import type { Question, Scale } from "./question.ts";
-import { startStacks } from "./stacks.ts";
+import { kindsFor, startStacks } from "./stacks.ts";
 
 type Cell = { readonly subscribers: number; readonly rate: number; readonly bytes: number };
 
@@ -78,7 +78,7 @@ export const fanOut: Question = {
 
   async run(scale) {
     const { isQuick, rounds } = scale;
-    const audiences = await Audience.all(await startStacks("tutti", "classic", "socketIo", "nats", "socketCluster"));
+    const audiences = await Audience.all(await startStacks(kindsFor(isQuick)));
     const measurements = await measureCells(audiences, scale);
     if (!isQuick) {
       for (const audience of audiences) await audience.gather(1000);

@@ -3,7 +3,7 @@
 import { Audience } from "./audience.ts";
 import { type Figures, inTurns, type Measurement, memoryKbOf, Stopwatch, treesOf } from "./measure.ts";
 import type { Question } from "./question.ts";
-import { type Stack, startStacks, tutti } from "./stacks.ts";
+import { kindsFor, type Stack, startStacks, tutti } from "./stacks.ts";
 
 const CONNECTIONS = 9000;
 const CONNECTIONS_QUICK = 1000;
@@ -41,7 +41,7 @@ export const idle: Question = {
 
   async run({ isQuick }) {
     const connections = isQuick ? CONNECTIONS_QUICK : CONNECTIONS;
-    const audiences = await Audience.all(await startStacks("tutti", "classic", "socketIo", "nats", "socketCluster"));
+    const audiences = await Audience.all(await startStacks(kindsFor(isQuick)));
     const measurements: Measurement[] = await inTurns(inWords(connections), audiences, 1, (audience) =>
       fill(audience, connections),
     );

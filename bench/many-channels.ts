@@ -3,7 +3,7 @@
 import { Audience } from "./audience.ts";
 import { inTurns } from "./measure.ts";
 import type { Question } from "./question.ts";
-import { startStacks } from "./stacks.ts";
+import { kindsFor, startStacks } from "./stacks.ts";
 
 const CONNECTIONS = 500;
 const MOST_SUBSCRIBERS = 4;
@@ -24,7 +24,7 @@ export const manyChannels: Question = {
 
   async run({ isQuick, rounds }) {
     const channels = isQuick ? 1000 : 10_000;
-    const audiences = await Audience.all(await startStacks("tutti", "classic", "socketIo", "nats", "socketCluster"));
+    const audiences = await Audience.all(await startStacks(kindsFor(isQuick)));
     let subscriptions = 0;
     for (const audience of audiences) {
       await audience.connect(CONNECTIONS);

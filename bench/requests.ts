@@ -4,7 +4,7 @@ import { Audience } from "./audience.ts";
 import { type Figures, inTurns, type Measurement, Stopwatch } from "./measure.ts";
 import { Load } from "./processes.ts";
 import type { Question } from "./question.ts";
-import { startStacks } from "./stacks.ts";
+import { kindsFor, startStacks } from "./stacks.ts";
 
 const CONNECTIONS = 50;
 const BYTES = 100;
@@ -36,7 +36,7 @@ export const requests: Question = {
 
   async run({ isQuick, rounds }) {
     const count = isQuick ? 3000 : 20_000;
-    const audiences = await Audience.all(await startStacks("tutti", "classic", "socketIo", "socketCluster"));
+    const audiences = await Audience.all(await startStacks(kindsFor(isQuick).filter((kind) => kind !== "nats")));
     const browsers = new Map<Audience, Load>();
     for (const audience of audiences) {
       const browser = new Load("lb.ts");

@@ -101,8 +101,8 @@ async function socketCluster(): Promise<Stack | undefined> {
   };
 }
 
-/** Every stack that is installed and of one of these kinds, tutti first. */
-export async function startStacks(...kinds: Kind[]): Promise<Stack[]> {
+/** Every stack of these kinds that is installed, tutti first. */
+export async function startStacks(kinds: readonly Kind[]): Promise<Stack[]> {
   const starters: Record<Kind, () => Promise<Stack | undefined>> = { tutti, classic, socketIo, nats, socketCluster };
   const stacks: Stack[] = [];
   for (const kind of kinds) {
@@ -112,6 +112,6 @@ export async function startStacks(...kinds: Kind[]): Promise<Stack[]> {
   return stacks;
 }
 
-export const stopStacks = async (stacks: readonly Stack[]): Promise<void> => {
-  await Promise.all(stacks.map((stack) => stack.stop()));
-};
+/** The kinds that questions compare: a first impression leaves out the least known. */
+export const kindsFor = (isQuick: boolean): Kind[] =>
+  isQuick ? ["tutti", "classic", "socketIo", "nats"] : ["tutti", "classic", "socketIo", "nats", "socketCluster"];
