@@ -62,7 +62,7 @@ export function run(seed: number, options: RunOptions = {}): Outcome {
     for (const client of world.clients) for (const channel of profile.channels) client.publish(channel);
     for (const client of world.clients)
       for (const channel of profile.channels) client.step({ type: "resume", channel });
-    while (world.unrest !== undefined && restMs < Number(process.env.REST ?? REST_WITHIN_MS)) {
+    while (world.unrest !== undefined && restMs < REST_WITHIN_MS) {
       restMs += LOOK_EVERY_MS;
       clock.runUntil(endOfTrouble + restMs);
     }
