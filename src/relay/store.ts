@@ -103,7 +103,13 @@ export class Store {
 
   /** Journals a channel's definition as it is now. */
   define(channel: Channel): boolean {
-    return this.#appendDefinition(channel) && this.#write();
+    const { definedAt } = channel;
+    if (!this.#appendDefinition(channel)) return false;
+    if (this.#write()) return true;
+    // It must not come into the journal with what is written next: its id is free for another channel.
+    this.segments.truncate(positionOf(channel.definedAt));
+    channel.definedAt = definedAt;
+    return false;
   }
 
   /** Journals every channel's definition. False: the disk failed, and a successor may know some of them as they were before. */

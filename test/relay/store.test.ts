@@ -388,3 +388,18 @@ test("a full disk is no place for new epochs: that they are not all journaled is
   const { store: third } = storeOn(disk, 8);
   expect([...third.channels.values()].map(({ epoch }) => epoch)).toEqual(["renewed", "renewed"]);
 });
+
+test("a channel that could not be opened on a full disk leaves its id to the next, and nothing in the journal", () => {
+  const disk = new MemoryDisk();
+  const { store } = storeOn(disk, 8);
+  disk.isFull = true;
+  for (const name of ["refused", "refused too"]) expect(store.open(name, POLICY, "none", 0)).toBe("storage");
+  disk.isFull = false;
+  const channel = open(store, "news");
+  publish(store, channel, 1);
+  store.commit();
+  const { store: successor } = storeOn(disk, 8);
+  expect([...successor.channels.keys()]).toEqual(["news"]);
+  expect(open(successor, "news").epoch).toBe(channel.epoch);
+  expect(remembered(successor, open(successor, "news"))).toEqual([[1, "1"]]);
+});
