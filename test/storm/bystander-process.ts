@@ -6,7 +6,8 @@ import { connect } from "../../src/client/index.ts";
 import { isRecord } from "../../src/wire/shape.ts";
 import type { Lap, Sent } from "./bystanders.ts";
 
-const PUBLISH_EVERY_MS = 500;
+/** In so much time each channel is published to once, one after the other. */
+const ROUND_MS = 1000;
 
 const [address = "", count = "1", ...channels] = process.argv.slice(2);
 const wallMs = () => performance.timeOrigin + performance.now();
@@ -29,17 +30,21 @@ await Promise.all(
 );
 
 const publisher = connect(`ws://${address}`);
-let pending: Promise<unknown>[] = [];
-const timer = setInterval(() => {
-  published++;
-  const sent = { n: published, atMs: wallMs() };
-  pending = channels.map((name) => publisher.channel<Sent>(name).publish(sent));
-}, PUBLISH_EVERY_MS);
+const pending: Promise<unknown>[] = [];
+let turn = 0;
+
+function publishNext(): void {
+  if (turn === 0) published++;
+  pending[turn] = publisher.channel<Sent>(channels[turn]).publish({ n: published, atMs: wallMs() });
+  turn = (turn + 1) % channels.length;
+}
+
+const timer = setInterval(publishNext, ROUND_MS / channels.length);
 
 process.on("message", async (order: unknown) => {
-  const what = isRecord(order) ? order.what : undefined;
-  if (what === "stop") {
+  if (isRecord(order) && order.what === "stop") {
     clearInterval(timer);
+    while (turn !== 0) publishNext();
     await Promise.all(pending);
   }
   process.send?.({ ...lap, published });
