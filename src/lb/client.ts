@@ -61,7 +61,7 @@ export class ClientConnection implements Peer, Live {
 
   /** No other request will be taken after this one. */
   get isLast(): boolean {
-    return this.#isStopping || this.#hasEnded;
+    return this.#isStopping || (this.#hasEnded && this.#held.bytes === 0);
   }
 
   received(chunk: Buffer): void {
@@ -75,12 +75,12 @@ export class ClientConnection implements Peer, Live {
     if (!this.#outlet.drained()) this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
     else if (this.#state === "exchanging") this.#exchange?.clientDrained();
     else if (this.#state === "closing") this.#shutdown();
-    else this.#readHeld();
+    else this.#readOn();
   }
 
   ended(): void {
     this.#hasEnded = true;
-    if (this.#state === "reading") this.#close();
+    if (this.#state === "reading") this.#readOn();
     else if (this.#state === "exchanging") this.#checkBodyEnd();
   }
 
@@ -159,7 +159,7 @@ export class ClientConnection implements Peer, Live {
     this.#state = "reading";
     this.#hasServed = true;
     this.#expireIn(this.#shared.options.numbers.keepAliveTimeoutMs);
-    if (!this.#outlet.isBlocked) this.#readHeld();
+    this.#readOn();
     this.flow();
   }
 
@@ -177,9 +177,11 @@ export class ClientConnection implements Peer, Live {
     };
   }
 
-  #readHeld(): void {
-    const held = this.#held.take();
+  /** Reads what was held while it was not its turn. A client that has ended is served to the end of what it sent. */
+  #readOn(): void {
+    const held = this.#outlet.isBlocked ? undefined : this.#held.take();
     if (held !== undefined) this.#readRequests(held);
+    if (this.#state === "reading" && this.isLast) this.#close();
   }
 
   #readRequests(chunk: Buffer): void {

@@ -84,6 +84,6 @@ process.on("SIGUSR2", () => log.info(lb.counts(), "counts"));
 
 if (directory !== undefined) await Promise.race([directory.known(), Bun.sleep(REGISTRY_WAIT_MS)]);
 directory?.announce(address);
-state = "up";
+if (state === "starting") state = "up";
 log.info({ address }, `listening on ${address}`);
 report({ type: "ready", address });

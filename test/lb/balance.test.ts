@@ -1,11 +1,14 @@
 // Choosing a node, from outside: leastconn, the sticky cookie, health, redispatch, and counts that are right however a connection ends.
 
-import { afterAll, afterEach, describe, expect, test } from "bun:test";
+import { afterAll, afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { answering, fieldOf, Lb, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
+
+setDefaultTimeout(60_000);
 
 const folder = mkdtempSync(join(tmpdir(), "tutti-lb-"));
 afterAll(() => rmSync(folder, { recursive: true }));
@@ -319,13 +322,7 @@ describe("health", () => {
   });
 
   test("connect timeout: another node is tried; with no other it is a 504", async () => {
-    // A listener whose backlog is full answers no SYN: the sockets below fill it.
-    const full = Bun.spawn(["python3", "-c", FULL_BACKLOG], { stdio: ["pipe", "pipe", "ignore"] });
-    started.push({ stop: async () => full.kill() });
-    const { value } = await full.stdout.getReader().read();
-    const address = `127.0.0.1:${Buffer.from(value ?? [])
-      .toString()
-      .trim()}`;
+    const address = await startFull();
     const lb = await startLb(...quiet, "--upstream", address, "--connect-timeout-ms", "300");
     expect(statusOf(await lb.ask(get()))).toBe(504);
     const server = await startServer("a");
@@ -418,19 +415,23 @@ describe("behind unix sockets", () => {
   }, 30_000);
 });
 
-const FULL_BACKLOG = `
-import socket, sys, time
-s = socket.socket(); s.bind(("127.0.0.1", 0)); s.listen(0)
-kept = []
-for _ in range(4):
-    c = socket.socket(); c.setblocking(False)
-    try: c.connect(s.getsockname())
-    except BlockingIOError: pass
-    kept.append(c)
-time.sleep(0.1)
-print(s.getsockname()[1], flush=True)
-time.sleep(60)
-`;
+/** A server that does not accept, its backlog full: it answers no SYN any more. */
+async function startFull(): Promise<string> {
+  const { address, child } = await startNode("full");
+  child.kill("SIGSTOP");
+  const port = Number(address.slice(address.lastIndexOf(":") + 1));
+  const fillers: net.Socket[] = [];
+  started.push({
+    stop: async () => {
+      for (const filler of fillers) filler.destroy();
+    },
+  });
+  while (fillers.every(({ readyState }) => readyState === "open") && fillers.length < 6000) {
+    for (let each = 0; each < 300; each++) fillers.push(net.connect({ host: "127.0.0.1", port }).on("error", () => {}));
+    await Bun.sleep(200);
+  }
+  return address;
+}
 
 /** A real Bun server as a process of its own, which can be killed. */
 async function startNode(name: string, path?: string): Promise<{ address: string; child: Bun.Subprocess }> {

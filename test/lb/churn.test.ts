@@ -1,8 +1,10 @@
 // Hostile churn: whatever way connections end, the lb's file descriptors and counts are afterwards what they were.
 
-import { afterAll, beforeAll, expect, test } from "bun:test";
+import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { Lb, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
+
+setDefaultTimeout(60_000);
 
 let server: ScriptedServer;
 let lb: Lb;

@@ -1,11 +1,9 @@
 // What the black-box tests of the lb share: the lb as a process of its own, and raw TCP peers on both sides of it that send exactly
 // what a test says and remember exactly what they got.
 
-import { setDefaultTimeout } from "bun:test";
 import net from "node:net";
 import { type Report, reportIn } from "../../src/wire/child.ts";
 
-setDefaultTimeout(30_000);
 const PATIENCE_MS = 10_000;
 
 /** One end of a raw TCP connection. */

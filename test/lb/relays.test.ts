@@ -1,12 +1,14 @@
 // The lb in a cluster: nodes come from a real relay's registry, several lbs count together, and a relay that is away changes nothing.
 
-import { afterEach, describe, expect, test } from "bun:test";
+import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Link } from "../../src/wire/link.ts";
 import { type RelayProcess, SECRET, startRelay, testFolder } from "../relay/process.ts";
 import { fieldOf, Lb, type RawPeer, statusOf } from "./harness.ts";
+
+setDefaultTimeout(60_000);
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {

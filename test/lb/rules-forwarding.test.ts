@@ -1,8 +1,10 @@
 // Hop by hop, rules 32–34, and how messages are passed on, rules 35–43: black box, raw peers on both sides of the running lb.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { answering, fieldOf, Lb, namesIn, OK, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
+
+setDefaultTimeout(60_000);
 
 let server: ScriptedServer;
 let lb: Lb;
@@ -506,6 +508,17 @@ test("a client that half-closes after its request still gets the answer", async 
   client.send(get());
   client.finish();
   expect(await client.untilEnd()).toEndWith("ok");
+});
+
+test("a client that half-closes after several requests gets all its answers", async () => {
+  const client = await lb.connect();
+  client.send(get("X-N: 1\r\n") + get("X-N: 2\r\n") + get("X-N: 3\r\n"));
+  client.finish();
+  const answers = await client.untilEnd();
+  expect(answers.match(/HTTP\/1\.1 200/g)).toHaveLength(3);
+  expect(answers.match(/Connection: close/g)).toHaveLength(1);
+  await client.untilClosed();
+  expect(client.wasReset).toBe(false);
 });
 
 test("a client that goes away takes its request along", async () => {

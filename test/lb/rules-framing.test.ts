@@ -1,7 +1,9 @@
 // Framing, rules 1–13: black box, a raw client in front of the running lb and a raw server behind it.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { answering, fieldOf, Lb, OK, ScriptedServer, statusOf } from "./harness.ts";
+
+setDefaultTimeout(60_000);
 
 let server: ScriptedServer;
 let lb: Lb;

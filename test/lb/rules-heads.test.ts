@@ -1,7 +1,9 @@
 // Lines, fields, the request line and Host, rules 14–31: black box, a raw client in front of the lb and a raw server behind it.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { answering, fieldOf, Lb, namesIn, OK, ScriptedServer, statusOf } from "./harness.ts";
+
+setDefaultTimeout(60_000);
 
 let server: ScriptedServer;
 let lb: Lb;

@@ -1,9 +1,11 @@
 // WebSocket, rules 44–51: black box, raw peers on both sides of the running lb.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from "bun:test";
+import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { answering, fieldOf, Lb, namesIn, OK, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
+
+setDefaultTimeout(60_000);
 
 let server: ScriptedServer;
 let lb: Lb;
