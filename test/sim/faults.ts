@@ -109,18 +109,35 @@ function stopProcess(world: World): void {
   });
 }
 
-const WORK = { publish: 80, burst: 0.5, subscribe: 3, last: 2, again: 4, unsubscribe: 3, pause: 3, online: 2 } as const;
+const CHANNELS_MAX = 10;
+const WORK = {
+  publish: 80,
+  open: 1,
+  burst: 0.5,
+  subscribe: 3,
+  last: 2,
+  again: 4,
+  unsubscribe: 3,
+  pause: 3,
+  online: 2,
+} as const;
 
 /** A client does something. */
 export function work(world: World, client: SimClient): void {
   const { random, clock } = world;
-  const channel = pick(random, world.profile.channels);
+  const channel = pick(random, world.channels);
   const kind = weighted(random, WORK);
   switch (kind) {
     case "publish":
       return client.publish(channel);
+    case "open": {
+      const name = `new-${world.channels.length}`;
+      if (world.channels.length >= CHANNELS_MAX) return undefined;
+      world.channels.push(name);
+      return client.subscribe(name);
+    }
     case "burst":
-      for (let n = below(random, 300); n >= 0; n--) client.publish(pick(random, world.profile.channels));
+      for (let n = below(random, 300); n >= 0; n--) client.publish(pick(random, world.channels));
       return undefined;
     case "subscribe":
       return client.channels.includes(channel) ? undefined : client.subscribe(channel);

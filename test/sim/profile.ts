@@ -8,6 +8,7 @@ export type Profile = {
   readonly nodes: number;
   readonly lbs: number;
   readonly clients: number;
+  /** Those that are there from the beginning. */
   readonly channels: readonly string[];
   /** What is published besides its number. */
   readonly padding: string;

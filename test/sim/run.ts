@@ -59,9 +59,8 @@ export function run(seed: number, options: RunOptions = {}): Outcome {
     clock.runUntil(endOfTrouble);
     heal(world);
     // A last word from everybody to everybody.
-    for (const client of world.clients) for (const channel of profile.channels) client.publish(channel);
-    for (const client of world.clients)
-      for (const channel of profile.channels) client.step({ type: "resume", channel });
+    for (const client of world.clients) for (const channel of world.channels) client.publish(channel);
+    for (const client of world.clients) for (const channel of world.channels) client.step({ type: "resume", channel });
     while (world.unrest !== undefined && restMs < REST_WITHIN_MS) {
       restMs += LOOK_EVERY_MS;
       clock.runUntil(endOfTrouble + restMs);

@@ -5,6 +5,7 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { check } from "../../src/chaos/checker.ts";
 import type { ReadEvent } from "../../src/chaos/history.ts";
 import { seeded } from "../../src/chaos/random.ts";
+import { Store } from "../../src/relay/store.ts";
 import type { SimClient } from "./client.ts";
 import { heal } from "./faults.ts";
 import { SimSocket } from "./node.ts";
@@ -272,6 +273,38 @@ test("R18: on a full disk publications wait, in their order, and service comes b
     if (seed % 2 === 0) for (const { links } of now.world.nodes) links[0].cable?.deafen();
     isWell(now);
     expect(read(now.reader)).toBe(103);
+  }
+});
+
+test("R18: what is on its way behind a refused publication does not overtake it when there is room again", () => {
+  const reordered = () => {
+    let count = 0;
+    for (let seed = 1; seed <= 20; seed++) {
+      const now = scenario({}, seed);
+      now.publish(3);
+      now.rest();
+      now.relay.disk.isFull = true;
+      for (let n = 0; n < 60; n++) {
+        now.publish(1);
+        now.pass(0.2);
+        if (n === 30) now.relay.disk.isFull = false;
+      }
+      now.rest();
+      if (check(now.world.history).some(({ rule }) => rule === "C7")) count++;
+    }
+    return count;
+  };
+  expect(reordered()).toBe(0);
+  // Without the rule it does.
+  const { publish } = Store.prototype;
+  Store.prototype.publish = function (this: Store, link, frame, start, end, nowMs) {
+    link.refusing.clear();
+    publish.call(this, link, frame, start, end, nowMs);
+  };
+  try {
+    expect(reordered()).toBeGreaterThan(0);
+  } finally {
+    Store.prototype.publish = publish;
   }
 });
 

@@ -22,6 +22,8 @@ export class World {
   readonly nodes: SimNode[];
   readonly lbs: SimLb[];
   readonly clients: SimClient[] = [];
+  /** Those that clients talk in; more are opened as time goes by. */
+  readonly channels: string[];
   /** Clients that have died; what they did still counts. */
   readonly #departed: SimClient[] = [];
   #clientCount = 0;
@@ -30,6 +32,7 @@ export class World {
     const { clock } = this;
     const names = (role: string, count: number) => Array.from({ length: count }, (_, index) => `${role}-${index + 1}`);
     this.profile = profile;
+    this.channels = [...profile.channels];
     this.random = random;
     this.network = new Network(clock, random);
     const onTornWrite = () => this.superviseSoon();
@@ -84,7 +87,7 @@ export class World {
       this.profile.padding,
     );
     this.clients.push(client);
-    for (const channel of this.profile.channels) if (this.random() < 0.7) client.subscribe(channel);
+    for (const channel of this.channels) if (this.random() < 0.7) client.subscribe(channel);
     return client;
   }
 
