@@ -10,6 +10,13 @@ export const SNAPSHOT_BYTES = 12 + SEQ_WINDOW / 8;
 
 const WORDS = SEQ_WINDOW / 32;
 const SLOTS_MIN = 1 << 10;
+const SLOTS_MAX = 1 << 18;
+/** Of a relay's memory, so that what the journal keeps of producers is a small part of it. */
+const MEMORY_BYTES_PER_SLOT = 512;
+
+/** How many slots suit a relay with that much memory: a power of two. */
+export const slotsFor = (memoryBytes: number): number =>
+  Math.max(SLOTS_MIN, Math.min(SLOTS_MAX, 2 ** Math.floor(Math.log2(memoryBytes / MEMORY_BYTES_PER_SLOT))));
 
 export class Producers {
   readonly #slotsMax: number;
@@ -27,7 +34,7 @@ export class Producers {
   #pass = new Float64Array(SLOTS_MIN);
 
   /** `slotsMax`: a power of two; at most three quarters of it are filled. */
-  constructor(slotsMax = 1 << 18) {
+  constructor(slotsMax = SLOTS_MAX) {
     this.#slotsMax = slotsMax;
   }
 

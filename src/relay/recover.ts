@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
 import type { Logger } from "../wire/log.ts";
 import { Journal } from "./journal.ts";
-import { Producers } from "./producers.ts";
+import { Producers, slotsFor } from "./producers.ts";
 import { JOURNAL_VERSION } from "./records.ts";
 import { replay } from "./replay.ts";
 import { SEGMENT_BYTES, Segments } from "./segments.ts";
@@ -45,7 +45,7 @@ export function recover(options: RecoverOptions): Recovered {
 
   const wanted = Math.ceil(options.memoryBytes / SEGMENT_BYTES);
   const segments = new Segments(Math.max(wanted, readable.length + SEGMENTS_TO_GROW), readable[0]?.number ?? 0);
-  const store = new Store(segments, new Producers(), journal, options.onFree);
+  const store = new Store(segments, new Producers(slotsFor(options.memoryBytes)), journal, options.onFree);
   const read = readable.map(({ number }) => {
     const length = journal.read(number, segments.bytes(number));
     segments.load(number, length);

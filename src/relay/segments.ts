@@ -61,9 +61,14 @@ export class Segments {
     return this.end + bytes <= SEGMENT_BYTES;
   }
 
+  /** How many segments may be in use. */
+  get usable(): number {
+    return this.count - SPARE_SEGMENTS;
+  }
+
   /** Whether every segment but the spare ones is in use: the oldest must be emptied and freed. */
   get isFull(): boolean {
-    return this.head - this.oldest + 1 > this.count - SPARE_SEGMENTS;
+    return this.head - this.oldest + 1 > this.usable;
   }
 
   /** Whether a new head would overwrite the oldest segment in use. */

@@ -31,6 +31,8 @@ export type Disk = {
 const ORIGINAL_SEARCH_MAX = 10_000;
 /** How long a channel that nobody has open and that remembers nothing is kept, so that readers can resume. */
 const UNUSED_CHANNEL_MS = 600_000;
+/** The part of the usable segments that history may take: the rest is for definitions, producers, and what is left empty at ends. */
+const HISTORY_SHARE = 0.6;
 /** Segment bytes that a channel may be relied on to need for its definition. */
 const BYTES_PER_CHANNEL = 1024;
 
@@ -49,6 +51,8 @@ export class Store {
   /** How much of the head segment is journaled. */
   #written = 0;
   #pass = 0;
+  /** Segments that were emptied since something last found room. */
+  #emptied = 0;
 
   /** This turn's publications, not journaled yet: parallel lists, emptied by every commit. */
   readonly #stagedChannel: Channel[] = [];
@@ -63,7 +67,7 @@ export class Store {
     this.producers = producers;
     this.#disk = disk;
     this.#onFree = onFree;
-    this.#historyBytesMax = (segments.count * SEGMENT_BYTES) / 2;
+    this.#historyBytesMax = Math.min(segments.count / 2, HISTORY_SHARE * segments.usable) * SEGMENT_BYTES;
     this.channelsMax = Math.floor((segments.count * SEGMENT_BYTES) / BYTES_PER_CHANNEL);
   }
 
@@ -103,6 +107,7 @@ export class Store {
 
   /** Journals a channel's definition as it is now. */
   define(channel: Channel): boolean {
+    if (!this.#makeRoom(BYTES_PER_CHANNEL)) return false;
     const { definedAt } = channel;
     if (!this.#appendDefinition(channel)) return false;
     if (this.#write()) return true;
@@ -132,12 +137,11 @@ export class Store {
     const low = producerLowAt(frame, start);
     const seq = seqAt(frame, start);
     if (seq === 0) throw new Malformed("a publication's seq begins at 1");
-    const { segments } = this;
-    while (!segments.hasRoom(end - start)) {
-      if (this.#advance()) continue;
+    if (!this.#makeRoom(end - start)) {
       this.#refuse(link, channel);
       return;
     }
+    const { segments } = this;
     if (!this.producers.record(high, low, seq)) {
       // The original may be staged in this very turn, and its commit may fail: then this is not a repeat.
       this.commit();
@@ -265,12 +269,25 @@ export class Store {
     return this.segments.append(frame, start, end);
   }
 
-  /** Makes the next segment the head, and empties the oldest ones until there are spares again. */
+  /** Sees to it that so many bytes fit into the head. False: the disk failed, or there is no room. */
+  #makeRoom(bytes: number): boolean {
+    while (!this.segments.hasRoom(bytes)) if (!this.#advance()) return false;
+    this.#emptied = 0;
+    return true;
+  }
+
+  /**
+   * Makes the next segment the head, and empties the oldest ones until there are spares again. Once round without finding room,
+   * history gives way; twice, there is none.
+   */
   #advance(): boolean {
     this.commit();
     if (!this.#write() || !this.#beginSegment()) return false;
-    while (this.segments.isFull && this.#recycleOldest());
-    return true;
+    const roundTwice = 2 * this.segments.count;
+    while (this.segments.isFull && this.#emptied < roundTwice && this.#recycleOldest());
+    if (this.#emptied < roundTwice) return true;
+    this.#emptied = 0;
+    return false;
   }
 
   #beginSegment(): boolean {
@@ -308,6 +325,7 @@ export class Store {
     this.#onFree(oldest);
     segments.freeOldest();
     this.#disk.remove(oldest);
+    this.#emptied++;
     return true;
   }
 
@@ -315,7 +333,7 @@ export class Store {
     const channel = this.#byId.get(channelIdAt(bytes, at));
     const offset = offsetAt(bytes, at);
     if (channel?.holds(offset, place)) {
-      if (this.#historyBytes <= this.#historyBytesMax) {
+      if (this.#historyBytes <= this.#historyBytesMax && this.#emptied < this.segments.count) {
         const copy = this.#append(bytes, at, end);
         if (copy !== undefined) channel.move(offset, copy);
         return copy !== undefined;

@@ -1,6 +1,6 @@
 // A disk in memory for the relay's store: it can be full, lose power in the middle of a write, and be read back by a successor.
 
-import { Producers } from "../../src/relay/producers.ts";
+import { Producers, slotsFor } from "../../src/relay/producers.ts";
 import { replay } from "../../src/relay/replay.ts";
 import { SEGMENT_BYTES, Segments } from "../../src/relay/segments.ts";
 import { type Disk, Store } from "../../src/relay/store.ts";
@@ -58,7 +58,7 @@ export function storeOn(
   const create = options.segments ?? ((count: number, first: number) => new Segments(count, first));
   const segments = create(segmentCount, files[0]?.[0] ?? 0);
   const freed: number[] = [];
-  const store = new Store(segments, new Producers(), disk, (segment) => {
+  const store = new Store(segments, new Producers(slotsFor(segmentCount * SEGMENT_BYTES)), disk, (segment) => {
     freed.push(segment);
     options.onFree?.(segment);
   });

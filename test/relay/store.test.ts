@@ -212,6 +212,49 @@ describe("the ring of segments", () => {
     expect(remembered(store, greedy)).toEqual(offsets.map((offset) => [offset, `g${offset}`]));
   });
 
+  for (const bytes of [100, 60_000, 1_000_000])
+    test(`the smallest relay goes on when history wants all there is, with publications of ${bytes} bytes`, () => {
+      const disk = new MemoryDisk();
+      const { store } = storeOn(disk, 8);
+      const greedy = open(store, "greedy", { size: 1_000_000, ttlMs: 60_000, bytes: 1e12 });
+      const count = Math.ceil((12 * SEGMENT_BYTES) / (bytes + 48));
+      for (let seq = 1; seq <= count; seq++)
+        expect(publish(store, greedy, seq, String(seq).padEnd(bytes, " ")).outcomes).toEqual([seq]);
+      store.commit();
+      expect(greedy.remembered).toBeGreaterThan(0);
+      expect(remembered(store, greedy).at(-1)?.[0]).toBe(count);
+      expect(disk.files.size).toBeLessThan(8);
+      expect(open(storeOn(disk, 8).store, "greedy", greedy.policy).top).toBe(count);
+    });
+
+  test("the smallest relay goes on when it knows as many channels and producers as it may", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 8);
+    const policy = { size: 1_000_000, ttlMs: 60_000, bytes: 1e12 };
+    const held = Array.from({ length: store.channelsMax }, (_, i) => {
+      const channel = store.open(`${"long-".repeat(38)}${i}`, policy, "e", 0);
+      if (typeof channel === "string") throw new Error(channel);
+      channel.openers = 1;
+      return channel;
+    });
+    for (let n = 1; n <= 70_000; n++) {
+      const link = newLink();
+      const frame = encodePublish(held[n % held.length].id, { high: n, low: n }, 1, encoder.encode("x".repeat(200)));
+      store.publish(link, frame, 0, frame.length, 0);
+      expect(link.outcomes[0]).toBeGreaterThan(0);
+    }
+    store.commit();
+    expect(store.open("one more", policy, "e", 0)).toBe("limit");
+  });
+
+  test("channels that come and go, and are never published to, do not fill the journal", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 8);
+    for (let n = 0; n < 450_000; n++) open(store, `of-nobody-${n}`);
+    expect(disk.files.size).toBeLessThan(8);
+    expect(publish(store, open(store, "after"), 1).outcomes).toEqual([1]);
+  });
+
   test("a disk that fails while a segment is emptied loses nothing", () => {
     const disk = new MemoryDisk();
     const { store } = storeOn(disk, 10);
