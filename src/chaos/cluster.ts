@@ -29,6 +29,7 @@ export class Cluster {
 
   constructor(options: ClusterOptions) {
     this.#options = options;
+    process.on("exit", () => this.#abandon());
   }
 
   /** Where clients connect; the same for the cluster's whole life, restarts included. */
@@ -90,6 +91,12 @@ export class Cluster {
   async remove(): Promise<void> {
     await this.stop("SIGTERM");
     rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  /** We end before it was removed: by Ctrl-C, or a bug of ours. */
+  #abandon(): void {
+    this.#supervisor?.kill("SIGKILL");
+    rmSync(this.#folder, { recursive: true, force: true, maxRetries: 10 });
   }
 
   async #status(): Promise<Shaped<typeof statusShape>> {

@@ -62,6 +62,13 @@ async function run(): Promise<number> {
   return isPassed(verdict) ? 0 : 1;
 }
 
+// So that what "exit" does is done: the cluster and its folder go with us.
+for (const [signal, code] of [
+  ["SIGINT", 130],
+  ["SIGTERM", 143],
+] as const)
+  process.on(signal, () => process.exit(code));
+
 try {
   process.exit(await run());
 } catch (error) {
