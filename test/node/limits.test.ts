@@ -229,7 +229,13 @@ test("what a client has missed does not make it slow, though it waits to be read
   reader.write(textFrame(`{"type":"subscribe","channel":"long:1","since":${JSON.stringify(position)}}`));
   await Bun.sleep(1500);
   const bytes: Buffer[] = [];
-  const isAll = new Promise<void>((resolve) => {
+  const isAll = new Promise<void>((resolve, reject) => {
+    const received = () => `${bytes.reduce((sum, { length }) => sum + length, 0)} bytes came`;
+    const late = setTimeout(() => reject(new Error(`it hangs: ${received()}`)), 20_000);
+    reader.on("close", () => {
+      clearTimeout(late);
+      reject(new Error(`it was closed: ${received()}`));
+    });
     reader.on("data", (chunk: Buffer) => {
       // The words may be cut in two.
       const before = bytes.at(-1)?.subarray(-20) ?? Buffer.alloc(0);
