@@ -6,6 +6,7 @@ import { type Measurement, median } from "./measure.ts";
 import type { Question } from "./question.ts";
 
 const BACKGROUND = "#ffffff";
+const INK = "#222222";
 const WIDTH = 760;
 
 export function drawing({ asks, plot }: Question, measurements: readonly Measurement[]): string {
@@ -15,7 +16,7 @@ export function drawing({ asks, plot }: Question, measurements: readonly Measure
     return [{ what, who, middle: median(numbers), low: Math.min(...numbers), high: Math.max(...numbers) }];
   });
   const { document } = parseHTML("<html><body></body></html>");
-  const common = { document, width: WIDTH, style: `background:${BACKGROUND};color:#222`, title: undefined };
+  const common = { document, width: WIDTH, style: { background: BACKGROUND, color: INK } };
   const svg =
     plot.kind === "bars"
       ? Plot.plot({ ...common, ...bars(points, plot.title) })
@@ -35,7 +36,7 @@ function bars(points: Point[], title: string): Plot.PlotOptions {
   const contestants = [...new Set(points.map(({ who }) => who))];
   return {
     height: 60 + points.length * 20 + cases.length * 14,
-    marginLeft: 190,
+    marginLeft: 210,
     marginRight: 190,
     x: { label: `${title} (median, min – max)`, labelAnchor: "left", grid: true },
     y: { domain: contestants, label: null, padding: 0.15 },
@@ -43,7 +44,7 @@ function bars(points: Point[], title: string): Plot.PlotOptions {
     color: { domain: contestants },
     marks: [
       Plot.barX(points, { fy: "what", y: "who", x: "middle", fill: "who", fillOpacity: 0.85 }),
-      Plot.ruleY(points, { fy: "what", y: "who", x1: "low", x2: "high", stroke: "#222" }),
+      Plot.ruleY(points, { fy: "what", y: "who", x1: "low", x2: "high", stroke: INK }),
       Plot.text(points, {
         fy: "what",
         y: "who",
@@ -57,30 +58,35 @@ function bars(points: Point[], title: string): Plot.PlotOptions {
   };
 }
 
-/** A line a contestant and series, over the number with which the case ends: "nodes: 4". */
+/** A line a series, over the number with which its cases end ("nodes: 4"), as multiples of what the smallest number costs. */
 function lines(points: Point[], title: string): Plot.PlotOptions {
   const placed = points.map((point) => {
     const [series, number] = point.what.split(": ");
     return { ...point, series, at: Math.max(1, Number(number.replaceAll(",", ""))) };
   });
-  const ends = placed.filter(
-    (point) => !placed.some((other) => other.series === point.series && other.who === point.who && other.at > point.at),
+  const relative = placed.map((point) => {
+    const least = placed.filter(({ series }) => series === point.series).toSorted((a, b) => a.at - b.at)[0].middle;
+    return { ...point, middle: point.middle / least, low: point.low / least, high: point.high / least };
+  });
+  const ends = relative.filter(
+    (point) =>
+      !relative.some((other) => other.series === point.series && other.who === point.who && other.at > point.at),
   );
   return {
     height: 420,
     marginLeft: 60,
     marginRight: 140,
     x: { type: "log", label: "how many", tickFormat: (value: number) => value.toLocaleString("en-US"), ticks: 5 },
-    y: { label: title, zero: true, grid: true },
+    y: { label: `${title}, × that of the smallest`, zero: true, grid: true },
     marks: [
-      Plot.ruleX(placed, { x: "at", y1: "low", y2: "high", stroke: "series" }),
-      Plot.line(placed, {
+      Plot.ruleX(relative, { x: "at", y1: "low", y2: "high", stroke: "series" }),
+      Plot.line(relative, {
         x: "at",
         y: "middle",
         stroke: "series",
         z: ({ series, who }: Point & { series: string }) => `${series} ${who}`,
       }),
-      Plot.dot(placed, { x: "at", y: "middle", fill: "series" }),
+      Plot.dot(relative, { x: "at", y: "middle", fill: "series" }),
       Plot.text(ends, { x: "at", y: "middle", text: "series", textAnchor: "start", dx: 8, fill: "series" }),
       Plot.ruleY([0]),
     ],
