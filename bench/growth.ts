@@ -32,12 +32,13 @@ async function overNodes(counts: number[]): Promise<Grown[]> {
   return grown;
 }
 
-/** More channels of one subscriber each, as many publications in all. */
+/** More channels of one subscriber each, as many publications in all and as many connections. */
 async function overChannels(counts: number[]): Promise<Grown[]> {
   const grown: Grown[] = [];
+  const connections = Math.max(SUBSCRIBERS, ...counts.map((channels) => channels / CHANNELS_PER_CONNECTION));
   for (const channels of counts) {
     const audience = await cluster(4);
-    await audience.connect(Math.max(SUBSCRIBERS, channels / CHANNELS_PER_CONNECTION));
+    await audience.connect(connections);
     await audience.spread(channels, 0, 1);
     grown.push({ what: `channels: ${channels}`, audience, channels, rate: 1000, listeners: 1 });
   }

@@ -31,7 +31,8 @@ export type Question = {
 
 /** The table of an answer, in Markdown: a block a case, medians with (min – max), and ratios to the first contestant's. */
 export function tableOf({ columns, plot }: Question, measurements: readonly Measurement[]): string {
-  const head = ["", ...columns.map(({ title }) => title), `${plot.title}, to ours`];
+  const hasRivals = new Set(measurements.map(({ who }) => who)).size > 1;
+  const head = ["", ...columns.map(({ title }) => title), ...(hasRivals ? [`${plot.title}, to ours`] : [])];
   const rows: string[][] = [];
   for (const what of new Set(measurements.map((each) => each.what))) {
     const those = measurements.filter((each) => each.what === what);
@@ -42,7 +43,7 @@ export function tableOf({ columns, plot }: Question, measurements: readonly Meas
       rows.push([
         who,
         ...columns.map(({ figure, digits }) => spread(figures[figure] ?? [], digits)),
-        Number.isFinite(ratio) ? `× ${ratio.toFixed(2)}` : "",
+        ...(hasRivals ? [Number.isFinite(ratio) ? `× ${ratio.toFixed(2)}` : ""] : []),
       ]);
     }
   }
