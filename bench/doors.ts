@@ -38,7 +38,8 @@ export async function tuttiLb(upstreams: Upstreams, name: string): Promise<Door>
     "warn",
     ...flags,
   ];
-  return ready(name, port, await startOnPort(argv, port));
+  // As the supervisor starts it.
+  return ready(name, port, await startOnPort(argv, port, { MIMALLOC_PURGE_DELAY: "-1" }));
 }
 
 export async function haproxy(upstreams: Upstreams, name = "haproxy"): Promise<Door | undefined> {

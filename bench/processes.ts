@@ -50,8 +50,13 @@ function keep(child: Bun.Subprocess): Program {
 }
 
 /** Starts a program that is ready once something listens on that TCP port. */
-export async function startOnPort(argv: string[], port: number): Promise<Program> {
-  const child = Bun.spawn(argv, { stdin: "ignore", stdout: "ignore", stderr: "ignore" });
+export async function startOnPort(argv: string[], port: number, env = {}): Promise<Program> {
+  const child = Bun.spawn(argv, {
+    stdin: "ignore",
+    stdout: "ignore",
+    stderr: "ignore",
+    env: { ...process.env, ...env },
+  });
   const program = keep(child);
   const deadline = performance.now() + READY_TIMEOUT_MS;
   while (!(await listens(port))) {
