@@ -59,8 +59,7 @@ export class Line {
   /** Sends an answer that may be long. */
   sendAsked(json: string): void {
     this.send(json);
-    // How much of it waits is not known yet: while frames are gathered, the socket counts none of them.
-    this.#askedBytes += json.length;
+    if (this.isOpen) this.#askedBytes = Math.min(this.#askedBytes + json.length, this.#socket.getBufferedAmount());
   }
 
   /** Sends with the others of this turn. Only for what may come later than what is sent after it. */
@@ -72,7 +71,6 @@ export class Line {
   gather(work: () => void): void {
     if (this.#state === "closed") work();
     else this.#socket.cork(work);
-    if (this.#state === "open") this.#askedBytes = Math.min(this.#askedBytes, this.#socket.getBufferedAmount());
   }
 
   join(topic: string): void {

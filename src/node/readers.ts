@@ -27,8 +27,6 @@ export class Readers {
   readonly #behind = new Set<Subscription>();
   /** What the relay has been asked on behalf of those that wait. */
   #question: Question | undefined;
-  /** One after another, not one inside the other. */
-  #isGoingOn = false;
 
   constructor(
     channel: string,
@@ -124,18 +122,6 @@ export class Readers {
         this.#behind.add(subscription);
       }
     });
-    this.#goOn(subscription);
-  }
-
-  /** The socket may take at once all that was gathered for it: then nobody will say that it has drained. */
-  #goOn(subscription: Subscription): void {
-    if (this.#isGoingOn) return;
-    this.#isGoingOn = true;
-    try {
-      while (subscription.stage === "behind" && subscription.session.hasRoom) this.drained(subscription);
-    } finally {
-      this.#isGoingOn = false;
-    }
   }
 
   /** Asks the relay on behalf of all that wait: from the lowest position, or for the most that anyone wants. */
