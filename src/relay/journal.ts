@@ -22,9 +22,9 @@ import {
 import { join } from "node:path";
 import type { Logger } from "../wire/log.ts";
 import { flag, integer, object, type Shaped, text } from "../wire/shape.ts";
+import type { Disk } from "./head.ts";
 import { JOURNAL_VERSION } from "./records.ts";
 import { SEGMENT_BYTES } from "./segments.ts";
-import type { Disk } from "./store.ts";
 
 const SEGMENT_FILE = /^(\d{1,15})\.segment$/;
 

@@ -1,5 +1,5 @@
 // Order and memory: gives each publication its offset, journals a turn's publications together, and only then spreads them.
-// Keeps the ring of segments turning. Knows files only as a Disk that says yes or no.
+// Keeps the ring of segments turning.
 
 import {
   channelIdAt,
@@ -14,18 +14,12 @@ import {
 import { OUTCOME_DUPLICATE, OUTCOME_STORAGE, OUTCOME_UNKNOWN_CHANNEL, type Policy } from "../wire/relay-messages.ts";
 import { Malformed } from "../wire/shape.ts";
 import { Channel } from "./channel.ts";
-import { type Producers, SNAPSHOT_BYTES } from "./producers.ts";
-import { CHANNEL_ID_MAX, decodeRecord, encodeRecord, JOURNAL_VERSION, PRODUCERS_PER_RECORD } from "./records.ts";
+import { type Disk, Head } from "./head.ts";
+import type { Producers } from "./producers.ts";
+import { CHANNEL_ID_MAX, decodeRecord, encodeRecord } from "./records.ts";
 import type { RelayLink } from "./relay-link.ts";
 import { type Place, positionOf, SEGMENT_BYTES, type Segments, segmentOf } from "./segments.ts";
-
-/** Where segments are made durable. Each call is done when it returns; false: it failed, and nothing of it remains. */
-export type Disk = {
-  create(segment: number): boolean;
-  /** Writes `from`…`to` of the segment's bytes at the same place of its file. */
-  write(segment: number, bytes: Uint8Array, from: number, to: number): boolean;
-  remove(segment: number): void;
-};
+import { Snapshots } from "./snapshots.ts";
 
 /** How far back a repeat's original is looked for, in publications. */
 const ORIGINAL_SEARCH_MAX = 10_000;
@@ -42,14 +36,13 @@ export class Store {
   readonly channels = new Map<string, Channel>();
   readonly #byId = new Map<number, Channel>();
   readonly #disk: Disk;
+  readonly #head: Head;
   readonly #onFree: (segment: number) => void;
   /** More history than this is evicted when its segment comes round. */
   readonly #historyBytesMax: number;
   readonly channelsMax: number;
   #historyBytes = 0;
   #nextId = 1;
-  /** How much of the head segment is journaled. */
-  #written = 0;
   #pass = 0;
   /** Segments that were emptied since something last found room. */
   #emptied = 0;
@@ -66,6 +59,7 @@ export class Store {
     this.segments = segments;
     this.producers = producers;
     this.#disk = disk;
+    this.#head = new Head(segments, disk);
     this.#onFree = onFree;
     this.#historyBytesMax = Math.min(segments.count / 2, HISTORY_SHARE * segments.usable) * SEGMENT_BYTES;
     this.channelsMax = Math.floor((segments.count * SEGMENT_BYTES) / BYTES_PER_CHANNEL);
@@ -78,8 +72,7 @@ export class Store {
 
   /** Goes on where a journal ends that was read back, or begins a new one. False: the disk failed. */
   start(): boolean {
-    this.#written = this.segments.end;
-    return this.#written > 0 || (this.#beginSegment() && this.#write());
+    return this.#head.start();
   }
 
   /** Adopts a channel found in the journal. */
@@ -110,7 +103,7 @@ export class Store {
     if (!this.#makeRoom(BYTES_PER_CHANNEL)) return false;
     const { definedAt } = channel;
     if (!this.#appendDefinition(channel)) return false;
-    if (this.#write()) return true;
+    if (this.#head.write()) return true;
     // It must not come into the journal with what is written next: its id is free for another channel.
     this.segments.truncate(positionOf(channel.definedAt));
     channel.definedAt = definedAt;
@@ -171,7 +164,7 @@ export class Store {
   commit(): void {
     const staged = this.#stagedChannel.length;
     if (staged === 0) return;
-    if (this.#write()) this.#spread(staged);
+    if (this.#head.write()) this.#spread(staged);
     else this.#retract(staged);
     this.#stagedChannel.length = 0;
     this.#stagedPlace.length = 0;
@@ -227,15 +220,6 @@ export class Store {
     segments.truncate(positionOf(this.#stagedPlace[0]));
   }
 
-  /** Makes the head durable as far as it is filled. */
-  #write(): boolean {
-    const { head, end } = this.segments;
-    if (end === this.#written) return true;
-    if (!this.#disk.write(head, this.segments.bytes(head), this.#written, end)) return false;
-    this.#written = end;
-    return true;
-  }
-
   #adoptPolicy(channel: Channel, policy: Policy): Channel | "storage" {
     const { size, ttlMs, bytes } = channel.policy;
     if (size === policy.size && ttlMs === policy.ttlMs && bytes === policy.bytes) return channel;
@@ -257,16 +241,10 @@ export class Store {
 
   #appendDefinition(channel: Channel): boolean {
     const { id, name, epoch, top, policy } = channel;
-    const place = this.#append(encodeRecord({ type: "define", id, channel: name, epoch, top, policy }));
+    const place = this.#head.append(encodeRecord({ type: "define", id, channel: name, epoch, top, policy }));
     if (place === undefined) return false;
     channel.definedAt = place;
     return true;
-  }
-
-  /** Appends a frame of our own; undefined when there is no room and none can be made. */
-  #append(frame: Uint8Array, start = 0, end = frame.length): Place | undefined {
-    if (!this.segments.hasRoom(end - start) && !(this.#write() && this.#beginSegment())) return undefined;
-    return this.segments.append(frame, start, end);
   }
 
   /** Sees to it that so many bytes fit into the head. False: the disk failed, or there is no room. */
@@ -282,25 +260,12 @@ export class Store {
    */
   #advance(): boolean {
     this.commit();
-    if (!this.#write() || !this.#beginSegment()) return false;
+    if (!this.#head.write() || !this.#head.beginSegment()) return false;
     const roundTwice = 2 * this.segments.count;
     while (this.segments.isFull && this.#emptied < roundTwice && this.#recycleOldest());
     if (this.#emptied < roundTwice) return true;
     this.#emptied = 0;
     return false;
-  }
-
-  #beginSegment(): boolean {
-    const { segments } = this;
-    const isFirst = segments.end === 0;
-    if (!isFirst && segments.isExhausted) return false;
-    const number = isFirst ? segments.head : segments.head + 1;
-    if (!this.#disk.create(number)) return false;
-    if (!isFirst) segments.advance();
-    this.#written = 0;
-    const header = encodeRecord({ type: "segment", version: JOURNAL_VERSION, number });
-    segments.append(header, 0, header.length);
-    return true;
   }
 
   /** Copies forward what is still wanted of the oldest segment, then frees it. False: the disk failed; it stays for now. */
@@ -320,8 +285,8 @@ export class Store {
       if (!kept) return false;
       at = next;
     }
-    for (const record of snapshots.records()) if (this.#append(record) === undefined) return false;
-    if (!this.#write()) return false;
+    for (const record of snapshots.records()) if (this.#head.append(record) === undefined) return false;
+    if (!this.#head.write()) return false;
     this.#onFree(oldest);
     segments.freeOldest();
     this.#disk.remove(oldest);
@@ -334,7 +299,7 @@ export class Store {
     const offset = offsetAt(bytes, at);
     if (channel?.holds(offset, place)) {
       if (this.#historyBytes <= this.#historyBytesMax && this.#emptied < this.segments.count) {
-        const copy = this.#append(bytes, at, end);
+        const copy = this.#head.append(bytes, at, end);
         if (copy !== undefined) channel.move(offset, copy);
         return copy !== undefined;
       }
@@ -352,39 +317,5 @@ export class Store {
     }
     const channel = record.type === "define" ? this.#byId.get(record.id) : undefined;
     return channel?.definedAt !== place || this.#appendDefinition(channel);
-  }
-}
-
-/** Collects, in one pass over a segment, the snapshots of producers that only this segment may still know. */
-class Snapshots {
-  readonly #producers: Producers;
-  readonly #pass: number;
-  readonly #full: Uint8Array[] = [];
-  #bytes = Buffer.alloc(PRODUCERS_PER_RECORD * SNAPSHOT_BYTES);
-  #end = 0;
-
-  constructor(producers: Producers, pass: number) {
-    this.#producers = producers;
-    this.#pass = pass;
-  }
-
-  add(high: number, low: number, seq: number): void {
-    if (!this.#producers.snapshot(high, low, seq, this.#pass, this.#bytes, this.#end)) return;
-    this.#end += SNAPSHOT_BYTES;
-    if (this.#end < this.#bytes.length) return;
-    this.#full.push(this.#bytes);
-    this.#bytes = Buffer.alloc(this.#bytes.length);
-    this.#end = 0;
-  }
-
-  addAll(snapshots: Uint8Array): void {
-    const view = Buffer.from(snapshots.buffer, snapshots.byteOffset, snapshots.length);
-    for (let at = 0; at + SNAPSHOT_BYTES <= view.length; at += SNAPSHOT_BYTES)
-      this.add(view.readUInt32BE(at), view.readUInt32BE(at + 4), 0);
-  }
-
-  records(): Uint8Array[] {
-    const parts = this.#end === 0 ? this.#full : [...this.#full, this.#bytes.subarray(0, this.#end)];
-    return parts.map((snapshots) => encodeRecord({ type: "producers", snapshots }));
   }
 }

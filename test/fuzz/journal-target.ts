@@ -1,10 +1,11 @@
 // The relay's journal: what a successor makes of files that were cut, flipped, or are something else altogether.
 
+import type { Disk } from "../../src/relay/head.ts";
 import { Producers } from "../../src/relay/producers.ts";
 import { RelayLink } from "../../src/relay/relay-link.ts";
 import { replay } from "../../src/relay/replay.ts";
 import { positionOf, SEGMENT_BYTES, Segments, segmentOf } from "../../src/relay/segments.ts";
-import { type Disk, Store } from "../../src/relay/store.ts";
+import { Store } from "../../src/relay/store.ts";
 import { encodePublish, offsetAt } from "../../src/wire/frame.ts";
 import { badInput } from "./mutate.ts";
 import { must, type Target, utf8 } from "./target.ts";

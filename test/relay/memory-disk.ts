@@ -1,9 +1,10 @@
 // A disk in memory for the relay's store: it can be full, lose power in the middle of a write, and be read back by a successor.
 
+import type { Disk } from "../../src/relay/head.ts";
 import { Producers, slotsFor } from "../../src/relay/producers.ts";
 import { replay } from "../../src/relay/replay.ts";
 import { SEGMENT_BYTES, Segments } from "../../src/relay/segments.ts";
-import { type Disk, Store } from "../../src/relay/store.ts";
+import { Store } from "../../src/relay/store.ts";
 
 /** The process died inside a write. */
 export class Died extends Error {}
