@@ -81,11 +81,11 @@ export function clientMessage(frame: unknown): ClientMessage {
   if (!isRecord(frame)) throw new Malformed("a frame must be an object with a type");
   const type = text(1, 100)(Object.hasOwn(frame, "type") ? frame.type : undefined, "type");
   const method = { type: "call", method: type, params: frame } as const;
-  if (!Object.hasOwn(clientTable, type)) {
+  if (!names(clientTable, type)) {
     const called = requestIdOf(frame);
     return called === undefined ? method : { ...method, id: called };
   }
-  return shapedMessage<ClientMessage>(clientTable, type, frame);
+  return shapedMessage(clientTable, type, frame);
 }
 
 /** The id of a frame that may otherwise be malformed, so that its error can carry it. */
@@ -147,7 +147,6 @@ const nodeTable = {
 
 export type NodeMessage = Messages<typeof nodeTable>;
 export type NodeMessageOf<K extends NodeMessage["type"]> = Extract<NodeMessage, { type: K }>;
-export type Remembered = Shaped<typeof rememberedShape>;
 export type Present = Shaped<typeof presentShape>;
 export const rememberedList = list(rememberedShape, HISTORY_LIMIT_MAX);
 export const presentList = list(presentShape, 100_000);
@@ -155,15 +154,20 @@ export const presentList = list(presentShape, 100_000);
 /** The message that a decoded frame from a node holds; undefined for a type of a later version; throws Malformed. */
 export function nodeMessage(frame: unknown): NodeMessage | undefined {
   if (!isRecord(frame) || typeof frame.type !== "string") throw new Malformed("a frame must be an object with a type");
-  if (!Object.hasOwn(nodeTable, frame.type)) return undefined;
-  return shapedMessage<NodeMessage>(nodeTable, frame.type, frame);
+  const { type } = frame;
+  return names(nodeTable, type) ? shapedMessage(nodeTable, type, frame) : undefined;
 }
 
-function shapedMessage<M extends { type: string }>(
-  table: Record<string, Record<string, Shape<unknown>>>,
-  type: string,
+/** Whether a table has messages of this type. */
+function names<T extends object>(table: T, type: string): type is keyof T & string {
+  return Object.hasOwn(table, type);
+}
+
+function shapedMessage<T extends Record<string, Record<string, Shape<unknown>>>>(
+  table: T,
+  type: keyof T & string,
   frame: Record<string, unknown>,
-): M {
+): Messages<T> {
   const fields = shapeFields(table[type], (name) => (Object.hasOwn(frame, name) ? frame[name] : undefined));
-  return { type, ...fields } as unknown as M;
+  return { type, ...fields } as Messages<T>;
 }
