@@ -73,12 +73,15 @@ export type Options = {
   /** What cookies and the name in Via are derived from; undefined: a random one. */
   readonly key: string | undefined;
   readonly trust: Trust;
-  /** The path that the lb answers itself: 200 while a node is up. */
+  /** The path that the lb answers itself: 200 while a node is up. Undefined: nodes answer every path. */
   readonly healthPath: string | undefined;
   /** The path asked of nodes; undefined: a connection is proof enough. */
   readonly checkPath: string | undefined;
   readonly numbers: Numbers;
 };
+
+/** Where nodes tell how they are, and the lb itself. */
+const HEALTH_PATH = "/healthz";
 
 const numberHelp = Object.entries(NUMBERS)
   .map(([name, { byDefault, meaning }]) => `  ${`${flagOf(name)} ${byDefault}`.padEnd(34)} ${meaning}`)
@@ -100,7 +103,7 @@ A leastconn reverse proxy for WebSockets and HTTP/1.1.
   --cookie-secure                    mark it Secure (a TLS proxy stands in front)
   --trust 10.0.0.0/8                 a proxy whose X-Forwarded-* is believed (repeat)
   --check /healthz                   the path that nodes must answer with 200 (with --relay: /healthz; else: a connection)
-  --health-path /healthz             answer this path here: 200 while a node is up
+  --health-path /healthz             the path that is answered here: 200 while a node is up, else 503; --no-health-path turns it off
   --log-level info                   debug, info, warn, error or silent
 ${numberHelp}
 `;
@@ -130,6 +133,7 @@ export function parseOptions(args: readonly string[]): Options | undefined {
       trust: repeated,
       check: string,
       "health-path": string,
+      "no-health-path": flag,
       "log-level": string,
       ...numberOptions,
     },
@@ -146,8 +150,9 @@ export function parseOptions(args: readonly string[]): Options | undefined {
     cookie: values["no-cookie"] === true ? undefined : parseCookie(values),
     key: values["cookie-key"] ?? (source.kind === "relays" ? source.secret : undefined),
     trust: parseTrust(values.trust ?? []),
-    healthPath: parsePath(values["health-path"], "--health-path"),
-    checkPath: parsePath(values.check ?? (source.kind === "relays" ? "/healthz" : undefined), "--check"),
+    healthPath:
+      values["no-health-path"] === true ? undefined : parsePath(values["health-path"] ?? HEALTH_PATH, "--health-path"),
+    checkPath: parsePath(values.check ?? (source.kind === "relays" ? HEALTH_PATH : undefined), "--check"),
     numbers: parseNumbers(values),
   };
 }

@@ -28,7 +28,7 @@ function connect(address: string): Promise<Client> {
 /** Resolves when the cluster serves a request again. */
 async function untilServed(address: string): Promise<void> {
   const isServed = () =>
-    fetch(`http://${address}/healthz`).then(
+    fetch(`http://${address}/`).then(
       ({ status }) => status === 200,
       () => false,
     );
@@ -86,7 +86,7 @@ test("a rolling restart fails no request, and every client is told goodbye", asy
   let isDone = false;
   const statuses = new Set<number>();
   const load = (async () => {
-    while (!isDone) statuses.add((await fetch(`http://${cluster.address}/healthz`)).status);
+    while (!isDone) statuses.add((await fetch(`http://${cluster.address}/`)).status);
   })();
   expect((await cluster.run("restart")).out).toBe("Restarted node-1, node-2, node-3.\n");
   isDone = true;

@@ -226,11 +226,24 @@ describe("its own health", () => {
     expect((await client.untilEnd()).match(/HTTP\/1\.1 200/g)).toHaveLength(2001);
   });
 
+  const healthz = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+
+  test("is told on /healthz unless another path is wanted, or none", async () => {
+    const [byDefault, elsewhere, nowhere] = await Promise.all([
+      startLb(),
+      startLb("--health-path", "/h"),
+      startLb("--no-health-path"),
+    ]);
+    expect(await byDefault.ask(healthz)).toEndWith("\r\n\r\nok\n");
+    expect(server.connections.some(({ text }) => text.includes("/healthz"))).toBe(false);
+    for (const lb of [elsewhere, nowhere]) expect(await lb.ask(healthz)).toEndWith("\r\n\r\nok");
+  });
+
   test("is 503 while no node is up", async () => {
-    const lb = await Lb.start("--upstream", "127.0.0.1:1", "--health-path", "/h", "--check-interval-ms", "50");
+    const lb = await Lb.start("--upstream", "127.0.0.1:1", "--check-interval-ms", "50");
     started.push(lb);
     await lb.countsWhen(({ nodes }) => nodes["127.0.0.1:1"].health === "down");
-    expect(statusOf(await lb.ask("GET /h HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))).toBe(503);
+    expect(statusOf(await lb.ask(healthz))).toBe(503);
   });
 });
 

@@ -78,7 +78,7 @@ const WAYS: readonly ((address: string, channel: string) => Promise<void>)[] = [
     client.send({ type: "publish", channel, data: "unheard" });
   },
   async (address) => {
-    await (await fetch(`http://${address}/healthz`, { headers: { Connection: "close" } })).text();
+    await (await fetch(`http://${address}/`, { headers: { Connection: "close" } })).text();
   },
 ];
 
