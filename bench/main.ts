@@ -15,8 +15,9 @@ import { drawing } from "./plot.ts";
 import { peerVersion, versionOf } from "./processes.ts";
 import { type Question, tableOf } from "./question.ts";
 import { requests } from "./requests.ts";
+import { restart } from "./restart.ts";
 
-const QUESTIONS: readonly Question[] = [fanOut, manyChannels, broker, lb, idle, comeBack, requests, growth];
+const QUESTIONS: readonly Question[] = [fanOut, manyChannels, broker, lb, idle, comeBack, restart, requests, growth];
 const ROUNDS = 5;
 const ROUNDS_QUICK = 2;
 const RESULTS = join(import.meta.dir, "results");

@@ -76,16 +76,17 @@ const listens = (port: number): Promise<boolean> =>
     () => false,
   );
 
-/** Starts a program that is ready once it has printed what `words` matches; also tells what it printed. */
+/** Starts a program that is ready once it has printed what `words` matches; also tells what it printed. `stderr`: where it complains. */
 export async function startOnWords(
   argv: string[],
   words: RegExp,
   env = {},
+  stderr: "inherit" | "ignore" = "inherit",
 ): Promise<Program & { readonly words: RegExpExecArray }> {
   const child = Bun.spawn(argv, {
     stdin: "ignore",
     stdout: "pipe",
-    stderr: "inherit",
+    stderr,
     env: { ...process.env, ...env },
   });
   const program = keep(child);

@@ -18,11 +18,15 @@ export type Tutti = {
   stop(): Promise<void>;
 };
 
-export async function startTutti(flags: readonly string[], env = {}): Promise<Tutti> {
+export async function startTutti(
+  flags: readonly string[],
+  env = {},
+  stderr: "inherit" | "ignore" = "inherit",
+): Promise<Tutti> {
   const folder = join(temporaryFolder(), "data");
   const main = join(import.meta.dir, "../src/cluster/main.ts");
   const argv = [process.execPath, main, "--port", "0", "--data", folder, "--log-level", "error", ...flags];
-  const { pid, stop, words } = await startOnWords(argv, /ws:\/\/127\.0\.0\.1:(\d+)/, env);
+  const { pid, stop, words } = await startOnWords(argv, /ws:\/\/127\.0\.0\.1:(\d+)/, env, stderr);
   const pidOf = async (id: string) => {
     const { processes } = await new AdminClient(folder).status();
     return processes.find((process) => process.id === id)?.pid ?? Number.NaN;

@@ -32,6 +32,7 @@ export type RecoverOptions = {
 /** Throws when the folder cannot be read or written. */
 export function recover(options: RecoverOptions): Recovered {
   const { folder, isSynced, nowMs, log } = options;
+  const startedMs = performance.now();
   const journal = new Journal(folder, isSynced, log);
   const last = journal.lastRun();
   const bootId = currentBootId();
@@ -54,7 +55,6 @@ export function recover(options: RecoverOptions): Recovered {
 
   const survived = last !== undefined && (last.bootId === bootId || last.isClean || last.isSynced);
   const mayHaveLost = unreadable.length > 0 || (files.length > 0 && !survived);
-  const startedMs = performance.now();
   const { ends, damaged } = replay(store, read, nowMs, mayHaveLost, newId);
   // If we die before the new epochs are written, whoever comes next must begin new ones as well.
   if (damaged) journal.forgetRun();
