@@ -174,6 +174,7 @@ export class ChildProcess {
       this.#bury({
         how: error instanceof Error ? error.message : String(error),
         livedMs: 0,
+        servedMs: 0,
         wasTold: false,
         fatal: undefined,
       });
@@ -200,7 +201,7 @@ export class ChildProcess {
       );
       return;
     }
-    const { deaths, delayMs } = afterDeath(this.#deaths, performance.now(), death.livedMs);
+    const { deaths, delayMs } = afterDeath(this.#deaths, performance.now(), death.servedMs);
     this.#deaths = deaths;
     if (delayMs === undefined) return this.#giveUp(death);
     const { how, fatal } = death;

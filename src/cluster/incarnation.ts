@@ -14,10 +14,14 @@ import { PING_MS, Silence } from "./silence.ts";
  */
 const ENVIRONMENT = { MIMALLOC_PURGE_DELAY: "-1", ...process.env };
 
-/** How a process ended. `wasTold`: by `finish` or `kill`. `fatal`: the sentence with which it said that it cannot start. */
+/**
+ * How a process ended. `servedMs`: how long it had been ready. `wasTold`: by `finish` or `kill`. `fatal`: the sentence with which it said
+ * that it cannot start.
+ */
 export type Death = {
   readonly how: string;
   readonly livedMs: number;
+  readonly servedMs: number;
   readonly wasTold: boolean;
   readonly fatal: string | undefined;
 };
@@ -34,6 +38,7 @@ export class Incarnation {
   readonly #events: IncarnationEvents;
   readonly #ticker = setInterval(() => this.#tick(), PING_MS);
   #phase: "starting" | "ready" | "ending" | "over" = "starting";
+  #readyAtMs = Number.POSITIVE_INFINITY;
   #status: ChildStatus = { state: "starting", connections: 0 };
   #fatal: string | undefined;
   #hangs = false;
@@ -116,6 +121,7 @@ export class Incarnation {
       const report = reportIn(message);
       if (report?.type === "ready") {
         if (this.#phase === "starting") this.#phase = "ready";
+        this.#readyAtMs = Math.min(this.#readyAtMs, performance.now());
         this.#silence.ready();
         this.#events.ready(report.address);
       } else if (report?.type === "status") {
@@ -146,9 +152,11 @@ export class Incarnation {
     this.#phase = "over";
     clearInterval(this.#ticker);
     this.#answer.resolve();
+    const nowMs = performance.now();
     this.#events.ended({
       how: this.#hangs ? "killed: it did not answer any more" : this.#exit(),
-      livedMs: performance.now() - this.#startedAtMs,
+      livedMs: nowMs - this.#startedAtMs,
+      servedMs: Math.max(0, nowMs - this.#readyAtMs),
       wasTold,
       fatal: this.#fatal,
     });

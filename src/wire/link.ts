@@ -15,8 +15,10 @@ import {
 import { Malformed } from "./shape.ts";
 
 const DIAL_TIMEOUT_MS = 2000;
+/** A relay that was killed is back in some 200 ms and is dialed often at first; the longer it is away, the more seldom. */
 const REDIAL_MIN_MS = 20;
 const REDIAL_MAX_MS = 250;
+const REDIAL_SHARE_OF_ABSENCE = 1 / 40;
 const SILENT_PINGS = 3;
 /** Why a link was lost whose two ends were given different secrets: no dial will help. */
 export const WRONG_SECRET = "the relay does not know the cluster secret";
@@ -53,7 +55,8 @@ export class Link {
   #pendingBytes = 0;
   #flushScheduled = false;
   #dialNumber = 0;
-  #redialMs = REDIAL_MIN_MS;
+  /** Since when there is no relay. */
+  #awaySinceMs: number | undefined;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #pingMs = 1000;
   #heardAt = 0;
@@ -179,7 +182,7 @@ export class Link {
     } else if (message.type === "welcome") {
       clearTimeout(this.#timer);
       this.#state = "up";
-      this.#redialMs = REDIAL_MIN_MS;
+      this.#awaySinceMs = undefined;
       this.#pingMs = message.pingMs;
       this.#watchSilence(performance.now());
       this.#events.welcome(message);
@@ -208,10 +211,14 @@ export class Link {
     this.#pending = [];
     this.#pendingBytes = 0;
     this.#state = "idle";
-    const delayMs = this.#redialMs * (0.5 + Math.random());
-    this.#redialMs = Math.min(2 * this.#redialMs, REDIAL_MAX_MS);
-    this.#timer = setTimeout(() => this.#dial(), delayMs);
+    this.#timer = setTimeout(() => this.#dial(), this.#redialMs(performance.now()));
     this.#events.lost(reason, wasUp);
+  }
+
+  #redialMs(nowMs: number): number {
+    this.#awaySinceMs ??= nowMs;
+    const share = (nowMs - this.#awaySinceMs) * REDIAL_SHARE_OF_ABSENCE;
+    return Math.min(Math.max(REDIAL_MIN_MS, share), REDIAL_MAX_MS) * (0.5 + Math.random());
   }
 
   #enqueue(frame: Uint8Array): void {

@@ -2,25 +2,29 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { afterDeath, type Deaths, NO_DEATHS } from "../../src/cluster/restart-policy.ts";
 
-/** The delays that follow deaths at these times, each process having lived since it was started after the death before. */
-function delays(deathsAtMs: readonly number[], livedMs: number): (number | undefined)[] {
+/** The delays that follow deaths at these times, each process having been ready for `servedMs`. */
+function delays(deathsAtMs: readonly number[], servedMs: number): (number | undefined)[] {
   let deaths: Deaths = NO_DEATHS;
   return deathsAtMs.map((atMs) => {
-    const after = afterDeath(deaths, atMs, livedMs);
+    const after = afterDeath(deaths, atMs, servedMs);
     deaths = after.deaths;
     return after.delayMs;
   });
 }
 
 test("the first death is followed by a start at once, those after it by longer and longer waits", () => {
-  expect(delays([0, 3000, 6000, 9000, 12_000, 15_000, 18_000, 21_000], 2000)).toEqual([
+  expect(delays([0, 3000, 6000, 9000, 12_000, 15_000, 18_000, 21_000], 900)).toEqual([
     0, 100, 200, 400, 800, 1600, 2000, 2000,
   ]);
 });
 
-test("a process that lived for ten seconds has got over its past", () => {
+test("a process that was ready for a second has got over its past", () => {
   expect(delays([0, 100, 200], 100)).toEqual([0, 100, 200]);
-  expect(delays([0, 20_000, 40_000, 60_000], 19_000)).toEqual([0, 0, 0, 0]);
+  expect(delays([0, 2500, 5000, 7500, 10_000], 1000)).toEqual([0, 0, 0, 0, 0]);
+});
+
+test("a process that serves between its deaths, and yet dies too often, is in a crash loop", () => {
+  expect(delays([0, 1500, 3000, 4500, 6000, 7500], 1200)).toEqual([0, 0, 0, 0, 0, undefined]);
 });
 
 test("the sixth death within ten seconds is a crash loop, the fifth is not", () => {
@@ -30,14 +34,14 @@ test("the sixth death within ten seconds is a crash loop, the fifth is not", () 
 });
 
 test("whatever happens, waits stay within 2 s and the memory of deaths within the window", () => {
-  const lives = fc.array(fc.record({ pauseMs: fc.nat(5000), livedMs: fc.nat(30_000) }), { maxLength: 200 });
+  const lives = fc.array(fc.record({ pauseMs: fc.nat(5000), servedMs: fc.nat(3000) }), { maxLength: 200 });
   fc.assert(
     fc.property(lives, (past) => {
       let deaths: Deaths = NO_DEATHS;
       let nowMs = 0;
-      for (const { pauseMs, livedMs } of past) {
-        nowMs += pauseMs + livedMs;
-        const after = afterDeath(deaths, nowMs, livedMs);
+      for (const { pauseMs, servedMs } of past) {
+        nowMs += pauseMs + servedMs;
+        const after = afterDeath(deaths, nowMs, servedMs);
         deaths = after.deaths;
         expect(deaths.recentMs.every((atMs) => nowMs - atMs < 10_000)).toBe(true);
         expect(after.delayMs === undefined).toBe(deaths.recentMs.length > 5);
