@@ -6,13 +6,14 @@ import { httpAnswers, httpRequests } from "./http-targets.ts";
 import { journals } from "./journal-target.ts";
 import { badInput } from "./mutate.ts";
 import { orderShape, type Word } from "./order.ts";
+import { proxyHeaders } from "./proxy-target.ts";
 import { randomFrom } from "./random.ts";
 import { frames, relayMembers, relayStrangers } from "./relay-targets.ts";
 import type { Target } from "./target.ts";
 
 const TARGETS: readonly Target[] = [
   ...[frames, relayMembers, relayStrangers, requestsInJson, requestsInMsgpack, answersToTheClient],
-  ...[httpRequests, httpAnswers, journals],
+  ...[httpRequests, httpAnswers, proxyHeaders, journals],
 ];
 
 const { seed, inputs, target: wanted, only, progress } = orderShape(workerData, "workerData");
