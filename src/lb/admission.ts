@@ -10,8 +10,8 @@ export type AdmissionOptions = {
   readonly connectionsPerSecond: number;
 };
 
-const ALL_TAKEN = unavailable("too many connections");
-const TOO_FAST = unavailable("too many new connections");
+const ALL_TAKEN = unavailable("too many connections", "limited");
+const TOO_FAST = unavailable("too many new connections", "limited");
 const ADDRESS_FULL = new Fault(429, "too many connections from this address", "Retry-After: 1\r\n");
 
 /** A client's place in this lb; `leave` gives it back, once. */

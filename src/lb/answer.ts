@@ -33,6 +33,8 @@ export class Answer {
   /** The node said more than its answer. */
   isOverrun = false;
   interims = 0;
+  /** Of the final answer, or the 101; 0 before. */
+  status = 0;
   /** The client is told that its connection ends. */
   closes = false;
   /** The node's connection may serve another request. */
@@ -80,6 +82,7 @@ export class Answer {
       return;
     }
     this.phase = "switched";
+    this.status = 101;
     forwardSwitching(start, fields, this.#terms.stickyFields(), this.#terms.cookieName, output);
   }
 
@@ -100,6 +103,7 @@ export class Answer {
     }
     const isAmbiguous = framed.lengths.length > 0 && framed.codings.length > 0;
     this.phase = "body";
+    this.status = status;
     this.#body = bodyReader(framing);
     this.#framing = request.minor === 0 && framing.kind === "chunked" ? { kind: "close" } : framing;
     this.nodeStays =

@@ -77,6 +77,8 @@ export class Checks {
     watch.check = new Check(node, this.#options, (outcome, why) => {
       watch.check = undefined;
       if (this.#watches.get(node) !== watch) return;
+      if (outcome === "well") node.counts.checksGood++;
+      else node.counts.checksFailed++;
       watch.timer = setTimeout(() => this.checkNow(node), this.#options.checkIntervalMs * (0.9 + 0.2 * Math.random()));
       this.#set(node, watch.record.checked(outcome), why);
       this.#listener.nodeAnswered();
@@ -91,7 +93,9 @@ export class Checks {
   #set(node: PoolNode, health: Health, why: string): void {
     const before = node.health;
     node.health = health;
-    if (before !== health) this.#listener.healthChanged(node, before, why);
+    if (before === health) return;
+    node.counts.changedAtMs = Date.now();
+    this.#listener.healthChanged(node, before, why);
   }
 }
 

@@ -1,8 +1,10 @@
 // One client's connection: reads its requests one after another, holds what comes too early, writes what it is answered, and ends
 // kindly. What a request leads to is the exchange's business.
 
+import { Entry, recordRefusal } from "./access-log-entry.ts";
 import type { Seat } from "./admission.ts";
 import { Exchange } from "./exchange.ts";
+import type { Failure } from "./failure.ts";
 import { Fault, faultAnswer, healthAnswer } from "./fault.ts";
 import type { Fields } from "./fields.ts";
 import { forwardRequest, type Hop } from "./forward.ts";
@@ -27,7 +29,7 @@ const LINGER_BYTES_MAX = 16 * 1024 * 1024;
 const draft = new Draft(4096);
 
 const HEAD_TIMEOUT = new Fault(408, "the request head did not come in time");
-const BODY_ENDED = new Fault(400, "the connection ended before the body did");
+const BODY_ENDED = new Fault(400, "the connection ended before the body did", "", "clientAborted");
 
 export class ClientConnection implements Peer, Live {
   expiresMs: number;
@@ -39,6 +41,10 @@ export class ClientConnection implements Peer, Live {
   #state: "reading" | "exchanging" | "closing" | "gone" = "reading";
   #hop: Hop | undefined;
   #exchange: Exchange | undefined;
+  /** The last exchange, while the client has not taken all of its answer. */
+  #trailing: Exchange | undefined;
+  /** When the head that is being read began, by the access log's clock. */
+  #beganMs = 0;
   /** The connection to a node that the last exchange left. */
   #kept: Upstream | undefined;
   readonly #held = new Held();
@@ -72,7 +78,9 @@ export class ClientConnection implements Peer, Live {
   }
 
   drained(): void {
-    if (!this.#outlet.drained()) this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
+    const isDrained = this.#outlet.drained();
+    if (isDrained) this.#settleTrailing(undefined);
+    if (!isDrained) this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
     else if (this.#state === "exchanging") this.#exchange?.clientDrained();
     else if (this.#state === "closing") this.#shutdown();
     else this.#readOn();
@@ -85,6 +93,8 @@ export class ClientConnection implements Peer, Live {
   }
 
   closed(): void {
+    if (this.#state === "reading" && this.#reader.begun) this.#recordRefusal(undefined, undefined, 0);
+    this.#settleTrailing("clientAborted");
     this.#state = "gone";
     this.#seat.leave();
     this.#shared.live.delete(this);
@@ -95,8 +105,10 @@ export class ClientConnection implements Peer, Live {
 
   expired(): void {
     if (this.#state === "exchanging") this.#exchange?.expired();
-    else if (this.#state !== "reading") this.destroy();
-    else if (this.#reader.begun) this.answer(HEAD_TIMEOUT, false);
+    else if (this.#state !== "reading") {
+      this.#settleTrailing("clientTimeout");
+      this.destroy();
+    } else if (this.#reader.begun) this.answer(HEAD_TIMEOUT, false);
     else this.#close();
   }
 
@@ -110,11 +122,14 @@ export class ClientConnection implements Peer, Live {
     return this.#outlet;
   }
 
-  /** The last thing said on this connection. */
-  answer(fault: Fault, toHead: boolean): void {
-    this.#outlet.text(faultAnswer(fault, toHead));
+  /** The last thing said on this connection; returns its length. `start`: what it answers, where that came to no exchange. */
+  answer(fault: Fault, toHead: boolean, start?: RequestLine): number {
+    const answer = faultAnswer(fault, toHead);
+    if (this.#exchange === undefined) this.#recordRefusal(start, fault, answer.length);
+    this.#outlet.text(answer);
     this.#outlet.flush();
     this.#close();
+    return answer.length;
   }
 
   /** Resets the connection: the client must not take what it got for the whole. */
@@ -151,6 +166,7 @@ export class ClientConnection implements Peer, Live {
 
   /** The answer is written. Without `closes` the next request is read; `kept` may serve it. */
   exchangeDone(closes: boolean, kept: Upstream | undefined): void {
+    if (this.#outlet.isBlocked) this.#trailing = this.#exchange;
     this.#exchange = undefined;
     this.#kept = kept;
     kept?.rest(this.#shared.clock.nowMs);
@@ -188,10 +204,11 @@ export class ClientConnection implements Peer, Live {
     let at = 0;
     while (this.#state === "reading" && at < chunk.length) {
       const hadBegun = this.#reader.begun;
+      if (!hadBegun) this.#clockHead();
       at = this.#reader.read(chunk, at);
       const { start, fields, fault } = this.#reader;
-      if (fault !== undefined) return this.answer(fault, false);
-      if (start !== undefined) this.#begin(start, fields, chunk, at);
+      if (fault !== undefined) this.answer(fault, false);
+      else if (start !== undefined) this.#begin(start, fields, chunk, at);
       else if (this.#hasServed && !hadBegun && this.#reader.begun)
         this.#expireIn(this.#shared.options.numbers.headTimeoutMs);
     }
@@ -202,9 +219,9 @@ export class ClientConnection implements Peer, Live {
     const toHead = start.method === "HEAD";
     const { healthPath, numbers } = this.#shared.options;
     const request = interpretRequest(start, fields);
-    if (request instanceof Fault) this.answer(request, toHead);
+    if (request instanceof Fault) this.answer(request, toHead, start);
     else if (request.framing.kind === "length" && request.framing.bytes > numbers.bodyBytesMax)
-      this.answer(BODY_TOO_LARGE, toHead);
+      this.answer(BODY_TOO_LARGE, toHead, start);
     else if (request.framing.kind === "none" && request.target === healthPath) this.#answerHealth(request, toHead);
     else this.#exchangeFor(request, fields, chunk, at);
   }
@@ -214,8 +231,13 @@ export class ClientConnection implements Peer, Live {
     if (hop === undefined) return this.destroy();
     draft.length = 0;
     const forwarded = forwardRequest(request, fields, hop, draft);
-    if (forwarded instanceof Fault) return this.answer(forwarded, request.method === "HEAD");
-    const exchange = new Exchange(this.#shared, this, request, forwarded, draft.take());
+    if (forwarded instanceof Fault) {
+      this.answer(forwarded, request.method === "HEAD", request);
+      return;
+    }
+    const { journal } = this.#shared;
+    const entry = journal === undefined ? undefined : new Entry(journal, hop.peer, request, this.#beganMs);
+    const exchange = new Exchange(this.#shared, this, request, forwarded, draft.take(), entry);
     const kept = this.#kept;
     this.#kept = undefined;
     this.#exchange = exchange;
@@ -225,6 +247,8 @@ export class ClientConnection implements Peer, Live {
   }
 
   #answerHealth(request: Request, toHead: boolean): void {
+    const { counters } = this.#shared.pool;
+    counters.healthAnswers++;
     const closes = !request.keepsAlive || this.isLast;
     this.#outlet.text(healthAnswer(this.#shared.pool.anyUp(), closes, toHead));
     this.#outlet.flush();
@@ -255,6 +279,26 @@ export class ClientConnection implements Peer, Live {
     const peer = plainAddress(address);
     this.#hop = { via, peer, trusted: options.trust(peer), scheme: "http", ownHost, cookieName: options.cookie?.name };
     return this.#hop;
+  }
+
+  /** Notes, for the access log, when a head begins and from where, which the system forgets once the connection is reset. */
+  #clockHead(): void {
+    const { journal } = this.#shared;
+    if (journal === undefined) return;
+    this.#beganMs = journal.now();
+    this.#thisHop();
+  }
+
+  /** A request that came to no exchange; without a fault, one that went away in its head. */
+  #recordRefusal(start: RequestLine | undefined, fault: Fault | undefined, bytes: number): void {
+    this.#shared.pool.counters.nowhere.ended(fault?.failure ?? "clientAborted", fault?.status ?? 0, true);
+    const { journal } = this.#shared;
+    if (journal !== undefined) recordRefusal(journal, this.#thisHop()?.peer, start, this.#beganMs, fault, bytes);
+  }
+
+  #settleTrailing(failure: Failure | undefined): void {
+    this.#trailing?.settle(failure);
+    this.#trailing = undefined;
   }
 
   #expireIn(ms: number): void {

@@ -13,8 +13,8 @@ export type Waiter = {
   refused(fault: Fault): void;
 };
 
-const NO_NODE = unavailable("no node can take this request");
-const QUEUE_FULL = unavailable("too many requests are waiting");
+const NO_NODE = unavailable("no node can take this request", "noNode");
+const QUEUE_FULL = unavailable("too many requests are waiting", "queueFull");
 
 /** One connection's place on a node. Whatever way the connection ends, `release` gives it back, once. */
 export class Lease {
@@ -56,7 +56,10 @@ export class Dispatcher {
     if (outcome === "none") waiter.refused(NO_NODE);
     if (outcome !== "full") return;
     if (this.#queue.size >= this.#queueMax) waiter.refused(QUEUE_FULL);
-    else this.#queue.add(waiter);
+    else {
+      this.#queue.add(waiter);
+      this.#pool.counters.waiting(this.#queue.size);
+    }
   }
 
   withdraw(waiter: Waiter): void {

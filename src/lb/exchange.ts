@@ -1,10 +1,13 @@
 // One request and its answer: from the choice of a node to the last byte relayed, or to the fault that the client is told. Bytes are
 // cut and framed by the pure files; sockets are the client connection's and the upstream's.
 
+import type { Entry } from "./access-log-entry.ts";
 import { Answer, type AnswerTerms } from "./answer.ts";
 import type { ClientConnection } from "./client.ts";
 import { cookieFields } from "./cookie.ts";
+import type { Counts } from "./counters.ts";
 import type { Lease, Waiter } from "./dispatch.ts";
+import type { Failure, Stage } from "./failure.ts";
 import { Fault, unavailable } from "./fault.ts";
 import type { ForwardedRequest } from "./forward.ts";
 import type { Outlet } from "./peer.ts";
@@ -20,12 +23,13 @@ const RESENDS_MAX = 2;
 /** A node may close an idle connection just when a request is on its way; after so long only requests that can be repeated take the risk. */
 const FRESH_MS = 1000;
 
-const EVERY_NODE_BUSY = unavailable("every node is busy");
-const UNREACHABLE = unavailable("the node cannot be reached");
-const CONNECT_TIMEOUT = new Fault(504, "the node did not accept the connection in time");
+const EVERY_NODE_BUSY = unavailable("every node is busy", "queueTimeout");
+const UNREACHABLE = unavailable("the node cannot be reached", "connectRefused");
+const CONNECT_TIMEOUT = new Fault(504, "the node did not accept the connection in time", "", "connectTimeout");
 const RESPONSE_TIMEOUT = new Fault(504, "the node did not answer in time");
 const BODY_TIMEOUT = new Fault(408, "the body did not come in time");
-const EARLY_CLOSE = new Fault(502, "the node closed the connection without an answer");
+const STALLED = new Fault(408, "the client did not take the answer in time");
+const EARLY_CLOSE = new Fault(502, "the node closed the connection without an answer", "", "earlyClose");
 
 export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   readonly request: Request;
@@ -43,9 +47,21 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   #dials = 0;
   #resends = 0;
   #lastFault: Fault | undefined;
+  /** Where it is counted: with the node it came to last. */
+  #counts: Counts;
+  #isSettled = false;
+  /** Undefined without an access log. */
+  readonly #entry: Entry | undefined;
 
   /** `head`: as the node gets it. */
-  constructor(shared: Shared, client: ClientConnection, request: Request, forwarded: ForwardedRequest, head: Buffer) {
+  constructor(
+    shared: Shared,
+    client: ClientConnection,
+    request: Request,
+    forwarded: ForwardedRequest,
+    head: Buffer,
+    entry: Entry | undefined,
+  ) {
     this.#shared = shared;
     this.#client = client;
     this.request = request;
@@ -55,6 +71,11 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     const { pool } = shared;
     const sticky = forwarded.sticky === undefined ? undefined : pool.byCookie(forwarded.sticky);
     this.stickTo = sticky !== undefined && pool.isAvailable(sticky) ? sticky : undefined;
+    this.#counts = pool.counters.nowhere;
+    this.#entry = entry;
+    pool.counters.exchangesNow++;
+    const cookie = this.cookieName === undefined ? "-" : pool.counters.cookie(forwarded.sticky, sticky, this.stickTo);
+    if (entry !== undefined) entry.cookie = cookie;
   }
 
   /** The whole request, its body included, has been read. */
@@ -86,6 +107,8 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     }
     this.#isReused = true;
     this.#upstream = kept;
+    this.#counts = kept.lease.node.counts;
+    this.#entry?.reused(kept.lease.node.id);
     kept.use(this);
     this.#send(kept);
   }
@@ -99,25 +122,43 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     return at;
   }
 
-  /** The client is gone, or cannot be followed any more. */
+  /** The client is gone. */
   abort(): void {
     if (this.#phase === "over") return;
-    this.#phase = "over";
-    this.#shared.dispatcher.withdraw(this);
-    this.#upstream?.giveUp("abort");
+    const stage = this.#stage;
+    this.#drop();
+    this.settle("clientAborted", stage);
   }
 
   fail(fault: Fault): void {
     if (this.#phase === "over") return;
-    const hasBegun = this.#answer.phase !== "head";
-    this.abort();
-    if (hasBegun) this.#client.destroy();
-    else this.#client.answer(fault, this.request.method === "HEAD");
+    const stage = this.#stage;
+    this.#drop();
+    if (this.#answer.phase === "head") {
+      const bytes = this.#client.answer(fault, this.request.method === "HEAD");
+      this.settle(fault.failure, stage, fault.status, bytes);
+    } else {
+      this.#client.destroy();
+      this.settle(fault.failure, stage);
+    }
+  }
+
+  /** Counts and logs how it ended, once. `ownBytes`: of the answer, where the lb gave it. */
+  settle(failure: Failure | undefined, stage: Stage = "L", status = this.#answer.status, ownBytes = 0): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    this.#shared.pool.counters.exchangesNow--;
+    this.#counts.ended(failure, status, ownBytes > 0);
+    if (this.#entry === undefined || this.#answer.phase === "switched") return;
+    this.#entry.status = status;
+    this.#entry.bytesOut += ownBytes;
+    this.#entry.end(failure, stage);
   }
 
   expired(): void {
     if (this.#phase === "queued") this.fail(this.#lastFault ?? EVERY_NODE_BUSY);
     else if (this.#phase === "dialing") this.#dialTimedOut();
+    else if (this.#client.output.isBlocked) this.fail(STALLED);
     else this.fail(this.requestIsRead || this.isBlocked ? RESPONSE_TIMEOUT : BODY_TIMEOUT);
   }
 
@@ -129,6 +170,8 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   assigned(lease: Lease): void {
     this.#phase = "dialing";
     this.#isReused = false;
+    this.#counts = lease.node.counts;
+    this.#entry?.assigned(lease.node.id);
     this.#waitFor(this.#shared.options.numbers.connectTimeoutMs);
     this.#dials++;
     this.#upstream = new Upstream(lease, this, this.#shared.dials);
@@ -140,6 +183,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   }
 
   upstreamOpened(): void {
+    this.#entry?.connected();
     if (this.#upstream !== undefined) this.#send(this.#upstream);
   }
 
@@ -153,7 +197,13 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
 
   upstreamReceived(chunk: Buffer): void {
     const answer = this.#answer;
+    const entry = this.#entry;
     answer.read(chunk, this.#client.output);
+    this.#counts.bytesOut += chunk.length;
+    if (entry !== undefined) {
+      entry.bytesOut += chunk.length;
+      if (entry.status !== answer.status) entry.answered(answer.status);
+    }
     const isTaken = this.#client.output.flush();
     const { responseTimeoutMs, stallTimeoutMs } = this.#shared.options.numbers;
     this.#waitFor(isTaken ? responseTimeoutMs : stallTimeoutMs);
@@ -182,12 +232,32 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     const { cookie } = this.#shared.options;
     const node = this.#upstream?.lease.node;
     if (cookie === undefined || node === undefined || node === this.stickTo) return "";
+    this.#shared.pool.counters.cookiesInserted++;
+    if (this.#entry !== undefined) this.#entry.isCookieGiven = true;
     return cookieFields(cookie, node.cookie, this.#forwarded.isSecure);
   }
 
   mustClose(): boolean {
     const { keepsAlive, handshake } = this.request;
     return !keepsAlive || handshake !== undefined || !this.requestIsRead || this.#client.isLast;
+  }
+
+  get #stage(): Stage {
+    if (this.#phase === "queued") return "Q";
+    if (this.#phase === "dialing") return "C";
+    return this.#answer.phase === "head" && this.requestIsRead ? "H" : "D";
+  }
+
+  /** Ends what it asks of others. */
+  #drop(): void {
+    this.#phase = "over";
+    this.#shared.dispatcher.withdraw(this);
+    this.#upstream?.giveUp("abort");
+  }
+
+  #sent(bytes: number): void {
+    this.#counts.bytesIn += bytes;
+    if (this.#entry !== undefined) this.#entry.bytesIn += bytes;
   }
 
   #canUse(kept: Upstream): boolean {
@@ -213,6 +283,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     this.#phase = "sending";
     this.#waitFor(this.#shared.options.numbers.responseTimeoutMs);
     this.#sending.writeHead(output);
+    this.#sent(this.#sending.headBytes);
     const held = this.requestIsRead ? undefined : this.#client.takeHeld();
     if (held !== undefined) {
       const at = this.#readBody(held, output);
@@ -225,6 +296,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
 
   #readBody(chunk: Buffer, output: Outlet): number {
     const at = this.#sending.read(chunk, output);
+    this.#sent(at);
     const { bodyTimeoutMs, responseTimeoutMs } = this.#shared.options.numbers;
     this.#waitFor(this.requestIsRead ? responseTimeoutMs : bodyTimeoutMs);
     if (this.#sending.fault !== undefined) this.fail(this.#sending.fault);
@@ -243,8 +315,10 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     this.#lastFault = fault;
     this.avoid = this.#upstream?.lease.node;
     this.#upstream = undefined;
-    if (this.#dials < DIALS_MAX) this.#dispatch();
-    else this.fail(fault);
+    if (this.#dials >= DIALS_MAX) return this.fail(fault);
+    this.#counts.redispatches++;
+    this.#entry?.again();
+    this.#dispatch();
   }
 
   /** The node went away before its answer. Bytes may have reached it: only what can be repeated is sent again (RFC 9110, 9.2.2). */
@@ -255,6 +329,8 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     if (!this.request.repeatable || this.#answer.interims > 0 || this.#resends >= RESENDS_MAX)
       return this.fail(EARLY_CLOSE);
     this.#resends++;
+    this.#counts.retries++;
+    this.#entry?.again();
     this.#answer = new Answer(this.request, this.#shared.options.numbers, this);
     this.#lastFault = EARLY_CLOSE;
     if (!this.#isReused) this.avoid = node;
@@ -269,6 +345,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     const isClean = this.requestIsRead && !isOverrun;
     const stays = nodeStays && isClean && upstream?.isOpen === true && !upstream.isBlocked;
     if (!stays) upstream?.giveUp(isClean ? "end" : "abort");
+    if (!this.#client.output.isBlocked) this.settle(undefined);
     this.#client.exchangeDone(closes || !this.requestIsRead, stays ? upstream : undefined);
   }
 
@@ -276,6 +353,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     const upstream = this.#upstream?.detach();
     if (upstream === undefined) return;
     this.#phase = "over";
-    new Tunnel(this.#shared, this.#client.detach(), upstream);
+    this.settle(undefined);
+    new Tunnel(this.#shared, this.#client.detach(), upstream, this.#entry);
   }
 }

@@ -1,5 +1,7 @@
 // What the lb itself answers when a request cannot be served: the faults, their words, and the bytes of the answer.
 
+import type { Failure } from "./failure.ts";
+
 const REASONS: Record<number, string> = {
   400: "Bad Request",
   405: "Method Not Allowed",
@@ -18,21 +20,33 @@ const REASONS: Record<number, string> = {
   508: "Loop Detected",
 };
 
+/** What a fault with such a status is, unless it says otherwise. */
+const FAILURES: Record<number, Failure> = {
+  408: "clientTimeout",
+  429: "limited",
+  502: "badAnswer",
+  504: "responseTimeout",
+};
+
 /** Why a message is refused: the status to answer with, and a sentence for whoever sent it. `fields` go with the answer. */
 export class Fault {
   readonly status: number;
   readonly message: string;
   readonly fields: string;
+  /** What it is counted and logged as. */
+  readonly failure: Failure;
 
-  constructor(status: number, message: string, fields = "") {
+  constructor(status: number, message: string, fields = "", failure: Failure = FAILURES[status] ?? "badRequest") {
     this.status = status;
     this.message = message;
     this.fields = fields;
+    this.failure = failure;
   }
 }
 
 /** A request that no node can take now, and when to try again. */
-export const unavailable = (message: string): Fault => new Fault(503, message, "Retry-After: 1\r\n");
+export const unavailable = (message: string, failure: Failure): Fault =>
+  new Fault(503, message, "Retry-After: 1\r\n", failure);
 
 /** The whole answer. It announces the close that follows; to HEAD it has no body (RFC 9110, 9.3.2). */
 export function faultAnswer(fault: Fault, toHead: boolean): string {

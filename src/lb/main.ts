@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 import { UsageError } from "../wire/arguments.ts";
 import { failToStart, isSupervised, obeySupervisor, report } from "../wire/child.ts";
 import { createLogger } from "../wire/log.ts";
+import { AccessLog } from "./access-log-file.ts";
 import { addUpstreams, Directory } from "./directory.ts";
 import { HELP, type Options, parseOptions } from "./options.ts";
 import { codeOf } from "./peer.ts";
@@ -35,10 +36,20 @@ function listen(lb: LoadBalancer, { listen: { host, port } }: Options): string {
   }
 }
 
+function openAccessLog({ accessLog, id }: Options): AccessLog | undefined {
+  try {
+    return accessLog === undefined ? undefined : new AccessLog(accessLog, id, log);
+  } catch (error) {
+    if (error instanceof UsageError) failToStart(error.message);
+    throw error;
+  }
+}
+
 const options = readOptions();
 const log = createLogger("lb", options.id, options.logLevel);
 const key = options.key ?? randomBytes(32).toString("base64");
-const lb = new LoadBalancer(options, key, log);
+const accessLog = openAccessLog(options);
+const lb = new LoadBalancer(options, key, log, accessLog);
 const around = {
   id: options.id,
   pool: lb.pool,
@@ -64,6 +75,7 @@ async function stop(): Promise<void> {
   log.info("stopping");
   await lb.stop();
   directory?.stop();
+  await accessLog?.close();
   process.exit(0);
 }
 
@@ -80,6 +92,7 @@ obeySupervisor({
   },
   stop: () => void stop(),
 });
+if (accessLog !== undefined && options.accessLog !== "-") process.on("SIGHUP", () => accessLog.reopen());
 process.on("SIGUSR2", () => log.info(lb.counts(), "counts"));
 
 if (directory !== undefined) await Promise.race([directory.known(), Bun.sleep(REGISTRY_WAIT_MS)]);

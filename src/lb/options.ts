@@ -77,6 +77,8 @@ export type Options = {
   readonly healthPath: string | undefined;
   /** The path asked of nodes; undefined: a connection is proof enough. */
   readonly checkPath: string | undefined;
+  /** The file of the access log, "-" for standard output; undefined: there is none. */
+  readonly accessLog: string | undefined;
   readonly numbers: Numbers;
 };
 
@@ -104,6 +106,7 @@ A leastconn reverse proxy for WebSockets and HTTP/1.1.
   --trust 10.0.0.0/8                 a proxy whose X-Forwarded-* is believed (repeat)
   --check /healthz                   the path that nodes must answer with 200 (with --relay: /healthz; else: a connection)
   --health-path /healthz             the path that is answered here: 200 while a node is up, else 503; --no-health-path turns it off
+  --access-log FILE                  a JSON line for each exchange and tunnel; "-" is standard output
   --log-level info                   debug, info, warn, error or silent
 ${numberHelp}
 `;
@@ -134,6 +137,7 @@ export function parseOptions(args: readonly string[]): Options | undefined {
       check: string,
       "health-path": string,
       "no-health-path": flag,
+      "access-log": string,
       "log-level": string,
       ...numberOptions,
     },
@@ -153,6 +157,7 @@ export function parseOptions(args: readonly string[]): Options | undefined {
     healthPath:
       values["no-health-path"] === true ? undefined : parsePath(values["health-path"] ?? HEALTH_PATH, "--health-path"),
     checkPath: parsePath(values.check ?? (source.kind === "relays" ? HEALTH_PATH : undefined), "--check"),
+    accessLog: values["access-log"],
     numbers: parseNumbers(values),
   };
 }

@@ -2,6 +2,7 @@
 
 import type { Address } from "../wire/arguments.ts";
 import { Backlog } from "./backlog.ts";
+import { Counters, Counts } from "./counters.ts";
 
 /** `failing`: it answers its checks, but not well. `down`: it cannot be reached. */
 export type Health = "up" | "failing" | "down";
@@ -29,6 +30,8 @@ export class PoolNode {
   rampMs = 0;
   /** The turn in which it was last chosen. */
   lastTurn = 0;
+  /** What happened to it; the pool's, once it is in one. */
+  counts = new Counts();
 
   constructor(id: string, address: Address, cookie: string) {
     this.id = id;
@@ -52,6 +55,7 @@ const RAMP_FLOOR = 10;
 const RAMP_SHARE_MIN = 0.01;
 
 export class Pool {
+  readonly counters = new Counters();
   readonly #options: PoolOptions;
   readonly #nodes = new Map<string, PoolNode>();
   readonly #byCookie = new Map<string, PoolNode>();
@@ -72,6 +76,7 @@ export class Pool {
   add(node: PoolNode): void {
     this.#nodes.set(node.id, node);
     this.#byCookie.set(node.cookie, node);
+    node.counts = this.counters.of(node.id, (id) => this.#nodes.has(id));
   }
 
   /** The node is gone; it is forgotten when the last of its connections is. */

@@ -4,17 +4,20 @@ import { readFileSync } from "node:fs";
 import type { TCPSocketListener } from "bun";
 import { formatAddress } from "../wire/arguments.ts";
 import type { Logger } from "../wire/log.ts";
+import type { Journal } from "./access-log.ts";
+import { recordRefusal } from "./access-log-entry.ts";
 import { Admission } from "./admission.ts";
 import { Checks } from "./checks.ts";
 import { ClientConnection } from "./client.ts";
 import { Dispatcher, type Lease } from "./dispatch.ts";
-import { Fault } from "./fault.ts";
+import { Fault, faultAnswer } from "./fault.ts";
 import { viaName } from "./keyed.ts";
 import type { Options } from "./options.ts";
 import { type Peer, type PeerSocket, peerCallbacks } from "./peer.ts";
 import { type Health, Pool, type PoolNode } from "./pool.ts";
 import { REFUSALS_MAX, Refusal } from "./refusal.ts";
 import type { Live, Shared } from "./shared.ts";
+import { plainAddress } from "./trust.ts";
 
 /** How often deadlines are looked at, and so how late they may be. */
 const SWEEP_MS = 250;
@@ -41,7 +44,8 @@ export class LoadBalancer {
   #ownHost: string;
   #port: number;
 
-  constructor(options: Options, key: string, log: Logger) {
+  /** `journal`: the access log; undefined: there is none. */
+  constructor(options: Options, key: string, log: Logger, journal?: Journal) {
     this.#options = options;
     this.#log = log;
     this.#port = options.listen.port;
@@ -71,6 +75,7 @@ export class LoadBalancer {
       dispatcher: this.dispatcher,
       dials: this.#dials,
       live: this.#live,
+      journal,
       via: viaName(key),
       get ownHost() {
         return lb.#ownHost;
@@ -144,11 +149,27 @@ export class LoadBalancer {
   #accept(socket: PeerSocket): void {
     const address = this.#admission.countsAddresses ? socket.remoteAddress : undefined;
     const seat = this.#admission.enter(address, performance.now());
-    if (!(seat instanceof Fault)) socket.data = new ClientConnection(this.#shared, socket, seat);
-    else if (this.#refusals.size >= REFUSALS_MAX) {
+    const { counters } = this.pool;
+    if (!(seat instanceof Fault)) {
+      counters.connections++;
+      socket.data = new ClientConnection(this.#shared, socket, seat);
+      return;
+    }
+    counters.connectionsRefused++;
+    const mustCut = this.#refusals.size >= REFUSALS_MAX;
+    this.#recordRefusal(socket, seat, mustCut);
+    if (mustCut) {
       socket.data = NOBODY;
       socket.terminate();
     } else socket.data = new Refusal(socket, seat, this.#clock, this.#refusals);
+  }
+
+  #recordRefusal(socket: PeerSocket, fault: Fault, isSilent: boolean): void {
+    const { journal } = this.#shared;
+    if (journal === undefined) return;
+    const address: string | undefined = socket.remoteAddress;
+    const client = address === undefined ? undefined : plainAddress(address);
+    recordRefusal(journal, client, undefined, journal.now(), fault, isSilent ? 0 : faultAnswer(fault, false).length);
   }
 
   #expire(): void {

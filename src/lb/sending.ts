@@ -27,6 +27,10 @@ export class Sending {
     return this.#body === undefined || this.#body.done;
   }
 
+  get headBytes(): number {
+    return this.#head.length;
+  }
+
   writeHead(output: Output): void {
     output.bytes(this.#head, 0, this.#head.length);
   }

@@ -1,5 +1,6 @@
 // What all connections of one lb have in common. Passed to each instead of a dozen arguments; it decides nothing.
 
+import type { Journal } from "./access-log.ts";
 import type { Dispatcher } from "./dispatch.ts";
 import type { Options } from "./options.ts";
 import type { Pool } from "./pool.ts";
@@ -22,6 +23,8 @@ export type Shared = {
   readonly dispatcher: Dispatcher;
   readonly dials: DialPort;
   readonly live: Set<Live>;
+  /** The access log; undefined: there is none. */
+  readonly journal: Journal | undefined;
   /** Our pseudonym in Via. */
   readonly via: string;
   /** Where we listen, as a Host. */

@@ -1,8 +1,10 @@
 // Two sockets that have become one WebSocket: what comes from one is written to the other, as it is. Each direction holds at most the
 // chunk that its reader did not take; until that is gone its writer is not read.
 
+import type { Entry } from "./access-log-entry.ts";
 import type { Seat } from "./admission.ts";
 import type { Lease } from "./dispatch.ts";
+import type { Failure } from "./failure.ts";
 import { type Peer, type PeerSocket, sendNow } from "./peer.ts";
 import type { Live, Shared } from "./shared.ts";
 
@@ -32,8 +34,12 @@ export class Tunnel implements Live {
   readonly #upstream: Leg;
   /** `stalled`: a reader holds its writer up. `ending`: one side has ended. In both, movement the other way buys no more time. */
   #state: "open" | "stalled" | "ending" = "open";
+  /** Why it did not end by a FIN of either side. */
+  #failure: Failure | undefined;
+  readonly #entry: Entry | undefined;
 
-  constructor(shared: Shared, client: DetachedClient, upstream: DetachedUpstream) {
+  /** `entry`: its line of the access log, which is written when it ends. */
+  constructor(shared: Shared, client: DetachedClient, upstream: DetachedUpstream, entry: Entry | undefined) {
     this.#shared = shared;
     this.#seat = client.seat;
     this.#lease = upstream.lease;
@@ -41,12 +47,15 @@ export class Tunnel implements Live {
     this.#upstream = new Leg(this, upstream.socket);
     this.#client.pairWith(this.#upstream);
     this.#upstream.pairWith(this.#client);
+    this.#entry = entry;
     shared.live.add(this);
+    shared.pool.counters.tunnelsNow++;
+    this.#lease.node.counts.tunnels++;
     this.moved();
     this.#client.resume();
     this.#upstream.resume();
-    if (client.unsent !== undefined) this.#upstream.received(client.unsent);
-    if (upstream.unsent !== undefined) this.#client.received(upstream.unsent);
+    if (client.unsent !== undefined) this.#upstream.pass(client.unsent);
+    if (upstream.unsent !== undefined) this.#client.pass(upstream.unsent);
     if (client.held !== undefined) this.#client.received(client.held);
     if (client.hasEnded) this.#client.ended();
   }
@@ -76,6 +85,20 @@ export class Tunnel implements Live {
     this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.halfClosedTimeoutMs;
   }
 
+  carried(leg: Leg, bytes: number): void {
+    const { counts } = this.#lease.node;
+    if (leg === this.#client) counts.bytesIn += bytes;
+    else counts.bytesOut += bytes;
+    if (this.#entry === undefined) return;
+    if (leg === this.#client) this.#entry.bytesIn += bytes;
+    else this.#entry.bytesOut += bytes;
+  }
+
+  /** A side was reset, and the tunnel was not ending anyway. */
+  wasReset(leg: Leg): void {
+    if (this.#state !== "ending") this.#failure ??= leg === this.#client ? "clientAborted" : "earlyClose";
+  }
+
   legClosed(leg: Leg): void {
     if (leg === this.#client) {
       this.#seat.leave();
@@ -83,16 +106,27 @@ export class Tunnel implements Live {
       this.#shared.dials.upstreams--;
       this.#lease.release();
     }
-    if (this.#client.isClosed && this.#upstream.isClosed) this.#shared.live.delete(this);
+    if (this.#client.isClosed && this.#upstream.isClosed) this.#over();
   }
 
+  #over(): void {
+    this.#shared.live.delete(this);
+    this.#shared.pool.counters.tunnelsNow--;
+    if (this.#failure !== undefined) this.#lease.node.counts.failures[this.#failure]++;
+    this.#entry?.end(this.#failure, "T");
+  }
+
+  /** The node is to blame when it is the one that does not read, or does not end; a silent tunnel is the client's to keep alive. */
   expired(): void {
+    const isNodes = this.#state === "ending" ? this.#client.hasEnded : this.#upstream.isBlocked;
+    this.#failure ??= isNodes ? "responseTimeout" : "clientTimeout";
     this.#client.destroy();
     this.#upstream.destroy();
   }
 
   /** Ends the node's side, which ends the client's after the node's last words; asked again, it ends both. */
   stop(): void {
+    if (this.#state !== "ending") this.#failure ??= "stopped";
     if (this.#state === "ending") this.#client.finish();
     this.#upstream.finish();
   }
@@ -118,6 +152,10 @@ class Leg implements Peer {
     this.#other = other;
   }
 
+  get hasEnded(): boolean {
+    return this.#hasEnded;
+  }
+
   get isBlocked(): boolean {
     return this.#unsent !== undefined;
   }
@@ -138,6 +176,12 @@ class Leg implements Peer {
   }
 
   received(chunk: Buffer): void {
+    this.#tunnel.carried(this, chunk.length);
+    this.pass(chunk);
+  }
+
+  /** Writes to the other side what came from this one. */
+  pass(chunk: Buffer): void {
     const other = this.#other;
     if (other.isClosed) return;
     if (other.#unsent !== undefined) {
@@ -176,6 +220,7 @@ class Leg implements Peer {
     this.isClosed = true;
     this.#hasEnded = true;
     this.#unsent = undefined;
+    if (hasFailed) this.#tunnel.wasReset(this);
     this.#tunnel.ending();
     this.#tunnel.legClosed(this);
     const other = this.#other;
