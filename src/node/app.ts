@@ -81,6 +81,11 @@ export interface ChannelOptions<Params> {
   readonly history?: HistoryOptions;
   /** Subscribers see who else is there, and hear who comes and goes. */
   readonly presence?: boolean;
+  /**
+   * How long a publication may wait so that several go out together, ms (default 50; 0: never). Only one in a busy channel waits: after
+   * a publication has gone to n clients of a node, the channel's next one goes n ms later at the latest.
+   */
+  readonly batchMs?: number;
   /** Whether a client may read the channel; asked for every subscribe and every resume. `false` and Refused turn it away. */
   subscribe?(session: Session, params: Params): Awaitable<boolean | Nothing>;
   /** Whether and what a client may publish. Return the data to publish; nothing returned: as it came. `false`: only the app publishes here. */

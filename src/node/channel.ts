@@ -3,10 +3,11 @@
 import type { Position } from "../wire/position.ts";
 import type { Policy, RelayMessageOf } from "../wire/relay-messages.ts";
 import { Attendance } from "./attendance.ts";
+import { Audience } from "./audience.ts";
 import type { ChannelPort, Identity, OnPage, Opening, Question } from "./broker.ts";
 import { Lookups } from "./lookups.ts";
 import type { Publisher } from "./outbox.ts";
-import { type Joined, Readers, type Topics } from "./readers.ts";
+import { Readers } from "./readers.ts";
 import type { Route } from "./rules.ts";
 import { Stream } from "./stream.ts";
 import { gapText, type Subscriber, type Subscription } from "./subscription.ts";
@@ -15,8 +16,10 @@ import type { Uplink } from "./uplink.ts";
 /** What a channel needs of the node around it. */
 export interface Outlet {
   nowMs(): number;
-  /** Publishes to native topics. */
-  fanOut(topics: Topics, joined: Joined, json: string): void;
+  /** Tells the audience, now or soon. */
+  fanOut(audience: Audience, json: string): void;
+  /** Tells the audience what waits for it, now. */
+  release(audience: Audience): void;
   /** So many characters of frames more are remembered; negative: fewer. */
   remembered(change: number): void;
 }
@@ -34,6 +37,7 @@ export class Channel implements ChannelPort {
   readonly #opening: Opening;
   readonly #outlet: Outlet;
   readonly #stream: Stream;
+  readonly #audience: Audience;
   readonly #readers: Readers;
   #usedAtMs: number;
 
@@ -48,7 +52,14 @@ export class Channel implements ChannelPort {
     this.#outlet = outlet;
     this.#usedAtMs = outlet.nowMs();
     this.#stream = new Stream(name, this.policy, (change) => outlet.remembered(change));
-    this.#readers = new Readers(name, this.#stream, () => outlet.nowMs(), ask);
+    this.#audience = new Audience(name, route.rule.batchMs);
+    this.#readers = new Readers(
+      this.#audience,
+      this.#stream,
+      () => outlet.nowMs(),
+      ask,
+      () => outlet.release(this.#audience),
+    );
     this.attendance = this.presence ? new Attendance(name) : undefined;
     this.#opening = uplink.open(this);
     this.lookups = new Lookups(ask);
@@ -139,7 +150,7 @@ export class Channel implements ChannelPort {
     } else if (gap !== null) {
       const position = { epoch, offset: gap.to };
       this.#stream.restart(position);
-      this.#outlet.fanOut(this.#readers.topics, this.#readers.joined, gapText(this.name, position, gap));
+      this.#outlet.fanOut(this.#audience, gapText(this.name, position, gap));
     }
     this.attendance?.opened(members, this.#outlet.nowMs());
     for (const [client, info] of this.attendance?.own ?? []) this.#uplink.enter(this.#opening, client, info);
@@ -154,7 +165,7 @@ export class Channel implements ChannelPort {
 
   publication(offset: number, timeMs: number, payload: string): void {
     const json = this.#stream.append(offset, timeMs, payload);
-    if (json !== undefined) this.#outlet.fanOut(this.#readers.topics, this.#readers.joined, json);
+    if (json !== undefined) this.#outlet.fanOut(this.#audience, json);
   }
 
   entered(client: string, info: Uint8Array): void {
@@ -176,7 +187,7 @@ export class Channel implements ChannelPort {
 
   /** Live readers hear it natively; those who still catch up, one by one. */
   #tell(event: string): void {
-    this.#outlet.fanOut(this.#readers.topics, this.#readers.joined, event);
+    this.#outlet.fanOut(this.#audience, event);
     this.#readers.tellCatchingUp(event);
   }
 }

@@ -2,9 +2,9 @@
 // in number and memory. Pure.
 
 import { EVERYONE, isReserved } from "../wire/channel-name.ts";
+import type { Audience } from "./audience.ts";
 import { Channel, type Outlet } from "./channel.ts";
 import { type Encoding, type Frame, frameOf } from "./encoding.ts";
-import type { Joined, Topics } from "./readers.ts";
 import { DEFAULT_ROUTE, type Route, type Rules } from "./rules.ts";
 import type { Uplink } from "./uplink.ts";
 
@@ -22,22 +22,30 @@ export class Hub implements Outlet {
   readonly #rules: Rules;
   readonly #uplinkOf: (channel: string) => Uplink;
   readonly #publish: (topic: string, frame: Frame) => void;
+  readonly #onWaiting: () => void;
   readonly #channels = new Map<string, Channel>();
+  /** Those for whom something waits. */
+  readonly #waiting = new Set<Audience>();
   #remembered = 0;
   /** Whose turn it is to give room back. */
   #shrinking: Iterator<Channel> | undefined;
 
-  /** `publish`: gives a frame to all sessions that have joined the native topic. */
+  /**
+   * `publish`: gives a frame to all sessions that have joined the native topic. `onWaiting`: something has to wait for a moment, so call
+   * `flush` every few ms until nothing does.
+   */
   constructor(
     rules: Rules,
     uplinkOf: (channel: string) => Uplink,
     publish: (topic: string, frame: Frame) => void,
     nowMs: () => number,
+    onWaiting: () => void,
   ) {
     this.#rules = rules;
     this.#uplinkOf = uplinkOf;
     this.#publish = publish;
     this.nowMs = nowMs;
+    this.#onWaiting = onWaiting;
   }
 
   get size(): number {
@@ -74,9 +82,26 @@ export class Hub implements Outlet {
     }
   }
 
-  fanOut(topics: Topics, joined: Joined, json: string): void {
-    for (const encoding of ENCODINGS)
-      if (joined[encoding] > 0) this.#publish(topics[encoding], frameOf(encoding, json));
+  fanOut(audience: Audience, json: string): void {
+    audience.add(json);
+    if (audience.isDue(this.nowMs())) return this.release(audience);
+    this.#waiting.add(audience);
+    if (this.#waiting.size === 1) this.#onWaiting();
+  }
+
+  release(audience: Audience): void {
+    this.#waiting.delete(audience);
+    const { topics, joined } = audience;
+    for (const json of audience.take(this.nowMs()))
+      for (const encoding of ENCODINGS)
+        if (joined[encoding] > 0) this.#publish(topics[encoding], frameOf(encoding, json));
+  }
+
+  /** Tells what is due. False: nothing waits any more. */
+  flush(): boolean {
+    const nowMs = this.nowMs();
+    for (const audience of this.#waiting) if (audience.isDue(nowMs)) this.release(audience);
+    return this.#waiting.size > 0;
   }
 
   remembered(change: number): void {

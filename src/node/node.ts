@@ -35,6 +35,8 @@ export type NodeOptions = {
 };
 
 const SWEEP_MS = 1000;
+/** How often it is looked whether a fan-out that waits is due. */
+const FLUSH_MS = 5;
 /** How long a session that asked too much at once waits for its next turn, ms. */
 const RESUME_MS = 20;
 /** Slow readers are looked for when so many bytes have been published since the last time, but not more often than this. */
@@ -44,7 +46,7 @@ const CHECK_MS = 50;
 const LEAVE_MS = 250;
 const DRAIN_MS = 4000;
 /** How long a stopping node waits for relays to answer for what it has sent them, ms. */
-const FLUSH_MS = 1000;
+const ANSWER_MS = 1000;
 
 export class ClusterNode {
   readonly #options: NodeOptions;
@@ -73,7 +75,13 @@ export class ClusterNode {
     this.#options = options;
     this.#uplinks = relays.map((relay) => this.#createUplink(relay));
     const uplinkOf = (channel: string) => this.#uplinks[ownerOf(channel, relayIds)];
-    this.#hub = new Hub(rules, uplinkOf, (topic, frame) => this.#fanOut(topic, frame), Date.now);
+    this.#hub = new Hub(
+      rules,
+      uplinkOf,
+      (topic, frame) => this.#fanOut(topic, frame),
+      Date.now,
+      () => this.#flushLater(),
+    );
     this.#hub.open(EVERYONE, DEFAULT_ROUTE, true);
     this.#cluster = createCluster(
       id,
@@ -136,7 +144,7 @@ export class ClusterNode {
     this.#isStopping = true;
     this.drain();
     await waitUntil(() => this.#sessions.size === 0, DRAIN_MS);
-    await waitUntil(() => this.#uplinks.every((uplink) => uplink.unacknowledged === 0), FLUSH_MS);
+    await waitUntil(() => this.#uplinks.every((uplink) => uplink.unacknowledged === 0), ANSWER_MS);
     for (const timer of this.#timers) clearInterval(timer);
     for (const timer of this.#departing) clearTimeout(timer);
     await this.#server.stop();
@@ -234,6 +242,12 @@ export class ClusterNode {
       this.#fannedOutBytes = 0;
       this.#sessions.check(Date.now());
     }, CHECK_MS);
+  }
+
+  #flushLater(): void {
+    setTimeout(() => {
+      if (this.#hub.flush()) this.#flushLater();
+    }, FLUSH_MS);
   }
 
   #resumeLater(session: ClientSession): void {

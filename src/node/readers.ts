@@ -2,25 +2,21 @@
 // then join, in one turn. Decides when the relay has to be asked. Pure.
 
 import { type Gap, type Position, resume } from "../wire/position.ts";
+import type { Audience } from "./audience.ts";
 import type { OnPage, Page, Question } from "./broker.ts";
-import type { Encoding } from "./encoding.ts";
 import type { Stream } from "./stream.ts";
 import type { Subscriber, Subscription } from "./subscription.ts";
 
 /** More than a page can carry: its bytes are what limits it. */
 const PAGE_LIMIT = 10_000;
 
-/** The native topic of each encoding, and how many sessions have joined it. */
-export type Topics = Readonly<Record<Encoding, string>>;
-export type Joined = Readonly<Record<Encoding, number>>;
-
 export class Readers {
-  readonly topics: Topics;
-  readonly #joined = { json: 0, msgpack: 0 };
+  readonly #audience: Audience;
   readonly #stream: Stream;
   readonly #nowMs: () => number;
   /** Asks the relay; false: not now. */
   readonly #askRelay: (question: Question, onPage: OnPage) => boolean;
+  readonly #release: () => void;
   /** Those that wait for the relay. */
   readonly #waiting = new Set<Subscription>();
   /** Those whose clients have to read what they were sent before they get more. */
@@ -28,25 +24,23 @@ export class Readers {
   /** What the relay has been asked on behalf of those that wait. */
   #question: Question | undefined;
 
+  /** `audience`: those who are live. `release`: tells them what waits. */
   constructor(
-    channel: string,
+    audience: Audience,
     stream: Stream,
     nowMs: () => number,
     askRelay: (question: Question, onPage: OnPage) => boolean,
+    release: () => void,
   ) {
-    this.topics = { json: `j ${channel}`, msgpack: `m ${channel}` };
+    this.#audience = audience;
     this.#stream = stream;
     this.#nowMs = nowMs;
     this.#askRelay = askRelay;
-  }
-
-  /** How many are live. */
-  get joined(): Joined {
-    return this.#joined;
+    this.#release = release;
   }
 
   get isEmpty(): boolean {
-    return this.#joined.json + this.#joined.msgpack + this.#waiting.size + this.#behind.size === 0;
+    return this.#audience.size + this.#waiting.size + this.#behind.size === 0;
   }
 
   /** Takes a subscription up: at once where memory allows, else when the relay has answered. */
@@ -72,13 +66,13 @@ export class Readers {
 
   /** The session gets everything from here on. */
   join(session: Pick<Subscriber, "encoding" | "join">): void {
-    this.#joined[session.encoding]++;
-    session.join(this.topics[session.encoding]);
+    this.#release();
+    this.#audience.join(session);
   }
 
   leave(session: Pick<Subscriber, "encoding" | "leave">): void {
-    this.#joined[session.encoding]--;
-    session.leave(this.topics[session.encoding]);
+    this.#release();
+    this.#audience.leave(session);
   }
 
   /** Sends a frame to those who have their `ok` but are not live yet. */

@@ -11,13 +11,18 @@ export type Rule = {
   readonly options: ChannelOptions<Params>;
   readonly policy: Policy;
   readonly presence: boolean;
+  readonly batchMs: number;
 };
+
+/** How long a publication may wait to go out with others, where the app does not say. */
+const BATCH_MS = 50;
+const BATCH_MS_MAX = 10_000;
 
 /** The rule that a channel falls under, and what its pattern's placeholders hold. */
 export type Route = { readonly rule: Rule; readonly params: Params };
 
 export const DEFAULT_ROUTE: Route = {
-  rule: { options: {}, policy: policyOf(undefined, "every channel"), presence: false },
+  rule: { options: {}, policy: policyOf(undefined, "every channel"), presence: false, batchMs: BATCH_MS },
   params: {},
 };
 
@@ -37,6 +42,7 @@ export class Rules {
       options: channel,
       policy: policyOf(channel.history, pattern),
       presence: channel.presence ?? false,
+      batchMs: batchMsOf(channel.batchMs, pattern),
     }));
   }
 
@@ -49,6 +55,12 @@ export class Rules {
     }
     return undefined;
   }
+}
+
+function batchMsOf(batchMs: number | undefined, where: string): number {
+  if (batchMs === undefined) return BATCH_MS;
+  if (Number.isSafeInteger(batchMs) && batchMs >= 0 && batchMs <= BATCH_MS_MAX) return batchMs;
+  throw new Error(`batchMs of "${where}" is ${batchMs}: it must be a whole number from 0 to ${BATCH_MS_MAX}.`);
 }
 
 function checkMethodName(name: string): void {

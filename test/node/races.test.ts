@@ -217,3 +217,32 @@ test("what all channels remember together is bounded, whatever each may", () => 
   expect(behind.hub.rememberedSize).toBeLessThanOrEqual(REMEMBERED_MAX);
   expect(behind.hub.rememberedSize).toBeGreaterThan(REMEMBERED_MAX / 4);
 });
+
+test("while a batch waits: who joins hears nothing twice, who leaves hears what was said before, and the order stays", () => {
+  const listeners = Array.from({ length: 30 }, () => connect(ahead));
+  for (const each of listeners) each.write({ type: "subscribe", channel: "room" });
+  settle();
+  for (const each of listeners) readAll(each);
+  publish(ahead, "room");
+  expect(offsets(readAll(listeners[0]))).toEqual([1]);
+  nowMs++;
+  publish(ahead, "room", 2);
+  expect(offsets(readAll(listeners[0]))).toEqual([]);
+  expect(ahead.hub.flush()).toBe(true);
+
+  const late = connect(ahead);
+  late.write({ type: "subscribe", channel: "room", last: 3 });
+  expect(offsets(readAll(late))).toEqual([1, 2, 3]);
+  expect(offsets(readAll(listeners[0]))).toEqual([2, 3]);
+  nowMs++;
+  publish(ahead, "room");
+  listeners[1].write({ type: "unsubscribe", channel: "room" });
+  expect(offsets(readAll(listeners[1]))).toEqual([1, 2, 3, 4]);
+  nowMs++;
+  publish(ahead, "room");
+  expect(ahead.hub.flush()).toBe(true);
+  nowMs += 50;
+  expect(ahead.hub.flush()).toBe(false);
+  expect(offsets(readAll(late))).toEqual([4, 5]);
+  expect(offsets(readAll(listeners[1]))).toEqual([]);
+});

@@ -208,6 +208,7 @@ export class VirtualNode {
         for (const socket of this.sockets) if (socket.topics.has(topic)) socket.send(frame);
       },
       now,
+      () => {},
     );
     this.desk = {
       node: name,

@@ -28,6 +28,7 @@ export const PONG = "\0pong";
 
 const PING_MS = 2000;
 const SWEEP_MS = 1000;
+const FLUSH_MS = 5;
 const RESUME_MS = 20;
 const LEAVE_MS = 250;
 /** What the kernel takes for a client before anything counts as buffered. */
@@ -63,7 +64,13 @@ export class SimNode {
       return new Uplink(relay.id, dial, random32, () => {});
     });
     const uplinkOf = (channel: string) => this.uplinks[ownerOf(channel, relayIds)];
-    this.#hub = new Hub(rules, uplinkOf, (topic, frame) => this.#fanOut(topic, frame), nowMs);
+    this.#hub = new Hub(
+      rules,
+      uplinkOf,
+      (topic, frame) => this.#fanOut(topic, frame),
+      nowMs,
+      () => this.#flushLater(),
+    );
     const keyed = (key: string) => producerFor(SECRET, "key", undefined, key);
     this.desk = {
       node: name,
@@ -177,6 +184,12 @@ export class SimNode {
     };
     beat();
     this.process.every(BEAT_MS, beat);
+  }
+
+  #flushLater(): void {
+    this.process.after(FLUSH_MS, () => {
+      if (this.#hub.flush()) this.#flushLater();
+    });
   }
 
   #fanOut(topic: string, frame: Frame): void {

@@ -1,0 +1,70 @@
+// Those who hear one channel live, and the batches in which they are told: a fan-out costs a system call for every reader, however
+// much goes out with it, so what a busy channel with many readers says waits a little and goes out together. Pure.
+
+import type { Encoding } from "./encoding.ts";
+import type { Subscriber } from "./subscription.ts";
+
+/** After a fan-out to n readers the next one waits n times this long, ms, so that one channel cannot keep a node busy. */
+const READER_MS = 1;
+/** Characters that may wait; with more there is nothing left to save. */
+const WAITING_SIZE_MAX = 64 * 1024;
+
+export class Audience {
+  /** The native topic of each encoding. */
+  readonly topics: Readonly<Record<Encoding, string>>;
+  readonly #joined = { json: 0, msgpack: 0 };
+  readonly #batchMsMax: number;
+  #waiting: string[] = [];
+  #waitingSize = 0;
+  #toldAtMs = Number.NEGATIVE_INFINITY;
+  /** No fan-out before that time. */
+  #restsUntilMs = Number.NEGATIVE_INFINITY;
+
+  /** `batchMsMax`: how long a frame may wait for others. */
+  constructor(channel: string, batchMsMax: number) {
+    this.topics = { json: `j ${channel}`, msgpack: `m ${channel}` };
+    this.#batchMsMax = batchMsMax;
+  }
+
+  /** How many sessions have joined each topic. */
+  get joined(): Readonly<Record<Encoding, number>> {
+    return this.#joined;
+  }
+
+  get size(): number {
+    return this.#joined.json + this.#joined.msgpack;
+  }
+
+  /** To be called when nothing waits: whoever joins has been given what was published before, whoever leaves is owed it. */
+  join(session: Pick<Subscriber, "encoding" | "join">): void {
+    this.#joined[session.encoding]++;
+    session.join(this.topics[session.encoding]);
+  }
+
+  leave(session: Pick<Subscriber, "encoding" | "leave">): void {
+    this.#joined[session.encoding]--;
+    session.leave(this.topics[session.encoding]);
+  }
+
+  add(json: string): void {
+    if (this.size === 0) return;
+    this.#waiting.push(json);
+    this.#waitingSize += json.length;
+  }
+
+  /** Whether what waits is to go out. What comes in the same millisecond as the last fan-out goes with it. */
+  isDue(nowMs: number): boolean {
+    return nowMs >= this.#restsUntilMs || nowMs === this.#toldAtMs || this.#waitingSize > WAITING_SIZE_MAX;
+  }
+
+  /** All that waits, which is to be told now. */
+  take(nowMs: number): readonly string[] {
+    const taken = this.#waiting;
+    if (taken.length === 0) return taken;
+    this.#waiting = [];
+    this.#waitingSize = 0;
+    this.#toldAtMs = nowMs;
+    this.#restsUntilMs = nowMs + Math.min(this.size * READER_MS, this.#batchMsMax);
+    return taken;
+  }
+}
