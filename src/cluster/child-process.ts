@@ -64,6 +64,7 @@ export class ChildProcess {
       pid: this.#current?.pid ?? null,
       state: this.#state,
       connections: this.#current?.connections ?? 0,
+      ...(this.#current?.counters === undefined ? {} : { counters: this.#current.counters }),
       restarts: Math.max(0, this.#incarnations - 1),
       since: this.#startedAt.toISOString(),
     };

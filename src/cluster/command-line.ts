@@ -6,7 +6,7 @@ import { SETTING_FLAGS } from "./config.ts";
 export const HELP = `A WebSocket cluster in a box.
 
   bun run cluster [start]      start a cluster here; Ctrl-C stops it
-  bun run cluster status       show its processes (--json for programs)
+  bun run cluster status       show its processes (--counters: what the lbs have counted; --json: all of it, for programs)
   bun run cluster scale N      start nodes, or drain and stop them, until there are N
   bun run cluster drain ID     send a node's clients elsewhere and give it no new ones
   bun run cluster undrain ID   give it clients again
@@ -77,5 +77,5 @@ const isCommand = (word: string): word is keyof typeof COMMANDS => Object.hasOwn
 function flagsOf(name: keyof typeof COMMANDS): Record<string, { type: "string" | "boolean" }> {
   const common = { data: SETTING_FLAGS.data, config: { type: "string" } } as const;
   if (name === "start") return { ...SETTING_FLAGS, ...common };
-  return name === "status" ? { ...common, json: { type: "boolean" } } : common;
+  return name === "status" ? { ...common, json: { type: "boolean" }, counters: { type: "boolean" } } : common;
 }

@@ -3,7 +3,7 @@
 
 import { closeSync } from "node:fs";
 import type { Subprocess } from "bun";
-import { type ChildStatus, type Order, reportIn } from "../wire/child.ts";
+import { type ChildStatus, type LbCounters, type Order, reportIn } from "../wire/child.ts";
 import { Malformed } from "../wire/shape.ts";
 import { keepLogSmall, openLog } from "./log-file.ts";
 import { PING_MS, Silence } from "./silence.ts";
@@ -40,6 +40,7 @@ export class Incarnation {
   #phase: "starting" | "ready" | "ending" | "over" = "starting";
   #readyAtMs = Number.POSITIVE_INFINITY;
   #status: ChildStatus = { state: "starting", connections: 0 };
+  #counters: LbCounters | undefined;
   #fatal: string | undefined;
   #hangs = false;
   readonly #silence = new Silence(this.#startedAtMs);
@@ -83,6 +84,11 @@ export class Incarnation {
     return this.#status.connections;
   }
 
+  /** As it said last; undefined while it is asked for the first time, and of all but lbs. */
+  get counters(): LbCounters | undefined {
+    return this.#counters;
+  }
+
   order(order: Order): void {
     try {
       this.#child.send(order);
@@ -93,7 +99,7 @@ export class Incarnation {
 
   /** Resolves when it has said how it is, or after `timeoutMs`. */
   async ask(timeoutMs: number): Promise<void> {
-    this.order({ type: "ping" });
+    this.order({ type: "ping", counters: true });
     const timeout = Promise.withResolvers<void>();
     const timer = setTimeout(timeout.resolve, timeoutMs);
     await Promise.race([this.#answer.promise, timeout.promise]);
@@ -126,6 +132,7 @@ export class Incarnation {
         this.#events.ready(report.address);
       } else if (report?.type === "status") {
         this.#status = report.status;
+        this.#counters = report.status.counters ?? this.#counters;
         this.#answer.resolve();
         this.#answer = Promise.withResolvers();
       } else if (report?.type === "fatal") {

@@ -5,6 +5,7 @@ import { parseInteger, UsageError } from "../wire/arguments.ts";
 import { AdminClient } from "./admin-client.ts";
 import { type Command, HELP, readCommand } from "./command-line.ts";
 import { NODES_MAX } from "./config.ts";
+import { countersTable } from "./counters-table.ts";
 import { loadSettings } from "./load-settings.ts";
 import { Refusal } from "./refusal.ts";
 import { statusTable } from "./screen.ts";
@@ -25,7 +26,8 @@ async function run({ name, flags, operand = "" }: Command): Promise<number> {
       return runCluster(await loadSettings(flags), programs);
     case "status": {
       const status = await (await clusterMeant(flags)).status();
-      return say(flags.json === true ? JSON.stringify(status) : statusTable(status, Date.now()));
+      if (flags.json === true) return say(JSON.stringify(status));
+      return say(flags.counters === true ? countersTable(status) : statusTable(status, Date.now()));
     }
     case "scale": {
       const nodes = parseInteger(operand, "scale", 1, NODES_MAX);

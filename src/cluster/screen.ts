@@ -72,7 +72,7 @@ function reachable(address: string): string {
 }
 
 /** Rows of cells as lines with aligned columns, those that are named `toTheRight` so. */
-function table(rows: readonly (readonly string[])[], toTheRight: readonly number[] = []): string[] {
+export function table(rows: readonly (readonly string[])[], toTheRight: readonly number[] = []): string[] {
   const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   const pad = (cell: string, column: number) =>
     toTheRight.includes(column) ? cell.padStart(widths[column]) : cell.padEnd(widths[column]);

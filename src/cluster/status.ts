@@ -1,6 +1,7 @@
 // What `cluster status` says: the shape of it, shared by the supervisor that answers and the command that asks.
 
-import { integer, list, nullable, object, oneOf, type Shaped, text } from "../wire/shape.ts";
+import { lbCounters } from "../wire/child.ts";
+import { integer, list, nullable, object, oneOf, optional, type Shaped, text } from "../wire/shape.ts";
 
 const count = integer(0, Number.MAX_SAFE_INTEGER);
 
@@ -22,6 +23,8 @@ const processStatus = object({
   restarts: count,
   /** When this incarnation was started, as ISO 8601. */
   since: text(1, 40),
+  /** What this incarnation of an lb has counted. */
+  counters: optional(lbCounters),
 });
 export type ProcessStatus = Shaped<typeof processStatus>;
 

@@ -25,7 +25,6 @@ const statOf = promisify(stat);
 const statOfOpen = promisify(fstat);
 
 export class AccessLog implements Journal {
-  /** Lines written, and lines lost. */
   lines = 0;
   dropped = 0;
   readonly #lb: string;

@@ -31,6 +31,9 @@ export type Journal = {
   /** Ms since 1970. */
   time(): number;
   write(record: AccessRecord): void;
+  /** Lines written, and lines lost. */
+  readonly lines: number;
+  readonly dropped: number;
 };
 
 const TARGET_CHARACTERS_MAX = 2048;

@@ -5,6 +5,7 @@ import { UsageError } from "../wire/arguments.ts";
 import { failToStart, isSupervised, obeySupervisor, report } from "../wire/child.ts";
 import { createLogger } from "../wire/log.ts";
 import { AccessLog } from "./access-log-file.ts";
+import { Certificates } from "./certificate-files.ts";
 import { addUpstreams, Directory } from "./directory.ts";
 import { HELP, type Options, parseOptions } from "./options.ts";
 import { codeOf } from "./peer.ts";
@@ -45,11 +46,20 @@ function openAccessLog({ accessLog, id }: Options): AccessLog | undefined {
   }
 }
 
+function readCertificates({ certificates }: Options): Certificates | undefined {
+  try {
+    return certificates.length === 0 ? undefined : new Certificates(certificates, log);
+  } catch (error) {
+    if (error instanceof UsageError) failToStart(error.message);
+    throw error;
+  }
+}
+
 const options = readOptions();
 const log = createLogger("lb", options.id, options.logLevel);
 const key = options.key ?? randomBytes(32).toString("base64");
 const accessLog = openAccessLog(options);
-const lb = new LoadBalancer(options, key, log, accessLog);
+const lb = new LoadBalancer(options, key, log, accessLog, readCertificates(options));
 const around = {
   id: options.id,
   pool: lb.pool,
@@ -80,7 +90,11 @@ async function stop(): Promise<void> {
 }
 
 obeySupervisor({
-  status: () => ({ state, connections: lb.connections }),
+  status: (withCounters) => ({
+    state,
+    connections: lb.connections,
+    ...(withCounters ? { counters: lb.counters() } : {}),
+  }),
   drain() {
     state = "draining";
     lb.close();

@@ -1,23 +1,23 @@
-// The running lb: its listener, who gets in, the sweep that watches every deadline, its counts, and its end. One object a process.
+// The running lb: its listener, the sweep that watches every deadline, its counts, and its end. One object a process.
 
 import { readFileSync } from "node:fs";
 import type { TCPSocketListener } from "bun";
 import { formatAddress } from "../wire/arguments.ts";
+import { COUNTED_NODES_MAX, type LbCounters } from "../wire/child.ts";
 import type { Logger } from "../wire/log.ts";
 import type { Journal } from "./access-log.ts";
-import { recordRefusal } from "./access-log-entry.ts";
 import { Admission } from "./admission.ts";
+import type { Certificates } from "./certificate-files.ts";
 import { Checks } from "./checks.ts";
-import { ClientConnection } from "./client.ts";
 import { Dispatcher, type Lease } from "./dispatch.ts";
-import { Fault, faultAnswer } from "./fault.ts";
+import { Entrance } from "./entrance.ts";
 import { viaName } from "./keyed.ts";
 import type { Options } from "./options.ts";
-import { type Peer, type PeerSocket, peerCallbacks } from "./peer.ts";
+import { type Peer, type PeerCallbacks, peerCallbacks } from "./peer.ts";
 import { type Health, Pool, type PoolNode } from "./pool.ts";
-import { REFUSALS_MAX, Refusal } from "./refusal.ts";
+import { REFUSALS_MAX } from "./refusal.ts";
 import type { Live, Shared } from "./shared.ts";
-import { plainAddress } from "./trust.ts";
+import { secureWith } from "./tls.ts";
 
 /** How often deadlines are looked at, and so how late they may be. */
 const SWEEP_MS = 250;
@@ -39,13 +39,13 @@ export class LoadBalancer {
   readonly #dials: Shared["dials"];
   readonly #shared: Shared;
   readonly #sweep: ReturnType<typeof setInterval>;
-  readonly #refusals = new Set<Refusal>();
+  readonly #entrance: Entrance;
   #listener: TCPSocketListener<Peer> | undefined;
   #ownHost: string;
   #port: number;
 
-  /** `journal`: the access log; undefined: there is none. */
-  constructor(options: Options, key: string, log: Logger, journal?: Journal) {
+  /** `journal`: the access log; undefined: there is none. `certificates`: for TLS; undefined: there is none. */
+  constructor(options: Options, key: string, log: Logger, journal?: Journal, certificates?: Certificates) {
     this.#options = options;
     this.#log = log;
     this.#port = options.listen.port;
@@ -54,7 +54,7 @@ export class LoadBalancer {
     const connectionsMax = numbers.connectionsMax || Math.max(1, Math.floor((fdsMax() - RESERVED_FDS) / 2));
     this.#admission = new Admission({ ...numbers, connectionsMax }, performance.now());
     this.pool = new Pool(numbers);
-    this.dispatcher = new Dispatcher(this.pool, numbers.queueMax, () => performance.now());
+    this.dispatcher = new Dispatcher(this.pool, numbers.queueMax, () => performance.now(), setImmediate);
     const callbacks = peerCallbacks(log, (socket) => socket.data.opened(socket));
     const nodeAnswered = () => this.dispatcher.serve();
     this.checks = new Checks({ ...numbers, checkPath: options.checkPath }, callbacks, {
@@ -81,6 +81,8 @@ export class LoadBalancer {
         return lb.#ownHost;
       },
     };
+    const secure = certificates === undefined ? undefined : secureWith(certificates, log);
+    this.#entrance = new Entrance(this.#shared, this.#admission, secure);
     this.#sweep = setInterval(() => this.#expire(), SWEEP_MS);
   }
 
@@ -97,12 +99,19 @@ export class LoadBalancer {
       port: this.#port,
       allowHalfOpen: true,
       reusePort: this.#options.reusePort,
-      socket: peerCallbacks(this.#log, (socket) => this.#accept(socket)),
+      socket: this.#callbacks(),
     };
     this.#listener = Bun.listen<Peer>(where);
     this.#port = this.#listener.port;
     this.#ownHost = formatAddress({ host, port: this.#port });
     return this.#ownHost;
+  }
+
+  /** Those of what the listener accepts. Without `data`, nobody is handed a copy of all that TLS reads underneath. */
+  #callbacks(): Omit<PeerCallbacks, "data"> {
+    const { data, ...others } = peerCallbacks(this.#log, (socket) => this.#entrance.accept(socket, performance.now()));
+    const readsPlain = this.#entrance.secure === undefined || this.#options.proxyProtocol;
+    return readsPlain ? { data, ...others } : others;
   }
 
   /** Takes no new connections; those that are there live on. */
@@ -135,47 +144,42 @@ export class LoadBalancer {
         elsewhere,
         unaccepted: backlog.unaccepted,
         backlogMax: backlog.max,
+        counts: node.counts.named,
       };
     }
+    return { live: this.#live.size, ...this.#total, nodes };
+  }
+
+  /** What has been counted since the start, for the supervisor. */
+  counters(): LbCounters {
+    const nodes = [...this.pool.nodes].slice(0, COUNTED_NODES_MAX);
     return {
-      connections: this.connections,
-      live: this.#live.size,
-      upstreams: this.#dials.upstreams,
-      waiting: this.dispatcher.waiting,
-      nodes,
+      total: this.#total,
+      nodes: nodes.map(({ id, health, standing, counts }) => ({
+        id,
+        health,
+        standing,
+        changedAt: counts.changedAtMs === 0 ? null : new Date(counts.changedAtMs).toISOString(),
+        counts: counts.named,
+      })),
     };
   }
 
-  #accept(socket: PeerSocket): void {
-    const address = this.#admission.countsAddresses ? socket.remoteAddress : undefined;
-    const seat = this.#admission.enter(address, performance.now());
-    const { counters } = this.pool;
-    if (!(seat instanceof Fault)) {
-      counters.connections++;
-      socket.data = new ClientConnection(this.#shared, socket, seat);
-      return;
-    }
-    counters.connectionsRefused++;
-    const mustCut = this.#refusals.size >= REFUSALS_MAX;
-    this.#recordRefusal(socket, seat, mustCut);
-    if (mustCut) {
-      socket.data = NOBODY;
-      socket.terminate();
-    } else socket.data = new Refusal(socket, seat, this.#clock, this.#refusals);
-  }
-
-  #recordRefusal(socket: PeerSocket, fault: Fault, isSilent: boolean): void {
+  get #total(): Record<string, number> {
     const { journal } = this.#shared;
-    if (journal === undefined) return;
-    const address: string | undefined = socket.remoteAddress;
-    const client = address === undefined ? undefined : plainAddress(address);
-    recordRefusal(journal, client, undefined, journal.now(), fault, isSilent ? 0 : faultAnswer(fault, false).length);
+    return {
+      connections: this.connections,
+      upstreams: this.#dials.upstreams,
+      waiting: this.dispatcher.waiting,
+      ...this.pool.counters.named,
+      ...(journal === undefined ? {} : { accessLogLines: journal.lines, accessLogDropped: journal.dropped }),
+    };
   }
 
   #expire(): void {
     const nowMs = performance.now();
     this.#clock.nowMs = nowMs;
-    for (const set of [this.#live, this.#refusals]) {
+    for (const set of [this.#live, this.#entrance.refusals]) {
       for (const live of set) {
         if (nowMs < live.expiresMs) continue;
         live.expiresMs = Number.POSITIVE_INFINITY;
@@ -198,16 +202,6 @@ export class LoadBalancer {
     else this.checks.checkNow(node);
   }
 }
-
-/** Owns a socket that is cut at once. */
-const NOBODY: Peer = {
-  opened() {},
-  received() {},
-  drained() {},
-  ended() {},
-  closed() {},
-  unreachable() {},
-};
 
 /** File descriptors this process may have. */
 function fdsMax(): number {

@@ -1,12 +1,31 @@
 // What a process of the cluster and its supervisor say to each other over Bun's IPC, and the process's end of it.
 
-import { integer, isRecord, object, oneOf, type Shaped, text } from "./shape.ts";
+import { counts, integer, isRecord, list, nullable, object, oneOf, optional, type Shaped, text } from "./shape.ts";
+
+export const COUNTED_NODES_MAX = 512;
+const tableOfCounts = counts(100);
+/** What an lb has counted since it started, by name: in all, and of each node. `changedAt`: when its health changed last (ISO 8601). */
+export const lbCounters = object({
+  total: tableOfCounts,
+  nodes: list(
+    object({
+      id: text(1, 255),
+      health: text(1, 32),
+      standing: text(1, 32),
+      changedAt: nullable(text(1, 40)),
+      counts: tableOfCounts,
+    }),
+    COUNTED_NODES_MAX,
+  ),
+});
+export type LbCounters = Shaped<typeof lbCounters>;
 
 const statusShape = object({
   state: oneOf("starting", "up", "draining"),
   connections: integer(0, Number.MAX_SAFE_INTEGER),
+  counters: optional(lbCounters),
 });
-/** How a process is: `connections` are a node's or lb's clients, a relay's links. */
+/** How a process is: `connections` are a node's or lb's clients, a relay's links. An lb adds its counters when asked for them. */
 export type ChildStatus = Shaped<typeof statusShape>;
 
 /** `ready`: serving, at `address`. `status`: the answer to `ping`. `fatal`: cannot start, with a sentence for the operator. */
@@ -16,7 +35,7 @@ export type Report =
   | { type: "fatal"; message: string };
 
 /** `drain`: take no new clients, send the others away kindly. `undrain`: back to work. SIGTERM means: drain, then exit. */
-export type Order = { type: "ping" } | { type: "drain" } | { type: "undrain" };
+export type Order = { type: "ping"; counters?: boolean } | { type: "drain" } | { type: "undrain" };
 
 const orderType = oneOf("ping", "drain", "undrain");
 
@@ -30,7 +49,7 @@ export function reportIn(value: unknown): Report | undefined {
 }
 
 export type Supervised = {
-  status(): ChildStatus;
+  status(withCounters: boolean): ChildStatus;
   /** Asked by the supervisor; a process that cannot drain ignores it. */
   drain(): void;
   undrain(): void;
@@ -60,7 +79,7 @@ export function obeySupervisor(child: Supervised): void {
   process.on("message", (value: unknown) => {
     if (!isRecord(value)) return;
     const type = orderType(value.type, "type");
-    if (type === "ping") report({ type: "status", status: child.status() });
+    if (type === "ping") report({ type: "status", status: child.status(value.counters === true) });
     else if (type === "drain") child.drain();
     else child.undrain();
   });

@@ -108,3 +108,15 @@ test("a drained node sends its clients elsewhere and gets none until it is undra
   const used = new Set<string>();
   while (!used.has("node-2") || !used.has("node-3")) used.add((await connect(cluster.address)).node);
 });
+
+test("status shows what each lb has counted", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  expect((await fetch(`http://${cluster.address}/healthz`)).status).toBe(200);
+  for (let n = 0; n < 4; n++) expect((await fetch(`http://${cluster.address}/`)).status).toBe(200);
+  const { counters } = await cluster.process("lb-1");
+  expect(counters?.total).toMatchObject({ healthAnswers: 1, answers2xx: 4, requests: 4, exchangesNow: 0 });
+  expect(counters?.nodes.map(({ id, health }) => `${id} ${health}`).sort()).toEqual(["node-1 up", "node-2 up"]);
+  const { out } = await cluster.run("status", "--counters");
+  expect(out).toContain("node-2  up");
+  expect(out).toContain("failures   none\n");
+});
