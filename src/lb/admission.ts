@@ -16,19 +16,20 @@ const ADDRESS_FULL = new Fault(429, "too many connections from this address", "R
 
 /** A client's place in this lb; `leave` gives it back, once. */
 export class Seat {
+  /** Where it is counted. */
+  address: string | undefined;
   readonly #admission: Admission;
-  readonly #address: string | undefined;
   #taken = true;
 
   constructor(admission: Admission, address: string | undefined) {
     this.#admission = admission;
-    this.#address = address;
+    this.address = address;
   }
 
   leave(): void {
     if (!this.#taken) return;
     this.#taken = false;
-    this.#admission.left(this.#address);
+    this.#admission.left(this.address);
   }
 }
 
@@ -62,6 +63,19 @@ export class Admission {
     this.#taken++;
     if (address !== undefined) this.#byAddress.set(address, known + 1);
     return new Seat(this, address);
+  }
+
+  /** A seat that was taken without an address turns out to be this one's: it is kept, or given back where the address has enough. */
+  locate(seat: Seat, address: string): Seat | Fault {
+    if (!this.countsAddresses) return seat;
+    const known = this.#byAddress.get(address) ?? 0;
+    if (known >= this.#options.addressConnectionsMax) {
+      seat.leave();
+      return ADDRESS_FULL;
+    }
+    this.#byAddress.set(address, known + 1);
+    seat.address = address;
+    return seat;
   }
 
   left(address: string | undefined): void {

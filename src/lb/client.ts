@@ -3,6 +3,7 @@
 
 import { Entry, recordRefusal } from "./access-log-entry.ts";
 import type { Seat } from "./admission.ts";
+import type { Origin } from "./arrival.ts";
 import { Exchange } from "./exchange.ts";
 import type { Failure } from "./failure.ts";
 import { Fault, faultAnswer, healthAnswer } from "./fault.ts";
@@ -36,6 +37,7 @@ export class ClientConnection implements Peer, Live {
   readonly #shared: Shared;
   readonly #socket: PeerSocket;
   readonly #seat: Seat;
+  readonly #origin: Origin;
   readonly #outlet: Outlet;
   readonly #reader: HeadReader<RequestLine>;
   #state: "reading" | "exchanging" | "closing" | "gone" = "reading";
@@ -55,10 +57,11 @@ export class ClientConnection implements Peer, Live {
   #lingeredBytes = 0;
   #hasServed = false;
 
-  constructor(shared: Shared, socket: PeerSocket, seat: Seat) {
+  constructor(shared: Shared, socket: PeerSocket, seat: Seat, origin: Origin) {
     this.#shared = shared;
     this.#socket = socket;
     this.#seat = seat;
+    this.#origin = origin;
     this.#outlet = new Outlet(socket);
     this.#reader = new HeadReader(REQUEST, shared.options.numbers);
     this.expiresMs = shared.clock.nowMs + shared.options.numbers.headTimeoutMs;
@@ -273,11 +276,13 @@ export class ClientConnection implements Peer, Live {
   /** Undefined when the client has reset the connection already: then the system knows no address any more. */
   #thisHop(): Hop | undefined {
     if (this.#hop !== undefined) return this.#hop;
-    const address: string | undefined = this.#socket.remoteAddress;
+    const { scheme, isAnonymous } = this.#origin;
+    const address: string | undefined = this.#origin.address ?? this.#socket.remoteAddress;
     if (address === undefined) return undefined;
     const { options, via, ownHost } = this.#shared;
     const peer = plainAddress(address);
-    this.#hop = { via, peer, trusted: options.trust(peer), scheme: "http", ownHost, cookieName: options.cookie?.name };
+    const trusted = !isAnonymous && options.trust(peer);
+    this.#hop = { via, peer, trusted, scheme, ownHost, cookieName: options.cookie?.name };
     return this.#hop;
   }
 

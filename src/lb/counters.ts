@@ -73,6 +73,8 @@ export class Counters {
   /** Exchanges and tunnels under way. */
   exchangesNow = 0;
   tunnelsNow = 0;
+  /** Connections that ended before they were HTTP: for want of a PROXY header or of a TLS handshake. */
+  arrivalsFailed = 0;
   /** The most that ever waited for a node at a time. */
   waitingMost = 0;
   healthAnswers = 0;
@@ -128,12 +130,13 @@ export class Counters {
 
   /** All that is counted once for the whole lb, by name. */
   get named(): Record<string, number> {
-    const { connectionsRefused, exchangesNow, tunnelsNow, waitingMost, healthAnswers } = this;
+    const { connectionsRefused, arrivalsFailed, exchangesNow, tunnelsNow, waitingMost, healthAnswers } = this;
     const { cookiesNone, cookiesInvalid, cookiesDown, cookiesValid, cookiesInserted } = this;
     return {
       ...{
         connectionsEver: this.connections,
         connectionsRefused,
+        arrivalsFailed,
         exchangesNow,
         tunnelsNow,
         waitingMost,

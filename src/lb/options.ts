@@ -15,6 +15,7 @@ import {
 } from "../wire/arguments.ts";
 import type { LogLevel } from "../wire/log.ts";
 import { type Shape, type ShapedFields, shapeFields } from "../wire/shape.ts";
+import type { CertificateFiles } from "./certificate-files.ts";
 import type { CookiePolicy } from "./cookie.ts";
 import { parseTrust, type Trust } from "./trust.ts";
 
@@ -73,6 +74,10 @@ export type Options = {
   /** What cookies and the name in Via are derived from; undefined: a random one. */
   readonly key: string | undefined;
   readonly trust: Trust;
+  /** Empty: no TLS. The first is shown where no name fits. */
+  readonly certificates: readonly CertificateFiles[];
+  /** Trusted peers begin with a PROXY header. */
+  readonly proxyProtocol: boolean;
   /** The path that the lb answers itself: 200 while a node is up. Undefined: nodes answer every path. */
   readonly healthPath: string | undefined;
   /** The path asked of nodes; undefined: a connection is proof enough. */
@@ -103,7 +108,9 @@ A leastconn reverse proxy for WebSockets and HTTP/1.1.
   --cookie-key TEXT                  what its values are derived from (the cluster secret, or random)
   --cookie-same-site Lax             Lax, Strict or None
   --cookie-secure                    mark it Secure (a TLS proxy stands in front)
+  --tls-cert FILE --tls-key FILE     speak TLS with this certificate and key, in PEM (repeat both: chosen by name, else the first)
   --trust 10.0.0.0/8                 a proxy whose X-Forwarded-* is believed (repeat)
+  --proxy-protocol                   peers in --trust begin with a PROXY header (version 1 or 2), which names the client
   --check /healthz                   the path that nodes must answer with 200 (with --relay: /healthz; else: a connection)
   --health-path /healthz             the path that is answered here: 200 while a node is up, else 503; --no-health-path turns it off
   --access-log FILE                  a JSON line for each exchange and tunnel; "-" is standard output
@@ -133,7 +140,10 @@ export function parseOptions(args: readonly string[]): Options | undefined {
       "cookie-key": string,
       "cookie-same-site": string,
       "cookie-secure": flag,
+      "tls-cert": repeated,
+      "tls-key": repeated,
       trust: repeated,
+      "proxy-protocol": flag,
       check: string,
       "health-path": string,
       "no-health-path": flag,
@@ -154,6 +164,8 @@ export function parseOptions(args: readonly string[]): Options | undefined {
     cookie: values["no-cookie"] === true ? undefined : parseCookie(values),
     key: values["cookie-key"] ?? (source.kind === "relays" ? source.secret : undefined),
     trust: parseTrust(values.trust ?? []),
+    certificates: parseCertificates(values["tls-cert"] ?? [], values["tls-key"] ?? []),
+    proxyProtocol: parseProxyProtocol(values["proxy-protocol"] === true, values.trust ?? []),
     healthPath:
       values["no-health-path"] === true ? undefined : parsePath(values["health-path"] ?? HEALTH_PATH, "--health-path"),
     checkPath: parsePath(values.check ?? (source.kind === "relays" ? HEALTH_PATH : undefined), "--check"),
@@ -176,6 +188,20 @@ function parseSource(upstreams: string[], relays: string[], secretFile: string |
   const twice = names.find((name, index) => names.indexOf(name) !== index);
   if (twice !== undefined) throw new UsageError(`--upstream ${twice} is given twice.`);
   return { kind: "upstreams", upstreams: addresses };
+}
+
+function parseCertificates(certs: readonly string[], keys: readonly string[]): CertificateFiles[] {
+  if (certs.length !== keys.length)
+    throw new UsageError("--tls-cert and --tls-key go in pairs: give each certificate its key, in the same order.");
+  return certs.map((cert, index) => ({ cert, key: keys[index] }));
+}
+
+function parseProxyProtocol(isWanted: boolean, trust: readonly string[]): boolean {
+  if (isWanted && trust.length === 0)
+    throw new UsageError(
+      "--proxy-protocol needs --trust: name the proxies that send a PROXY header, such as 10.0.0.0/8.",
+    );
+  return isWanted;
 }
 
 type CookieFlags = { "cookie-name"?: string; "cookie-same-site"?: string; "cookie-secure"?: boolean };

@@ -1,7 +1,7 @@
 // The running lb: its listener, the sweep that watches every deadline, its counts, and its end. One object a process.
 
 import { readFileSync } from "node:fs";
-import type { TCPSocketListener } from "bun";
+import type { SocketHandler, TCPSocketListener } from "bun";
 import { formatAddress } from "../wire/arguments.ts";
 import { COUNTED_NODES_MAX, type LbCounters } from "../wire/child.ts";
 import type { Logger } from "../wire/log.ts";
@@ -13,7 +13,7 @@ import { Dispatcher, type Lease } from "./dispatch.ts";
 import { Entrance } from "./entrance.ts";
 import { viaName } from "./keyed.ts";
 import type { Options } from "./options.ts";
-import { type Peer, type PeerCallbacks, peerCallbacks } from "./peer.ts";
+import { type Peer, peerCallbacks } from "./peer.ts";
 import { type Health, Pool, type PoolNode } from "./pool.ts";
 import { REFUSALS_MAX } from "./refusal.ts";
 import type { Live, Shared } from "./shared.ts";
@@ -108,7 +108,7 @@ export class LoadBalancer {
   }
 
   /** Those of what the listener accepts. Without `data`, nobody is handed a copy of all that TLS reads underneath. */
-  #callbacks(): Omit<PeerCallbacks, "data"> {
+  #callbacks(): SocketHandler<Peer> {
     const { data, ...others } = peerCallbacks(this.#log, (socket) => this.#entrance.accept(socket, performance.now()));
     const readsPlain = this.#entrance.secure === undefined || this.#options.proxyProtocol;
     return readsPlain ? { data, ...others } : others;

@@ -11,9 +11,9 @@ const LINGER_MS = 1000;
 export class Refusal implements Peer, Live {
   expiresMs: number;
   readonly #socket: PeerSocket;
-  readonly #all: Set<Refusal>;
+  readonly #all: Set<Live>;
 
-  constructor(socket: PeerSocket, fault: Fault, clock: { readonly nowMs: number }, all: Set<Refusal>) {
+  constructor(socket: PeerSocket, fault: Fault, clock: { readonly nowMs: number }, all: Set<Live>) {
     this.#socket = socket;
     this.#all = all;
     this.expiresMs = clock.nowMs + LINGER_MS;
@@ -41,3 +41,13 @@ export class Refusal implements Peer, Live {
   ended(): void {}
   unreachable(): void {}
 }
+
+/** Owns a socket that is nobody's business any more. */
+export const NOBODY: Peer = {
+  opened() {},
+  received() {},
+  drained() {},
+  ended() {},
+  closed() {},
+  unreachable() {},
+};

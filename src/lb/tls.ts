@@ -1,0 +1,42 @@
+// TLS over a connection that is there already, so that the listener stays one and the same whatever becomes of the certificates, and a
+// PROXY header may come first. What Bun's types do not know of `upgradeTLS` is all in here: the server's side, ready-made contexts, bytes
+// that have come already, and the callback that chooses a certificate by name.
+
+import type { Logger } from "../wire/log.ts";
+import type { Certificates } from "./certificate-files.ts";
+import { codeOf, type Peer, type PeerSocket, peerCallbacks } from "./peer.ts";
+import { NOBODY } from "./refusal.ts";
+
+/** Length and name, as ALPN has it (RFC 7301). */
+const ALPN = "\x08http/1.1";
+
+/**
+ * Begins the handshake on a fresh connection. `peer` owns the TLS socket: `opened` with it when the handshake is done; from then on it is
+ * like any other. `first`: bytes that were read of the connection already.
+ */
+export type Secure = (connection: PeerSocket, peer: Peer, first: Buffer | undefined) => void;
+
+export function secureWith(certificates: Certificates, log: Logger): Secure {
+  const callbacks = peerCallbacks(log, () => {});
+  const socket = {
+    ...callbacks,
+    handshake(secured: PeerSocket, isDone: boolean) {
+      if (isDone) secured.data.opened(secured);
+      else secured.terminate();
+    },
+    serverName: (_peer: Peer, name: string): unknown => certificates.choose(name)?.context,
+    error(secured: PeerSocket, error: Error) {
+      // What the client sent was no TLS: its fault, not ours.
+      if (codeOf(error) === "EPROTO") secured.terminate();
+      else callbacks.error(secured, error);
+    },
+  };
+  return (connection, peer, first) => {
+    const context: unknown = certificates.first.context;
+    const tls = { secureContext: context, ALPNProtocols: ALPN, requestCert: false, rejectUnauthorized: false };
+    const options = { isServer: true, initialData: first, tls, socket, data: peer };
+    const [below] = connection.upgradeTLS<Peer>(options);
+    connection.data = NOBODY;
+    below.data = NOBODY;
+  };
+}
