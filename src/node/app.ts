@@ -82,7 +82,7 @@ export interface ChannelOptions<Params> {
   /** Subscribers see who else is there, and hear who comes and goes. */
   readonly presence?: boolean;
   /**
-   * How long a publication may wait so that several go out together, ms (default 50; 0: never). Only one in a busy channel waits: after
+   * How long a publication may wait so that several go out together, ms (default 40; 0: never). Only one in a busy channel waits: after
    * a publication has gone to n clients of a node, the channel's next one goes n ms later at the latest.
    */
   readonly batchMs?: number;

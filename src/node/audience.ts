@@ -64,7 +64,10 @@ export class Audience {
     this.#waiting = [];
     this.#waitingSize = 0;
     this.#toldAtMs = nowMs;
-    this.#restsUntilMs = nowMs + Math.min(this.size * READER_MS, this.#batchMsMax);
+    const restMs = Math.min(this.size * READER_MS, this.#batchMsMax);
+    const lateMs = nowMs - this.#restsUntilMs;
+    // From when it could have gone, so that a channel that speaks once in a rest never waits because it was late the last time.
+    this.#restsUntilMs = (lateMs > 0 && lateMs < restMs ? this.#restsUntilMs : nowMs) + restMs;
     return taken;
   }
 }

@@ -57,6 +57,7 @@ export class ClusterNode {
   readonly #sessions = new Sessions();
   readonly #server: WebServer;
   readonly #timers: ReturnType<typeof setInterval>[] = [];
+  #flushing: ReturnType<typeof setInterval> | undefined;
   #departing: ReturnType<typeof setTimeout>[] = [];
   #state: ChildStatus["state"] = "starting";
   #isStopping = false;
@@ -146,6 +147,7 @@ export class ClusterNode {
     await waitUntil(() => this.#sessions.size === 0, DRAIN_MS);
     await waitUntil(() => this.#uplinks.every((uplink) => uplink.unacknowledged === 0), ANSWER_MS);
     for (const timer of this.#timers) clearInterval(timer);
+    clearInterval(this.#flushing);
     for (const timer of this.#departing) clearTimeout(timer);
     await this.#server.stop();
     for (const uplink of this.#uplinks) uplink.end();
@@ -245,8 +247,10 @@ export class ClusterNode {
   }
 
   #flushLater(): void {
-    setTimeout(() => {
-      if (this.#hub.flush()) this.#flushLater();
+    this.#flushing ??= setInterval(() => {
+      if (this.#hub.flush()) return;
+      clearInterval(this.#flushing);
+      this.#flushing = undefined;
     }, FLUSH_MS);
   }
 

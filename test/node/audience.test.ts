@@ -51,6 +51,23 @@ test("nothing waits longer than the limit, nor at all where that is 0", () => {
   expect(never.isDue(1000.5)).toBe(true);
 });
 
+test("a channel that speaks once in a rest does not wait, even if it was told late", () => {
+  const audience = audienceOf(500);
+  audience.add("1");
+  audience.take(1000);
+  for (const [madeMs, toldMs] of [
+    [1050, 1055],
+    [1100, 1104],
+    [1150, 1151],
+  ]) {
+    audience.add("next");
+    expect(audience.isDue(madeMs)).toBe(true);
+    audience.take(toldMs);
+  }
+  audience.add("too soon");
+  expect(audience.isDue(1199)).toBe(false);
+});
+
 test("a quiet channel's publication does not wait", () => {
   const audience = audienceOf(500);
   audience.add("1");
