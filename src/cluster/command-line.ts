@@ -25,12 +25,17 @@ Flags of start
   --memory-mb MB     each relay's memory for history (128)
   --fsync            survive power loss too, not only killed processes
   --log-level LEVEL  debug, info, warn, error or silent (info)
+  --tls-cert FILE    speak TLS with this certificate (PEM), and its --tls-key FILE; repeat both for more names
+  --trust NETWORK    a proxy in front whose X-Forwarded-* is believed, such as 10.0.0.0/8 (repeat)
+  --proxy-protocol   these proxies send a PROXY header
+  --access-log FILE  a JSON line for each request and each WebSocket
+  --lb-flags TEXT    any other flags of the lb, such as "--head-timeout-ms 5000" (bun run lb --help lists them)
 
 Flags of every command
   --data FOLDER      the cluster's folder, which says what cluster is meant (.tutti)
   --config FILE      settings in a file: export default { nodes: 4 } (tutti.config.ts, where there is one)
 
-Flags win over environment variables (TUTTI_NODES=4), these over the config file.
+Flags win over environment variables (TUTTI_NODES=4; commas between several), these over the config file (arrays for several).
 `;
 
 const HINT = 'Type "bun run cluster --help" to see what there is.';
@@ -59,7 +64,7 @@ export function readCommand(typed: readonly string[]): Command {
   const isNamed = typed.length > 0 && !typed[0].startsWith("-");
   const name = isNamed ? typed[0] : "start";
   if (!isCommand(name)) throw new UsageError(`There is no command "${name}". ${HINT}`);
-  const args = typed.slice(isNamed ? 1 : 0);
+  const args = joined(typed.slice(isNamed ? 1 : 0), "--lb-flags");
   const options = flagsOf(name);
   const { values, positionals } = parseCommandLine(
     { args, options, allowPositionals: true, allowNegative: true },
@@ -72,9 +77,17 @@ export function readCommand(typed: readonly string[]): Command {
   return { name, flags: values, operand: positionals[0] };
 }
 
+/** A flag and its value as one word: parseArgs refuses values that look like flags. */
+function joined(args: readonly string[], flag: string): string[] {
+  const at = args.indexOf(flag);
+  return at < 0 || at === args.length - 1
+    ? [...args]
+    : [...args.slice(0, at), `${flag}=${args[at + 1]}`, ...args.slice(at + 2)];
+}
+
 const isCommand = (word: string): word is keyof typeof COMMANDS => Object.hasOwn(COMMANDS, word);
 
-function flagsOf(name: keyof typeof COMMANDS): Record<string, { type: "string" | "boolean" }> {
+function flagsOf(name: keyof typeof COMMANDS): Record<string, { type: "string" | "boolean"; multiple?: boolean }> {
   const common = { data: SETTING_FLAGS.data, config: { type: "string" } } as const;
   if (name === "start") return { ...SETTING_FLAGS, ...common };
   return name === "status" ? { ...common, json: { type: "boolean" }, counters: { type: "boolean" } } : common;

@@ -4,6 +4,7 @@
 import { inspect } from "node:util";
 import { parseInteger, UsageError } from "../wire/arguments.ts";
 import { LOG_LEVELS, type LogLevel } from "../wire/log.ts";
+import { isRecord } from "../wire/shape.ts";
 
 /** The flags of `cluster start` that are settings, as parseArgs wants them. */
 export const SETTING_FLAGS = {
@@ -18,6 +19,12 @@ export const SETTING_FLAGS = {
   "memory-mb": { type: "string" },
   fsync: { type: "boolean" },
   "log-level": { type: "string" },
+  trust: { type: "string", multiple: true },
+  "proxy-protocol": { type: "boolean" },
+  "tls-cert": { type: "string", multiple: true },
+  "tls-key": { type: "string", multiple: true },
+  "access-log": { type: "string" },
+  "lb-flags": { type: "string" },
 } as const;
 
 export type Settings = {
@@ -37,6 +44,17 @@ export type Settings = {
   readonly memoryMb: number;
   readonly fsync: boolean;
   readonly logLevel: LogLevel;
+  /** Proxies in front, whose X-Forwarded-* is believed. */
+  readonly trust: readonly string[];
+  /** These proxies send a PROXY header. */
+  readonly proxyProtocol: boolean;
+  /** Files in PEM, a key for each certificate; none: no TLS. */
+  readonly tlsCert: readonly string[];
+  readonly tlsKey: readonly string[];
+  /** The file of the access log; undefined: there is none. */
+  readonly accessLog: string | undefined;
+  /** More flags of every lb, as its own command line wants them. */
+  readonly lbFlags: readonly string[];
 };
 
 /** The sources, the winning one first. `fileName` names the config file in complaints. */
@@ -69,6 +87,12 @@ export function settle(sources: Sources): Settings {
     memoryMb: pick("memory-mb", wholeNumber(32, 65_536), 128),
     fsync: pick("fsync", yesOrNo, false),
     logLevel: pick("log-level", logLevel, "info"),
+    trust: pick("trust", texts, []),
+    proxyProtocol: pick("proxy-protocol", yesOrNo, false),
+    tlsCert: pick("tls-cert", texts, []),
+    tlsKey: pick("tls-key", texts, []),
+    accessLog: pick("access-log", accessLogFile, undefined),
+    lbFlags: pick("lb-flags", lbFlags, []),
   };
 }
 
@@ -114,6 +138,55 @@ const filePath: Read<string> = (value, where) => {
   if (typeof value === "string" && value !== "" && !value.includes("\0")) return value;
   throw new UsageError(`${where} must be the path of a file or folder.`);
 };
+
+/** A flag that was repeated, an array of the config file, or one text with commas. */
+const texts: Read<readonly string[]> = (value, where) => {
+  const parts: unknown = typeof value === "string" ? value.split(",").map((part) => part.trim()) : value;
+  if (Array.isArray(parts) && parts.every((part) => typeof part === "string" && part !== "" && !part.includes("\0")))
+    return parts;
+  throw new UsageError(`${where} must be text, or several separated by commas (in a config file an array).`);
+};
+
+const accessLogFile: Read<string> = (value, where) => {
+  if (value !== "-") return filePath(value, where);
+  throw new UsageError(`${where} must be a file: what the lbs print goes to their own logs.`);
+};
+
+/** What only the cluster itself may say to its lbs, and what has a flag of its own. */
+const NOT_LB_FLAGS =
+  /^--(?:listen|upstream|relay|secret-file|id|reuse-port|log-level|trust|proxy-protocol|tls-cert|tls-key|access-log)(?:=|$)/;
+
+/** "--head-timeout-ms 5000", the same as an array of words, or { headTimeoutMs: 5000 }. The lb says what it does not understand. */
+const lbFlags: Read<readonly string[]> = (value, where) => {
+  const words = isRecord(value) ? wordsOf(value, where) : typeof value === "string" ? split(value, where) : value;
+  if (!Array.isArray(words) || !words.every((word) => typeof word === "string" && !word.includes("\0")))
+    throw new UsageError(
+      `${where} must be flags of the lb, such as "--head-timeout-ms 5000" or { headTimeoutMs: 5000 }.`,
+    );
+  const taken = words.find((word) => NOT_LB_FLAGS.test(word));
+  if (taken === undefined) return words;
+  throw new UsageError(`${where} must not hold ${taken.split("=")[0]}: the cluster sets it, or has a flag for it.`);
+};
+
+function split(text: string, where: string): string[] {
+  if (/^(?:[^"']|"[^"]*"|'[^']*')*$/.test(text))
+    return [...text.matchAll(/(?:[^\s"']|"[^"]*"|'[^']*')+/g)].map(([word]) =>
+      word.replace(/"([^"]*)"|'([^']*)'/g, "$1$2"),
+    );
+  throw new UsageError(`${where} has a quotation mark without its other.`);
+}
+
+function wordsOf(flags: Record<string, unknown>, where: string): string[] {
+  return Object.entries(flags).flatMap(([key, value]) => {
+    const flag = `--${key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+    return (Array.isArray(value) ? value : [value]).flatMap((each: unknown) => {
+      if (each === true) return [flag];
+      if (each === false || each === undefined) return [];
+      if (typeof each === "string" || typeof each === "number") return [`${flag}=${each}`];
+      throw new UsageError(`${key} of ${where} must be text, a number, true, false, or an array of these.`);
+    });
+  });
+}
 
 const hostName: Read<string> = (value, where) => {
   if (

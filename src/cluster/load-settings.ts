@@ -16,8 +16,16 @@ export async function loadSettings(flags: Readonly<Record<string, unknown>>): Pr
   if (!existsSync(path) && fileName === wanted)
     throw new UsageError(`The config file ${fileName} does not exist: check --config.`);
   const file = existsSync(path) ? await load(path, fileName) : {};
-  const { data, app, ...others } = settle({ flags, environment: process.env, file, fileName });
-  return { ...others, data: resolve(data), app: app === undefined ? undefined : resolve(app) };
+  const settings = settle({ flags, environment: process.env, file, fileName });
+  const { data, app, accessLog, tlsCert, tlsKey } = settings;
+  return {
+    ...settings,
+    data: resolve(data),
+    app: app === undefined ? undefined : resolve(app),
+    accessLog: accessLog === undefined ? undefined : resolve(accessLog),
+    tlsCert: tlsCert.map((path) => resolve(path)),
+    tlsKey: tlsKey.map((path) => resolve(path)),
+  };
 }
 
 /** What the file exports; its paths are relative to the file itself. */
@@ -33,9 +41,16 @@ async function load(path: string, fileName: string): Promise<Record<string, unkn
   }
   if (!isRecord(exported)) throw new UsageError(`The config file ${fileName} must export default { nodes: 4, … }.`);
   const values = { ...exported };
-  for (const key of ["data", "app"]) {
+  const folder = dirname(path);
+  for (const key of ["data", "app", "accessLog"]) values[key] = within(folder, values[key]);
+  for (const key of ["tlsCert", "tlsKey"]) {
     const value = values[key];
-    if (typeof value === "string" && value !== "") values[key] = resolve(dirname(path), value);
+    const each = typeof value === "string" ? value.split(",") : value;
+    values[key] = Array.isArray(each) ? each.map((one: unknown) => within(folder, one)) : each;
   }
   return values;
 }
+
+/** A path of the file's, made absolute; what is none stays as it is, to be refused. */
+const within = (folder: string, value: unknown): unknown =>
+  typeof value === "string" && value !== "" && value !== "-" ? resolve(folder, value.trim()) : value;

@@ -23,8 +23,8 @@ export function readyScreen({ status, dataFolder, logFolder, command, commandFla
     "",
     `  ${bold("tutti is up")}`,
     "",
-    `  ${bold(`http://${address}`)}${everywhere}`,
-    `  ${bold(`ws://${address}`)}`,
+    `  ${bold(`${status.scheme}://${address}`)}${everywhere}`,
+    `  ${bold(`${status.scheme === "https" ? "wss" : "ws"}://${address}`)}`,
     "",
     ...processes.map((line) => `  ${line}`),
     "",
@@ -38,7 +38,7 @@ export function readyScreen({ status, dataFolder, logFolder, command, commandFla
 }
 
 /** The table of `cluster status`. */
-export function statusTable({ address, processes }: ClusterStatus, nowMs: number): string {
+export function statusTable({ address, scheme, processes }: ClusterStatus, nowMs: number): string {
   const head = ["ROLE", "ID", "PID", "STATE", "CONNECTIONS", "RESTARTS", "UP FOR"];
   const numbers = [2, 4, 5];
   const rows = processes.map((row) => [
@@ -50,7 +50,7 @@ export function statusTable({ address, processes }: ClusterStatus, nowMs: number
     String(row.restarts),
     upFor(row, nowMs),
   ]);
-  return `${address === null ? "starting" : `http://${reachable(address)}`}\n\n${table([head, ...rows], numbers).join("\n")}\n`;
+  return `${address === null ? "starting" : `${scheme}://${reachable(address)}`}\n\n${table([head, ...rows], numbers).join("\n")}\n`;
 }
 
 function upFor({ pid, since }: ProcessStatus, nowMs: number): string {

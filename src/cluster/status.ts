@@ -28,6 +28,10 @@ const processStatus = object({
 });
 export type ProcessStatus = Shaped<typeof processStatus>;
 
-/** `address`: where clients connect; null until the first lb is ready. */
-export const clusterStatus = object({ address: nullable(text(1, 255)), processes: list(processStatus, 1000) });
+/** `address`: where clients connect; null until the first lb is ready. `scheme`: https where the lbs speak TLS. */
+export const clusterStatus = object({
+  address: nullable(text(1, 255)),
+  scheme: oneOf("http", "https"),
+  processes: list(processStatus, 1000),
+});
 export type ClusterStatus = Shaped<typeof clusterStatus>;

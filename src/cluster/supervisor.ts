@@ -68,7 +68,11 @@ export class Supervisor {
   /** How everything is, each process having been asked just now. */
   async status(): Promise<ClusterStatus> {
     await Promise.all(this.#all.map((child) => child.ask(ANSWER_TIMEOUT_MS)));
-    return { address: this.#lbs[0]?.address ?? null, processes: this.#all.map((child) => child.status) };
+    return {
+      address: this.#lbs[0]?.address ?? null,
+      scheme: this.#settings.tlsCert.length > 0 ? "https" : "http",
+      processes: this.#all.map((child) => child.status),
+    };
   }
 
   /** Starts nodes, or drains and stops the highest-numbered, until there are `count`. */
@@ -186,10 +190,23 @@ export class Supervisor {
   #lb(id: string): ChildProcess {
     const { host, port, lbWorkers } = this.#settings;
     return this.#child("lb", id, () => [
+      ...this.#doorFlags(),
       ...["--listen", this.#lbs[0]?.address ?? formatAddress({ host, port })],
       ...this.#relayFlags(),
       ...(lbWorkers > 1 ? ["--reuse-port"] : []),
     ]);
+  }
+
+  /** What the operator says of the lbs. Those first that they may not override. */
+  #doorFlags(): string[] {
+    const { lbFlags, trust, proxyProtocol, tlsCert, tlsKey, accessLog } = this.#settings;
+    const repeated = { "--trust": trust, "--tls-cert": tlsCert, "--tls-key": tlsKey };
+    return [
+      ...lbFlags,
+      ...Object.entries(repeated).flatMap(([flag, values]) => values.map((value) => `${flag}=${value}`)),
+      ...(proxyProtocol ? ["--proxy-protocol"] : []),
+      ...(accessLog === undefined ? [] : [`--access-log=${accessLog}`]),
+    ];
   }
 
   #relayFlags(): string[] {

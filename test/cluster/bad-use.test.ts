@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeEach, expect, setDefaultTimeout, test } from
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { clusterStatus } from "../../src/cluster/status.ts";
 import { Cluster, runCommand, startCluster } from "./start.ts";
 
 setDefaultTimeout(30_000);
@@ -55,6 +56,17 @@ test("config files that cannot be used", async () => {
   );
   const [first] = (await refusal(["--config", file("syntax.ts", "export default {")])).split(":");
   expect(first).toStartWith("The config file ");
+});
+
+test("flags that the lb refuses: its own sentence", async () => {
+  expect(await failedStart("--lb-flags", "--rise 0")).toContain('--rise "0" must be a whole number from 1 to 1000.\n');
+  expect(await failedStart("--lb-flags", "--rice 1")).toContain("Unknown option '--rice'");
+  expect(await failedStart("--trust", "10.0.0.0/33")).toContain('--trust "10.0.0.0/33" is not an address');
+  expect(await failedStart("--tls-cert", "a.pem")).toContain("--tls-cert and --tls-key go in pairs");
+  expect(await failedStart("--proxy-protocol")).toContain("--proxy-protocol needs --trust");
+  expect(await failedStart("--access-log", "no/such/folder")).toContain(
+    `--access-log ${join(work, "no/such/folder")} cannot be opened (ENOENT)`,
+  );
 });
 
 test("commands where no cluster runs", async () => {
@@ -135,7 +147,8 @@ test("settings come from the config file, the environment and flags, and tell co
   });
   for await (const chunk of supervisor.stdout) if (new TextDecoder().decode(chunk).includes("tutti is up")) break;
   const { out } = await runCommand(["status", "--json"], { cwd: work });
-  expect(out.match(/"id":"[^"]+"/g)).toEqual(['"id":"relay-1"', '"id":"relay-2"', '"id":"node-1"', '"id":"lb-1"']);
+  const { processes } = clusterStatus(JSON.parse(out), "status");
+  expect(processes.map(({ id }) => id)).toEqual(["relay-1", "relay-2", "node-1", "lb-1"]);
   expect((await runCommand(["stop"], { cwd: work })).code).toBe(0);
   expect(await supervisor.exited).toBe(0);
 });

@@ -34,6 +34,13 @@ test("commands take their operand and the flags that say which cluster is meant"
   expect(readCommand(["restart", "lb-1"]).operand).toBe("lb-1");
 });
 
+test("several trusted networks, and flags of the lb as one text", () => {
+  expect(readCommand(["--trust", "10.0.0.0/8", "--trust", "::1"]).flags.trust).toEqual(["10.0.0.0/8", "::1"]);
+  const typed = ["start", "--nodes", "4", "--lb-flags", "--rise 3", "--open"];
+  expect(readCommand(typed).flags).toMatchObject({ nodes: "4", "lb-flags": "--rise 3", open: true });
+  expect(complaint("--lb-flags")).toContain("'--lb-flags <value>'");
+});
+
 test("everything else is refused with a sentence", () => {
   expect(complaint("stauts")).toStartWith('There is no command "stauts".');
   expect(complaint("--nods", "4")).toContain("'--nods'");

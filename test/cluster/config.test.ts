@@ -33,6 +33,12 @@ test("without any source the defaults hold", () => {
     memoryMb: 128,
     fsync: false,
     logLevel: "info",
+    trust: [],
+    proxyProtocol: false,
+    tlsCert: [],
+    tlsKey: [],
+    accessLog: undefined,
+    lbFlags: [],
   });
 });
 
@@ -56,14 +62,20 @@ test("every setting can come from every source", () => {
     memoryMb: 64,
     fsync: true,
     logLevel: "warn",
+    trust: ["10.0.0.0/8", "::1"],
+    proxyProtocol: true,
+    tlsCert: ["a.pem", "b.pem"],
+    tlsKey: ["a.key", "b.key"],
+    accessLog: "access.log",
+    lbFlags: ["--no-cookie", "--head-timeout-ms", "5000"],
   } as const;
   const asText: [string, string][] = Object.entries(asFile).map(([key, value]) => [
     key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
-    String(value),
+    key === "lbFlags" ? asFile.lbFlags.join(" ") : String(value),
   ]);
   const flags = Object.fromEntries(asText.map(([flag, text]) => [flag, text === "true" ? true : text]));
   const environment = Object.fromEntries(
-    asText.map(([flag, text]) => [`TUTTI_${flag.toUpperCase().replace("-", "_")}`, text]),
+    asText.map(([flag, text]) => [`TUTTI_${flag.toUpperCase().replaceAll("-", "_")}`, text]),
   );
   expect(settle(sources({ file: asFile }))).toEqual(asFile);
   expect(settle(sources({ flags }))).toEqual(asFile);
@@ -108,4 +120,42 @@ test("only what this machine alone can reach is loopback", () => {
   for (const host of ["127.0.0.1", "127.1.2.3", "::1", "localhost"]) expect(isLoopback(host)).toBe(true);
   for (const host of ["0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example.org", "localhost.example.org", "1127.0.0.1"])
     expect(isLoopback(host)).toBe(false);
+});
+
+test("flags of the lb are words, a text of words, or an object", () => {
+  const read = (lbFlags: unknown) => settle(sources({ file: { lbFlags } })).lbFlags;
+  expect(read(' --head-timeout-ms  5000 --cookie-name="a b" ')).toEqual([
+    ...["--head-timeout-ms", "5000", "--cookie-name=a b"],
+  ]);
+  expect(read("--a 'b \"c\"' ''")).toEqual(["--a", 'b "c"', ""]);
+  expect(read({ headTimeoutMs: 5000, noCookie: true, cookieSecure: false, rise: "3", x: ["a", "b"] })).toEqual([
+    ...["--head-timeout-ms=5000", "--no-cookie", "--rise=3", "--x=a", "--x=b"],
+  ]);
+  expect(read("")).toEqual([]);
+});
+
+test("flags of the lb that the cluster sets itself are refused, and so is what are no flags", () => {
+  const why = (lbFlags: unknown) => complaint({ file: { lbFlags } });
+  expect(why("--listen 0.0.0.0:1")).toBe(
+    "lbFlags in tutti.config.ts must not hold --listen: the cluster sets it, or has a flag for it.",
+  );
+  expect(why(["--upstream=a:1"])).toContain("must not hold --upstream:");
+  expect(why({ trust: "10.0.0.0/8" })).toContain("must not hold --trust:");
+  expect(why('--cookie-name "a')).toContain("quotation mark");
+  expect(why(7)).toContain("must be flags of the lb");
+  expect(why(["--rise", 3])).toContain("must be flags of the lb");
+  expect(why({ rise: { n: 3 } })).toContain("rise of lbFlags in tutti.config.ts must be text, a number");
+});
+
+test("several values come as an array or with commas, and an access log is a file", () => {
+  const read = (trust: unknown) => settle(sources({ file: { trust } })).trust;
+  expect(read("10.0.0.0/8, ::1")).toEqual(["10.0.0.0/8", "::1"]);
+  expect(read(["10.0.0.0/8"])).toEqual(["10.0.0.0/8"]);
+  expect(settle(sources({ flags: { trust: ["a", "b"] }, environment: { TUTTI_TRUST: "c" } })).trust).toEqual([
+    "a",
+    "b",
+  ]);
+  for (const wrong of [7, ["a", 7], ["a", ""], "a,,b", { a: 1 }])
+    expect(complaint({ file: { tlsCert: wrong } })).toStartWith("tlsCert in tutti.config.ts must be text, or several");
+  expect(complaint({ flags: { "access-log": "-" } })).toStartWith("--access-log must be a file");
 });

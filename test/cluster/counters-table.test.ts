@@ -26,7 +26,7 @@ test("what several lbs have counted is one table, and the most that waited is a 
       node("node-2", "up", { requests: 2, answers2xx: 2 }),
     ],
   };
-  expect(countersTable({ address: null, processes: [lb("lb-1", one), lb("lb-2", other)] })).toBe(
+  expect(countersTable({ address: null, scheme: "http", processes: [lb("lb-1", one), lb("lb-2", other)] })).toBe(
     `NODE    HEALTH   REQUESTS  SOCKETS      IN  OUT  2XX  3XX  4XX  5XX  FAILED  RESENT
 node-1  up/down        10        3  1.2 kB  5 B    8    0    0    1       1       2
 node-2  up              2        0     0 B  0 B    2    0    0    0       0       0
@@ -42,7 +42,9 @@ failures   client aborted 3
 });
 
 test("without an lb that has told anything it says so", () => {
-  expect(countersTable({ address: null, processes: [lb("lb-1", undefined)] })).toBe("No lb has told its counters.\n");
+  expect(countersTable({ address: null, scheme: "http", processes: [lb("lb-1", undefined)] })).toBe(
+    "No lb has told its counters.\n",
+  );
 });
 
 test("bytes in units", () => {

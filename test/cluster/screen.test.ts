@@ -5,6 +5,7 @@ import type { ClusterStatus } from "../../src/cluster/status.ts";
 const since = "2026-01-02T03:04:05.000Z";
 const status: ClusterStatus = {
   address: "127.0.0.1:8080",
+  scheme: "http",
   processes: [
     { role: "relay", id: "relay-1", pid: 9, state: "up", connections: 11, restarts: 0, since },
     { role: "node", id: "node-10", pid: null, state: "restarting", connections: 0, restarts: 12, since },
@@ -50,6 +51,13 @@ test("a cluster that listens everywhere is shown at an address that a browser he
   const everywhere = readyScreen({ ...screen, status: { ...status, address: "0.0.0.0:80" } });
   expect(everywhere).toContain("http://127.0.0.1:80   (and at every other address of this machine)");
   expect(readyScreen({ ...screen, status: { ...status, address: "[::]:80" } })).toContain("http://[::1]:80");
+});
+
+test("with TLS the addresses say so", () => {
+  const secure: ClusterStatus = { ...status, scheme: "https" };
+  expect(statusTable(secure, 0)).toStartWith("https://127.0.0.1:8080\n");
+  const text = readyScreen({ ...screen, status: secure });
+  for (const part of ["https://127.0.0.1:8080\n", "wss://127.0.0.1:8080\n"]) expect(text).toContain(part);
 });
 
 test("durations", () => {
