@@ -354,13 +354,13 @@ describe("health", () => {
         const answer = await client.until(/\r\n\r\n\w+$/).catch(() => "");
         if (statusOf(answer) === 200) served++;
         else failures++;
-        if (served === 1000) nodes[0].child.kill("SIGKILL");
+        if (served === 3000) nodes[0].child.kill("SIGKILL");
       }
       client.socket.destroy();
     };
-    await Promise.all(Array.from({ length: 50 }, ask));
+    await Promise.all(Array.from({ length: 100 }, ask));
     expect(failures).toBe(0);
-    expect(served).toBe(5000);
+    expect(served).toBe(10_000);
     const cut = tunnels.filter(({ node }) => node === "a");
     await Promise.all(cut.map(({ client }) => client.untilEnd()));
     expect(tunnels.filter(({ client }) => client.hasEnded || client.isClosed).map(({ node }) => node)).toEqual([
