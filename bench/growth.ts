@@ -71,9 +71,11 @@ async function overHistory(counts: number[]): Promise<Grown[]> {
 async function measure(grown: readonly Grown[], { isQuick, rounds, note }: Scale): Promise<Measurement[]> {
   const named = grown.map((each) => ({ ...each, name: each.what }));
   note(grown.map(({ what }) => what).join(", "));
-  const measured = await inTurns("", named, rounds, ({ audience, channels, rate, listeners }) =>
-    audience.play({ rate, seconds: isQuick ? 1 : 3, bytes: 100, channels, first: 0, audience: listeners }),
-  );
+  const play = ({ audience, channels, rate, listeners }: Grown) =>
+    audience.play({ rate, seconds: isQuick ? 1 : 3, bytes: 100, channels, first: 0, audience: listeners });
+  // Once before it counts: what is compiled as it runs is measured when it has run.
+  for (const each of grown) await play(each);
+  const measured = await inTurns("", named, rounds, play);
   await Promise.all(grown.map(({ audience }) => audience.stop()));
   return measured.map(({ who, figures }) => ({ what: who, who: "tutti", figures }));
 }
