@@ -2,7 +2,7 @@
 // much goes out with it, so what a busy channel with many readers says waits a little and goes out together. Pure.
 
 import type { Encoding } from "./encoding.ts";
-import type { Subscriber } from "./subscription.ts";
+import type { Subscriber } from "./subscriber.ts";
 
 /** After a fan-out to n readers the next one waits n times this long, ms, so that one channel cannot keep a node busy. */
 const READER_MS = 1;

@@ -10,7 +10,8 @@ import type { Publisher } from "./outbox.ts";
 import { Readers } from "./readers.ts";
 import type { Route } from "./rules.ts";
 import { Stream } from "./stream.ts";
-import { gapText, type Subscriber, type Subscription } from "./subscription.ts";
+import type { Subscriber } from "./subscriber.ts";
+import { gapText, type Subscribed, type Subscription } from "./subscription.ts";
 import type { Uplink } from "./uplink.ts";
 
 /** What a channel needs of the node around it. */
@@ -24,7 +25,7 @@ export interface Outlet {
   remembered(change: number): void;
 }
 
-export class Channel implements ChannelPort {
+export class Channel implements ChannelPort, Subscribed {
   readonly name: string;
   /** Its name as JSON text, for frames that are put together by hand. */
   readonly nameText: string;

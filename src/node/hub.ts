@@ -63,6 +63,11 @@ export class Hub implements Outlet {
     return this.#channels.get(channel)?.route ?? this.#rules.routeOf(channel);
   }
 
+  /** The channel, if it is open. */
+  find(name: string): Channel | undefined {
+    return this.#channels.get(name);
+  }
+
   /** The channel, opened if it is not. Undefined: too many are. */
   open(name: string, route: Route, isFollowed: boolean): Channel | undefined {
     const known = this.#channels.get(name);

@@ -5,7 +5,8 @@ import { type Gap, type Position, resume } from "../wire/position.ts";
 import type { Audience } from "./audience.ts";
 import type { OnPage, Page, Question } from "./broker.ts";
 import type { Stream } from "./stream.ts";
-import type { Subscriber, Subscription } from "./subscription.ts";
+import type { Subscriber } from "./subscriber.ts";
+import type { Subscription } from "./subscription.ts";
 
 /** More than a page can carry: its bytes are what limits it. */
 const PAGE_LIMIT = 10_000;

@@ -8,7 +8,7 @@ import { type Answered, ask, jsonOf, sendFailure } from "./app-calls.ts";
 import type { Channel } from "./channel.ts";
 import { OPEN_CALLS_MAX } from "./limits.ts";
 import { publish } from "./publishing.ts";
-import { DEFAULT_ROUTE, type Route } from "./rules.ts";
+import type { Route } from "./rules.ts";
 import type { ClientSession } from "./session.ts";
 import { Subscription } from "./subscription.ts";
 
@@ -148,8 +148,8 @@ function presence(session: ClientSession, { id, channel: name }: ClientMessageOf
 
 /** Only those who may read a channel may ask about it: they are subscribed to it, or hear it anyway. */
 function readableChannel(session: ClientSession, name: string): Channel | undefined {
-  const subscribed = session.subscriptions.get(name)?.channel;
-  return subscribed ?? (name === EVERYONE ? session.desk.hub.open(EVERYONE, DEFAULT_ROUTE, true) : undefined);
+  const mayRead = session.subscriptions.has(name) || name === EVERYONE;
+  return mayRead ? session.desk.hub.find(name) : undefined;
 }
 
 /** Calls are begun in order; what takes its time holds nobody up. */

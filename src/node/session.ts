@@ -17,7 +17,8 @@ import { PublishWindow } from "./publish-window.ts";
 import { postponed } from "./publishing.ts";
 import { answer } from "./requests.ts";
 import { DEFAULT_ROUTE } from "./rules.ts";
-import type { Subscriber, Subscription } from "./subscription.ts";
+import type { Subscriber } from "./subscriber.ts";
+import type { Subscription } from "./subscription.ts";
 
 /** What sessions need of the node around them. */
 export type Desk = {
@@ -215,11 +216,10 @@ export class ClientSession implements Subscriber {
     this.#line?.leave(topic);
   }
 
-  dropped(subscription: Subscription): void {
-    const { name } = subscription.channel;
-    if (this.subscriptions.get(name) !== subscription) return;
-    this.subscriptions.delete(name);
-    if (name === EVERYONE) this.hearEveryone(true);
+  dropped(channel: string, subscription: object): void {
+    if (this.subscriptions.get(channel) !== subscription) return;
+    this.subscriptions.delete(channel);
+    if (channel === EVERYONE) this.hearEveryone(true);
   }
 
   /** Whether the session hears the channel of everyone without a subscription. */

@@ -4,30 +4,8 @@
 import type { RequestId } from "../wire/client-messages.ts";
 import type { ErrorCode } from "../wire/codes.ts";
 import type { Gap, Position } from "../wire/position.ts";
-import type { Channel } from "./channel.ts";
-import type { Encoding } from "./encoding.ts";
 import type { Want } from "./stream.ts";
-
-/** A session, as its subscriptions see it. */
-export interface Subscriber {
-  /** What presence calls it, and shows of it (JSON text, as bytes). */
-  readonly id: string;
-  readonly infoBytes: Uint8Array;
-  readonly encoding: Encoding;
-  /** Whether more may be sent before the client has read what was. */
-  readonly hasRoom: boolean;
-  send(json: string): void;
-  /** Sends what the client has asked for: its length does not count against a slow reader. */
-  sendAsked(json: string): void;
-  sendError(id: RequestId | undefined, code: ErrorCode): void;
-  /** Does the work, and what it sends goes out together. */
-  gather(work: () => void): void;
-  /** From here on the client gets what is published to this native topic, behind all that was sent. */
-  join(topic: string): void;
-  leave(topic: string): void;
-  /** The subscription has ended with an error. */
-  dropped(subscription: Subscription): void;
-}
+import type { Subscriber } from "./subscriber.ts";
 
 /**
  * `waiting`: for the relay. `behind`: for the client to read what it was sent. `live`: it gets what is published, natively.
@@ -35,9 +13,20 @@ export interface Subscriber {
  */
 export type Stage = "waiting" | "behind" | "live" | "ended";
 
+/** A channel, as its subscriptions see it. */
+export interface Subscribed {
+  readonly name: string;
+  /** A subscription has its `ok`: its client is present. */
+  attend(session: Subscriber): void;
+  /** Ends a subscription. Where its session takes it up again at once, `isStaying`: presence need not see it go. */
+  unsubscribe(subscription: Subscription, isStaying?: boolean): void;
+  /** The subscription's client has read what it was sent. */
+  drained(subscription: Subscription): void;
+}
+
 export class Subscription {
   readonly session: Subscriber;
-  readonly channel: Channel;
+  readonly channel: Subscribed;
   readonly #requestId: RequestId | undefined;
   readonly deadlineMs: number;
   want: Want;
@@ -48,7 +37,13 @@ export class Subscription {
   isAsked = false;
 
   /** `deadlineMs`: when to give up waiting for a relay. */
-  constructor(session: Subscriber, channel: Channel, requestId: RequestId | undefined, want: Want, deadlineMs: number) {
+  constructor(
+    session: Subscriber,
+    channel: Subscribed,
+    requestId: RequestId | undefined,
+    want: Want,
+    deadlineMs: number,
+  ) {
     this.session = session;
     this.channel = channel;
     this.#requestId = requestId;
@@ -76,7 +71,7 @@ export class Subscription {
     if (this.stage === "ended") return;
     this.channel.unsubscribe(this);
     this.session.sendError(this.#requestId, code);
-    this.session.dropped(this);
+    this.session.dropped(this.channel.name, this);
   }
 
   /**
