@@ -1,6 +1,8 @@
-// Assigns exchanges to nodes, and lets those wait, in order and not for ever, for which every node is at a limit.
+// Assigns exchanges to nodes, so many a turn of the event loop, and lets those wait, in order and not for ever, for which every node is at
+// a limit.
 
 import { type Fault, unavailable } from "./fault.ts";
+import { type NextTurn, Pace } from "./pace.ts";
 import type { Choice, Pool, PoolNode } from "./pool.ts";
 
 /** An exchange that needs a node. One of the two is called, at once or later, unless it withdraws. */
@@ -14,6 +16,8 @@ export type Waiter = {
 };
 
 const NO_NODE = unavailable("no node can take this request", "noNode");
+/** Each is a dial, an upgrade and a first conversation: for the lb, and for the node, a good part of a millisecond. */
+const ASSIGNED_PER_TURN = 8;
 const QUEUE_FULL = unavailable("too many requests are waiting", "queueFull");
 
 /** One connection's place on a node. Whatever way the connection ends, `release` gives it back, once. */
@@ -38,20 +42,30 @@ export class Dispatcher {
   readonly #pool: Pool;
   readonly #queueMax: number;
   readonly #now: () => number;
+  readonly #pace: Pace;
+  /** They found every node at a limit. */
   readonly #queue = new Set<Waiter>();
+  /** They came when this turn had given away all that it may; clients of ours, and so no more than there may be of them. */
+  readonly #arrivals = new Set<Waiter>();
   #isServing = false;
 
-  constructor(pool: Pool, queueMax: number, now: () => number) {
+  constructor(pool: Pool, queueMax: number, now: () => number, nextTurn: NextTurn) {
     this.#pool = pool;
     this.#queueMax = queueMax;
     this.#now = now;
+    this.#pace = new Pace(ASSIGNED_PER_TURN, nextTurn, () => this.#begin());
   }
 
   get waiting(): number {
-    return this.#queue.size;
+    return this.#queue.size + this.#arrivals.size;
   }
 
   dispatch(waiter: Waiter): void {
+    if (this.#pace.hasRoom && this.#arrivals.size === 0) this.#enter(waiter);
+    else this.#arrivals.add(waiter);
+  }
+
+  #enter(waiter: Waiter): void {
     const outcome = this.#assign(waiter);
     if (outcome === "none") waiter.refused(NO_NODE);
     if (outcome !== "full") return;
@@ -64,6 +78,7 @@ export class Dispatcher {
 
   withdraw(waiter: Waiter): void {
     this.#queue.delete(waiter);
+    this.#arrivals.delete(waiter);
   }
 
   released(node: PoolNode): void {
@@ -77,6 +92,7 @@ export class Dispatcher {
     this.#isServing = true;
     try {
       for (const waiter of this.#queue) {
+        if (!this.#pace.hasRoom) break;
         const outcome = this.#assign(waiter);
         if (outcome === "none") waiter.refused(NO_NODE);
         if (outcome !== "full") this.#queue.delete(waiter);
@@ -87,10 +103,21 @@ export class Dispatcher {
     }
   }
 
+  /** A turn begins. */
+  #begin(): void {
+    this.serve();
+    for (const waiter of this.#arrivals) {
+      if (!this.#pace.hasRoom) break;
+      this.#arrivals.delete(waiter);
+      this.#enter(waiter);
+    }
+  }
+
   #assign(waiter: Waiter): "assigned" | "full" | "none" {
     let choice = this.#choose(waiter);
     if (choice === "full" && this.#pool.reclaim(waiter.stickTo)) choice = this.#choose(waiter);
     if (choice === "full" || choice === "none") return choice;
+    this.#pace.take();
     this.#pool.acquire(choice);
     this.#queue.delete(waiter);
     waiter.assigned(new Lease(choice, this));

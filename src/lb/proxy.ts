@@ -13,6 +13,7 @@ import { Dispatcher, type Lease } from "./dispatch.ts";
 import { Entrance } from "./entrance.ts";
 import { viaName } from "./keyed.ts";
 import type { Options } from "./options.ts";
+import { PacedQueue } from "./pace.ts";
 import { type Peer, peerCallbacks } from "./peer.ts";
 import { type Health, Pool, type PoolNode } from "./pool.ts";
 import { REFUSALS_MAX } from "./refusal.ts";
@@ -24,6 +25,8 @@ const SWEEP_MS = 250;
 /** How long a stopping lb waits for what is under way: first for its natural end, then for the end it is given. */
 const STOP_KINDLY_MS = 400;
 const STOP_FIRMLY_MS = 300;
+/** Tunnels that an end of one side ends in one turn of the event loop. */
+const ENDINGS_PER_TURN = 8;
 /** File descriptors that are no client's: links, checks, logs, the listener, refusals. */
 const RESERVED_FDS = 96 + REFUSALS_MAX;
 
@@ -74,6 +77,7 @@ export class LoadBalancer {
       pool: this.pool,
       dispatcher: this.dispatcher,
       dials: this.#dials,
+      endings: new PacedQueue(ENDINGS_PER_TURN, setImmediate),
       live: this.#live,
       journal,
       via: viaName(key),
@@ -129,6 +133,9 @@ export class LoadBalancer {
       const deadlineMs = performance.now() + waitMs;
       while (this.#live.size > 0 && performance.now() < deadlineMs) await Bun.sleep(10);
     }
+    for (const live of this.#live) live.cut?.();
+    // The sockets that were cut say so in the next turns.
+    await Bun.sleep(10);
     clearInterval(this.#sweep);
   }
 

@@ -3,6 +3,7 @@
 import type { Journal } from "./access-log.ts";
 import type { Dispatcher } from "./dispatch.ts";
 import type { Options } from "./options.ts";
+import type { PacedQueue } from "./pace.ts";
 import type { Pool } from "./pool.ts";
 import type { DialPort } from "./upstream.ts";
 
@@ -13,6 +14,8 @@ export interface Live {
   expired(): void;
   /** The lb stops: end as soon as can be. */
   stop(): void;
+  /** It has had its time to: what is under way is over now. */
+  cut?(): void;
 }
 
 export type Shared = {
@@ -22,6 +25,8 @@ export type Shared = {
   readonly pool: Pool;
   readonly dispatcher: Dispatcher;
   readonly dials: DialPort;
+  /** Where a side of a tunnel ends because the other has: with a node, thousands end at once. */
+  readonly endings: PacedQueue;
   readonly live: Set<Live>;
   /** The access log; undefined: there is none. */
   readonly journal: Journal | undefined;

@@ -85,6 +85,10 @@ export class Tunnel implements Live {
     this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.halfClosedTimeoutMs;
   }
 
+  endSoon(job: () => void): void {
+    this.#shared.endings.add(job);
+  }
+
   carried(leg: Leg, bytes: number): void {
     const { counts } = this.#lease.node;
     if (leg === this.#client) counts.bytesIn += bytes;
@@ -124,6 +128,12 @@ export class Tunnel implements Live {
     this.#upstream.destroy();
   }
 
+  cut(): void {
+    this.#failure ??= "stopped";
+    this.#client.destroy();
+    this.#upstream.destroy();
+  }
+
   /** Ends the node's side, which ends the client's after the node's last words; asked again, it ends both. */
   stop(): void {
     if (this.#state !== "ending") this.#failure ??= "stopped";
@@ -141,6 +151,8 @@ class Leg implements Peer {
   #unsent: Buffer | undefined;
   /** It has sent its FIN. */
   #hasEnded = false;
+  /** It is to be sent one. */
+  #isToEnd = false;
 
   constructor(tunnel: Tunnel, socket: PeerSocket) {
     this.#tunnel = tunnel;
@@ -211,7 +223,7 @@ class Leg implements Peer {
   ended(): void {
     this.#hasEnded = true;
     this.#tunnel.ending();
-    if (!this.#other.isBlocked) this.#other.#socket.shutdown();
+    this.#endOther();
   }
 
   /** Closed without `ended` before it: both directions ended, ours first. A reset takes the other leg along. */
@@ -228,7 +240,17 @@ class Leg implements Peer {
     if (hasFailed) return other.destroy();
     // What it still says has nowhere to go, but only reading shows when it ends too.
     other.resume();
-    if (!other.isBlocked) other.#socket.shutdown();
+    this.#endOther();
+  }
+
+  /** Passes our FIN on, where nothing is unsent before it; `drained` does it otherwise. */
+  #endOther(): void {
+    const other = this.#other;
+    if (other.#isToEnd) return;
+    other.#isToEnd = true;
+    this.#tunnel.endSoon(() => {
+      if (!other.isClosed && !other.isBlocked) other.#socket.shutdown();
+    });
   }
 
   /** Both are there when a tunnel begins. */

@@ -10,6 +10,7 @@ import { Fault } from "../../src/lb/fault.ts";
 import { HealthRecord } from "../../src/lb/health.ts";
 import { cookieValue, viaName } from "../../src/lb/keyed.ts";
 import { Membership, REFILL_MS, sumCounts } from "../../src/lb/membership.ts";
+import { PacedQueue } from "../../src/lb/pace.ts";
 import { Pool, PoolNode } from "../../src/lb/pool.ts";
 import { parseTrust, plainAddress } from "../../src/lb/trust.ts";
 import type { Member } from "../../src/wire/relay-messages.ts";
@@ -173,7 +174,12 @@ describe("the queue", () => {
 
   test("first come, first served; the sticky wait for their own node and hold nobody up", () => {
     const { pool, nodes } = poolOf(["a", "b"], { rampMs: 0, nodeConnectionsMax: 1 });
-    const dispatcher = new Dispatcher(pool, 3, () => 0);
+    const dispatcher = new Dispatcher(
+      pool,
+      3,
+      () => 0,
+      () => {},
+    );
     const [one, two] = [waiterFor(), waiterFor()];
     for (const waiter of [one, two]) dispatcher.dispatch(waiter);
     const [sticky, third, fourth, surplus] = [waiterFor(nodes[0]), waiterFor(), waiterFor(), waiterFor()];
@@ -193,7 +199,12 @@ describe("the queue", () => {
 
   test("a lease is given back once", () => {
     const { pool, nodes } = poolOf(["a"]);
-    const dispatcher = new Dispatcher(pool, 1, () => 0);
+    const dispatcher = new Dispatcher(
+      pool,
+      1,
+      () => 0,
+      () => {},
+    );
     const waiter = waiterFor();
     dispatcher.dispatch(waiter);
     expect(nodes[0].connections).toBe(1);
@@ -203,7 +214,12 @@ describe("the queue", () => {
 
   test("when the last node goes, those that wait are told", () => {
     const { pool, nodes } = poolOf(["a"], { rampMs: 0, nodeConnectionsMax: 1 });
-    const dispatcher = new Dispatcher(pool, 5, () => 0);
+    const dispatcher = new Dispatcher(
+      pool,
+      5,
+      () => 0,
+      () => {},
+    );
     dispatcher.dispatch(waiterFor());
     const [waiting, sticky] = [waiterFor(), waiterFor(nodes[0])];
     for (const waiter of [waiting, sticky]) dispatcher.dispatch(waiter);
@@ -211,6 +227,56 @@ describe("the queue", () => {
     dispatcher.serve();
     expect([waiting.fault?.status, sticky.fault?.status]).toEqual([503, 503]);
     expect(dispatcher.waiting).toBe(0);
+  });
+
+  test("many at once are taken on over several turns, in order, and are not refused for want of a queue", () => {
+    const { pool, nodes } = poolOf(["a"], { rampMs: 0, nodeConnectionsMax: 30 });
+    const turns: (() => void)[] = [];
+    const dispatcher = new Dispatcher(
+      pool,
+      0,
+      () => 0,
+      (begin) => turns.push(begin),
+    );
+    const waiters = Array.from({ length: 40 }, () => waiterFor());
+    for (const waiter of waiters) dispatcher.dispatch(waiter);
+    const gone = waiters[10];
+    dispatcher.withdraw(gone);
+    const taken: number[] = [];
+    for (let begin = turns.shift(); begin !== undefined; begin = turns.shift()) {
+      taken.push(nodes[0].connections);
+      begin();
+    }
+    expect(taken).toEqual([8, 16, 24, 30]);
+    const served = waiters.filter((waiter) => waiter !== gone);
+    expect(served.map(({ lease }) => lease !== undefined)).toEqual(served.map((_, at) => at < 30));
+    expect(served.slice(30).every(({ fault }) => fault?.status === 503)).toBe(true);
+    expect(dispatcher.waiting).toBe(0);
+  });
+
+  test("who waits for a node is served before those that come, and within what a turn may give", () => {
+    const { pool, nodes } = poolOf(["a"], { rampMs: 0, nodeConnectionsMax: 8 });
+    const turns: (() => void)[] = [];
+    const dispatcher = new Dispatcher(
+      pool,
+      100,
+      () => 0,
+      (begin) => turns.push(begin),
+    );
+    const first = Array.from({ length: 8 }, () => waiterFor());
+    for (const waiter of first) dispatcher.dispatch(waiter);
+    turns.shift()?.();
+    const waiting = Array.from({ length: 8 }, () => waiterFor());
+    for (const waiter of waiting) dispatcher.dispatch(waiter);
+    for (const waiter of first) waiter.lease?.release();
+    expect(waiting.every(({ lease }) => lease !== undefined)).toBe(true);
+    expect(nodes[0].connections).toBe(8);
+    const late = waiterFor();
+    waiting[0].lease?.release();
+    dispatcher.dispatch(late);
+    expect(late.lease).toBeUndefined();
+    turns.shift()?.();
+    expect(late.lease).toBeDefined();
   });
 });
 
@@ -384,4 +450,26 @@ test("trust: exactly the given networks", () => {
     expect(() => parseTrust([wrong])).toThrow("--trust");
   expect(plainAddress("::ffff:10.0.0.1")).toBe("10.0.0.1");
   expect(plainAddress("::1")).toBe("::1");
+});
+
+describe("the paced queue", () => {
+  test("does so many jobs a turn, in order, and jobs that jobs add after them", () => {
+    const turns: (() => void)[] = [];
+    const queue = new PacedQueue(3, (begin) => turns.push(begin));
+    const done: number[] = [];
+    for (let job = 0; job < 7; job++)
+      queue.add(() => {
+        done.push(job);
+        if (job === 0) queue.add(() => done.push(100));
+      });
+    const counts: number[] = [];
+    for (let begin = turns.shift(); begin !== undefined; begin = turns.shift()) {
+      counts.push(done.length);
+      begin();
+    }
+    expect(counts).toEqual([3, 6, 8]);
+    expect(done).toEqual([0, 100, 1, 2, 3, 4, 5, 6]);
+    queue.add(() => done.push(7));
+    expect(done.at(-1)).toBe(7);
+  });
 });
