@@ -13,11 +13,19 @@ export type Admitted = {
   readonly data: unknown;
   /** `info` as JSON text in UTF-8; empty: none. */
   readonly infoBytes: Uint8Array;
+  /** When the connection has to end, in ms since the Unix epoch; Infinity: never. */
+  readonly expiresAtMs: number;
 };
 
 const NO_INFO = new Uint8Array(0);
 /** Where the app lets everyone in, and says nothing about them. */
-export const ANYONE: Admitted = { user: undefined, info: undefined, data: undefined, infoBytes: NO_INFO };
+export const ANYONE: Admitted = {
+  user: undefined,
+  info: undefined,
+  data: undefined,
+  infoBytes: NO_INFO,
+  expiresAtMs: Number.POSITIVE_INFINITY,
+};
 
 /** Asks the app. Throws (or rejects with) Refused, whatever else the app throws, or an Error that says what is wrong with its answer. */
 export function admit(app: AppOptions<string>, attempt: Attempt): Admitted | Promise<Admitted> {
@@ -32,12 +40,14 @@ export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T
 
 function admittedIn(answer: unknown): Admitted {
   if (answer === undefined) return ANYONE;
-  if (!isRecord(answer)) throw new Error("connect must return { user, info, data } or nothing");
-  const { user, info, data } = answer;
+  if (!isRecord(answer)) throw new Error("connect must return { user, info, data, expiresAtMs } or nothing");
+  const { user, info, data, expiresAtMs = Number.POSITIVE_INFINITY } = answer;
   if (user !== undefined && (typeof user !== "string" || user === "" || user.length > USER_CHARACTERS_MAX))
     throw new Error(`connect must return a user of 1 to ${USER_CHARACTERS_MAX} characters`);
   const infoBytes = info === undefined ? NO_INFO : new TextEncoder().encode(JSON.stringify(info));
   if (infoBytes.length > INFO_BYTES_MAX)
     throw new Error(`connect must return an info of at most ${INFO_BYTES_MAX} bytes of JSON`);
-  return { user, info, data, infoBytes };
+  if (typeof expiresAtMs !== "number" || Number.isNaN(expiresAtMs))
+    throw new Error("connect must return an expiresAtMs in milliseconds since 1970, as Date.now() counts");
+  return { user, info, data, infoBytes, expiresAtMs };
 }

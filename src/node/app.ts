@@ -63,12 +63,14 @@ export type Attempt = { readonly request: Request; readonly token: string | unde
 
 /**
  * Who a client is. `user`: its identity, which also keeps its publications apart from everybody else's. `info`: what presence shows
- * others, at most 1024 bytes of JSON. `data`: for your own functions; it never leaves the node.
+ * others, at most 1024 bytes of JSON. `data`: for your own functions; it never leaves the node. `expiresAtMs`: when its leave runs out, such as a
+ * token's, in ms since 1970: then the connection is closed, and the client comes back to be asked again.
  */
 export type Connected = {
   readonly user?: string | undefined;
   readonly info?: unknown;
   readonly data?: unknown;
+  readonly expiresAtMs?: number | undefined;
 };
 
 type Awaitable<T> = T | Promise<T>;

@@ -60,7 +60,8 @@ export class ClientSession implements Subscriber {
 
   #client: Admitted;
   #line: Line | undefined;
-  #connectByMs = Number.POSITIVE_INFINITY;
+  /** It has to have connected by then; once it has, its leave runs out then. */
+  #deadlineMs = Number.POSITIVE_INFINITY;
   #hearsEveryone = false;
   #badFrames = 0;
   #rateRefusals = 0;
@@ -116,14 +117,14 @@ export class ClientSession implements Subscriber {
   opened(socket: Socket): void {
     this.#line = new Line(socket, this.encoding, this.desk.limits.bufferedBytes, () => this.#letGo());
     if (this.request === undefined) this.connected(this.#client);
-    else this.#connectByMs = this.desk.hub.nowMs() + this.desk.connectMs;
+    else this.#deadlineMs = this.desk.hub.nowMs() + this.desk.connectMs;
   }
 
   /** The app has let the client in. */
   connected(client: Admitted): void {
     this.request = undefined;
     this.#client = client;
-    this.#connectByMs = Number.POSITIVE_INFINITY;
+    this.#deadlineMs = client.expiresAtMs;
     this.isConnected = true;
     const { node, pingMs, limits } = this.desk;
     this.send(JSON.stringify({ type: "welcome", session: this.id, node, pingMs, limits: limits.told }));
@@ -234,7 +235,7 @@ export class ClientSession implements Subscriber {
   /** Every so often: ends what has taken too long. */
   check(nowMs: number): void {
     this.#line?.check(nowMs);
-    if (nowMs >= this.#connectByMs) this.close("connect_timeout");
+    if (nowMs >= this.#deadlineMs) this.close(this.isConnected ? "expired" : "connect_timeout");
   }
 
   ping(): void {

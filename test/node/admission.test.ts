@@ -94,6 +94,22 @@ test("who does not connect in time is closed", async () => {
   expect((await client.closed).code).toBe(4408);
 });
 
+test("a client whose leave runs out is closed while it is connected, and others are not", async () => {
+  const node = await byToken(({ token }) => ({
+    user: token,
+    ...(token === "brief" ? { expiresAtMs: Date.now() + 200 } : {}),
+  }));
+  const [brief, lasting] = await Promise.all(
+    ["brief", "lasting"].map(async (token) => {
+      const client = await cluster.client(node, { isGreeted: false });
+      expect(await client.ask({ type: "connect", token })).toMatchObject({ type: "ok" });
+      return client;
+    }),
+  );
+  expect((await brief.closed).code).toBe(4402);
+  expect(await lasting.ask({ type: "who" })).toMatchObject({ data: { user: "lasting" } });
+});
+
 test("a producer's name says nothing about another user's publications", async () => {
   const node = await byToken(({ token }) => ({ user: token }));
   const offsets = [];
@@ -127,7 +143,7 @@ test("presence shows the info of those who are there, and nothing else of them",
 });
 
 test("an answer of connect that cannot be used is the app's failure", async () => {
-  for (const answer of [{ user: "" }, { user: "x".repeat(201) }, { info: "x".repeat(1025) }]) {
+  for (const answer of [{ user: "" }, { user: "x".repeat(201) }, { info: "x".repeat(1025) }, { expiresAtMs: Number.NaN }]) {
     const node = await cluster.node([relay], { connect: () => answer });
     expect((await handshake(node))[0]).toBe(500);
   }

@@ -1,6 +1,7 @@
 // A virtual cluster: the relay's real core on a disk in memory, the nodes' real hubs and sessions, and clients of the protocol, stepped
 // by one seeded random source. Links and sockets are queues, so that everything may come late, be cut, or meet a killed relay.
 
+import { ANYONE } from "../../src/node/admission.ts";
 import { Hub } from "../../src/node/hub.ts";
 import { producerFor } from "../../src/node/identity.ts";
 import type { Socket } from "../../src/node/line.ts";
@@ -244,12 +245,7 @@ export class VirtualSocket implements Socket {
   constructor(node: VirtualNode, id: string) {
     this.node = node;
     node.sockets.add(this);
-    this.session = new ClientSession(node.desk, id, "json", "", {
-      user: undefined,
-      info: undefined,
-      data: undefined,
-      infoBytes: new Uint8Array(0),
-    });
+    this.session = new ClientSession(node.desk, id, "json", "", ANYONE);
     this.session.opened(this);
   }
 
