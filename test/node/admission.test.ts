@@ -143,7 +143,12 @@ test("presence shows the info of those who are there, and nothing else of them",
 });
 
 test("an answer of connect that cannot be used is the app's failure", async () => {
-  for (const answer of [{ user: "" }, { user: "x".repeat(201) }, { info: "x".repeat(1025) }, { expiresAtMs: Number.NaN }]) {
+  for (const answer of [
+    { user: "" },
+    { user: "x".repeat(201) },
+    { info: "x".repeat(1025) },
+    { expiresAtMs: Number.NaN },
+  ]) {
     const node = await cluster.node([relay], { connect: () => answer });
     expect((await handshake(node))[0]).toBe(500);
   }
