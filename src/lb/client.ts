@@ -6,7 +6,7 @@ import type { Seat } from "./admission.ts";
 import type { Origin } from "./arrival.ts";
 import { Exchange } from "./exchange.ts";
 import type { Failure } from "./failure.ts";
-import { Fault, faultAnswer, healthAnswer } from "./fault.ts";
+import { Fault, faultAnswer, healthAnswer, unavailable } from "./fault.ts";
 import type { Fields } from "./fields.ts";
 import { forwardRequest, type Hop } from "./forward.ts";
 import { HeadReader, REQUEST, type RequestLine } from "./head.ts";
@@ -30,6 +30,7 @@ const LINGER_BYTES_MAX = 16 * 1024 * 1024;
 const draft = new Draft(4096);
 
 const HEAD_TIMEOUT = new Fault(408, "the request head did not come in time");
+const STOPPED = unavailable("the lb stops", "stopped");
 const BODY_ENDED = new Fault(400, "the connection ended before the body did", "", "clientAborted");
 
 export class ClientConnection implements Peer, Live {
@@ -66,6 +67,8 @@ export class ClientConnection implements Peer, Live {
     this.#reader = new HeadReader(REQUEST, shared.options.numbers);
     this.expiresMs = shared.clock.nowMs + shared.options.numbers.headTimeoutMs;
     shared.live.add(this);
+    // Once a connection is reset the system knows no address any more, and its line of the access log would have none.
+    if (shared.journal !== undefined) this.#thisHop();
   }
 
   /** No other request will be taken after this one. */
@@ -118,6 +121,10 @@ export class ClientConnection implements Peer, Live {
   stop(): void {
     this.#isStopping = true;
     if (this.#state === "reading" && !this.#reader.begun) this.#close();
+  }
+
+  cut(): void {
+    this.#exchange?.fail(STOPPED);
   }
 
   /** Where answers are written; after a `flush` that says false, wait for `clientDrained`. */
@@ -200,7 +207,9 @@ export class ClientConnection implements Peer, Live {
   #readOn(): void {
     const held = this.#outlet.isBlocked ? undefined : this.#held.take();
     if (held !== undefined) this.#readRequests(held);
-    if (this.#state === "reading" && this.isLast) this.#close();
+    if (this.#state !== "reading" || !this.isLast) return;
+    if (this.#reader.begun) this.#recordRefusal(undefined, undefined, 0);
+    this.#close();
   }
 
   #readRequests(chunk: Buffer): void {
@@ -286,12 +295,10 @@ export class ClientConnection implements Peer, Live {
     return this.#hop;
   }
 
-  /** Notes, for the access log, when a head begins and from where, which the system forgets once the connection is reset. */
+  /** Notes, for the access log, when a head begins. */
   #clockHead(): void {
     const { journal } = this.#shared;
-    if (journal === undefined) return;
-    this.#beganMs = journal.now();
-    this.#thisHop();
+    if (journal !== undefined) this.#beganMs = journal.now();
   }
 
   /** A request that came to no exchange; without a fault, one that went away in its head. */
