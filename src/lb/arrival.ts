@@ -39,7 +39,7 @@ export interface ArrivalPort {
 export class Arrival implements Peer, Live {
   expiresMs: number;
   readonly #port: ArrivalPort;
-  readonly #socket: PeerSocket;
+  #socket: PeerSocket;
   readonly #all: Set<Live>;
   /** Its place in this lb, or why it gets none. */
   #verdict: Seat | Fault;
@@ -101,7 +101,10 @@ export class Arrival implements Peer, Live {
 
   #proceed(rest: Buffer | undefined): void {
     const { secure } = this.#port;
-    if (secure !== undefined) return secure(this.#socket, this, rest);
+    if (secure !== undefined) {
+      this.#socket = secure(this.#socket, this, rest);
+      return;
+    }
     this.opened(this.#socket);
     if (rest !== undefined) this.#socket.data.received(rest);
   }

@@ -11,10 +11,10 @@ import { NOBODY } from "./refusal.ts";
 const ALPN = "\x08http/1.1";
 
 /**
- * Begins the handshake on a fresh connection. `peer` owns the TLS socket: `opened` with it when the handshake is done; from then on it is
- * like any other. `first`: bytes that were read of the connection already.
+ * Begins the handshake on a fresh connection; returns the TLS socket, which takes its place. `peer` owns it: `opened` when the handshake is
+ * done; from then on it is like any other. `first`: bytes that were read of the connection already.
  */
-export type Secure = (connection: PeerSocket, peer: Peer, first: Buffer | undefined) => void;
+export type Secure = (connection: PeerSocket, peer: Peer, first: Buffer | undefined) => PeerSocket;
 
 export function secureWith(certificates: Certificates, log: Logger): Secure {
   const callbacks = peerCallbacks(log, () => {});
@@ -26,17 +26,21 @@ export function secureWith(certificates: Certificates, log: Logger): Secure {
     },
     serverName: (_peer: Peer, name: string): unknown => certificates.choose(name)?.context,
     error(secured: PeerSocket, error: Error) {
-      // What the client sent was no TLS: its fault, not ours.
-      if (codeOf(error) === "EPROTO") secured.terminate();
-      else callbacks.error(secured, error);
+      if (codeOf(error) !== "EPROTO") return callbacks.error(secured, error);
+      // Someone tampered with what came: no error of ours, and no end that may be passed on as one. Bun would close it as if it were.
+      const peer = secured.data;
+      secured.data = NOBODY;
+      secured.terminate();
+      peer.closed(true);
     },
   };
   return (connection, peer, first) => {
     const context: unknown = certificates.first.context;
     const tls = { secureContext: context, ALPNProtocols: ALPN, requestCert: false, rejectUnauthorized: false };
     const options = { isServer: true, initialData: first, tls, socket, data: peer };
-    const [below] = connection.upgradeTLS<Peer>(options);
+    const [below, secured] = connection.upgradeTLS<Peer>(options);
     connection.data = NOBODY;
     below.data = NOBODY;
+    return secured;
   };
 }

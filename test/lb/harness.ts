@@ -211,6 +211,7 @@ export const OK = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 /** The counts that the lb logs on SIGUSR2. */
 export type Counts = {
   connections: number;
+  arrivalsFailed: number;
   live: number;
   upstreams: number;
   waiting: number;
