@@ -17,7 +17,21 @@ export function countersTable({ processes }: ClusterStatus): string {
   const lbs = processes.flatMap(({ counters }) => counters ?? []);
   if (lbs.length === 0) return "No lb has told its counters.\n";
   const total: Count = (name) => sum(lbs.map((lb) => lb.total[name] ?? 0));
-  const head = ["NODE", "HEALTH", "REQUESTS", "SOCKETS", "IN", "OUT", "2XX", "3XX", "4XX", "5XX", "FAILED", "RESENT"];
+  const head = [
+    "NODE",
+    "HEALTH",
+    "REQUESTS",
+    "SOCKETS",
+    "IN",
+    "OUT",
+    "2XX",
+    "3XX",
+    "4XX",
+    "5XX",
+    "FAILED",
+    "RESENT",
+    "CHECKS",
+  ];
   const rows = [...nodesOf(lbs)]
     .sort(([one], [other]) => byNumber(one, other))
     .map(([id, views]) => nodeRow(id, views));
@@ -26,7 +40,8 @@ export function countersTable({ processes }: ClusterStatus): string {
   const lines = [
     [
       "clients",
-      `${total("connections")} now, ${total("connectionsEver")} ever, ${total("connectionsRefused")} refused`,
+      `${total("connections")} now, ${total("connectionsEver")} ever, ${total("connectionsRefused")} refused, ` +
+        `${total("arrivalsFailed")} that never spoke HTTP`,
     ],
     ["under way", `${total("exchangesNow")} requests, ${total("tunnelsNow")} sockets`],
     ["waiting", `${total("waiting")} now, ${Math.max(...lbs.map((lb) => lb.total.waitingMost ?? 0))} at most`],
@@ -34,6 +49,8 @@ export function countersTable({ processes }: ClusterStatus): string {
     ["cookies", ["none", "valid", "invalid", "down", "inserted"].map((kind) => cookies(kind, total)).join(", ")],
     ["failures", failed.length === 0 ? "none" : failed.join(", ")],
   ];
+  if (lbs.some((lb) => lb.total.accessLogLines !== undefined))
+    lines.push(["access log", `${total("accessLogLines")} lines, ${total("accessLogDropped")} dropped`]);
   return `${table([head, ...rows], numbers).join("\n")}\n\n${table(lines).join("\n")}\n`;
 }
 
@@ -60,6 +77,7 @@ function nodeRow(id: string, views: readonly CountedNode[]): string[] {
     ...[bytes(count("bytesIn")), bytes(count("bytesOut"))],
     ...["answers2xx", "answers3xx", "answers4xx", "answers5xx"].map((name) => String(count(name))),
     ...[String(failed), String(count("retries") + count("redispatches"))],
+    `${count("checksGood")} good, ${count("checksFailed")} bad`,
   ];
 }
 

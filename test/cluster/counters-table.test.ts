@@ -16,27 +16,30 @@ test("what several lbs have counted is one table, and the most that waited is a 
   const one = {
     total: { connections: 1, connectionsEver: 10, waitingMost: 4, clientAborted: 1, cookiesNone: 2, refusals5xx: 1 },
     nodes: [
-      node("node-1", "up", { requests: 9, tunnels: 3, bytesIn: 1234, bytesOut: 5, answers2xx: 8, clientAborted: 1 }),
+      node("node-1", "up", {
+        ...{ requests: 9, tunnels: 3, bytesIn: 1234, bytesOut: 5, answers2xx: 8, clientAborted: 1, checksGood: 40 },
+      }),
     ],
   };
   const other = {
-    total: { connections: 2, connectionsEver: 20, waitingMost: 7, clientAborted: 2, tunnelsNow: 1 },
+    total: { connections: 2, connectionsEver: 20, waitingMost: 7, clientAborted: 2, tunnelsNow: 1, accessLogLines: 9 },
     nodes: [
-      node("node-1", "down", { requests: 1, answers5xx: 1, redispatches: 1, retries: 1 }),
+      node("node-1", "down", { requests: 1, answers5xx: 1, redispatches: 1, retries: 1, checksFailed: 2 }),
       node("node-2", "up", { requests: 2, answers2xx: 2 }),
     ],
   };
   expect(countersTable({ address: null, scheme: "http", processes: [lb("lb-1", one), lb("lb-2", other)] })).toBe(
-    `NODE    HEALTH   REQUESTS  SOCKETS      IN  OUT  2XX  3XX  4XX  5XX  FAILED  RESENT
-node-1  up/down        10        3  1.2 kB  5 B    8    0    0    1       1       2
-node-2  up              2        0     0 B  0 B    2    0    0    0       0       0
+    `NODE    HEALTH   REQUESTS  SOCKETS      IN  OUT  2XX  3XX  4XX  5XX  FAILED  RESENT          CHECKS
+node-1  up/down        10        3  1.2 kB  5 B    8    0    0    1       1       2  40 good, 2 bad
+node-2  up              2        0     0 B  0 B    2    0    0    0       0       0   0 good, 0 bad
 
-clients    3 now, 30 ever, 0 refused
-under way  0 requests, 1 sockets
-waiting    0 now, 7 at most
-answered   0 with 4xx and 1 with 5xx by the lb itself
-cookies    none 2, valid 0, invalid 0, down 0, inserted 0
-failures   client aborted 3
+clients     3 now, 30 ever, 0 refused, 0 that never spoke HTTP
+under way   0 requests, 1 sockets
+waiting     0 now, 7 at most
+answered    0 with 4xx and 1 with 5xx by the lb itself
+cookies     none 2, valid 0, invalid 0, down 0, inserted 0
+failures    client aborted 3
+access log  9 lines, 0 dropped
 `,
   );
 });

@@ -119,4 +119,5 @@ test("status shows what each lb has counted", async () => {
   const { out } = await cluster.run("status", "--counters");
   expect(out).toContain("node-2  up");
   expect(out).toContain("failures   none\n");
+  expect(out).not.toContain("access log");
 });

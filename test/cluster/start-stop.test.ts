@@ -33,6 +33,7 @@ test("the screen names every process, and status says the same in exactly this s
   });
   expect(status).toStrictEqual({
     address: cluster.address,
+    scheme: "http",
     processes: [up("relay", "relay-1"), up("node", "node-1"), up("node", "node-2"), up("lb", "lb-1")],
   });
   for (const { id, pid } of (await cluster.status()).processes)
