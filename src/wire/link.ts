@@ -23,6 +23,11 @@ const SILENT_PINGS = 3;
 /** Why a link was lost whose two ends were given different secrets: no dial will help. */
 export const WRONG_SECRET = "the relay does not know the cluster secret";
 
+/** How long to wait before the next dial, when there has been no relay for so long. `random`: from 0 up to 1. */
+export function redialMs(awayMs: number, random: number): number {
+  return Math.min(Math.max(REDIAL_MIN_MS, awayMs * REDIAL_SHARE_OF_ABSENCE), REDIAL_MAX_MS) * (0.5 + random);
+}
+
 export type RelayAddress = { readonly host: string; readonly port: number };
 export type LinkOptions = {
   readonly address: RelayAddress;
@@ -211,14 +216,10 @@ export class Link {
     this.#pending = [];
     this.#pendingBytes = 0;
     this.#state = "idle";
-    this.#timer = setTimeout(() => this.#dial(), this.#redialMs(performance.now()));
-    this.#events.lost(reason, wasUp);
-  }
-
-  #redialMs(nowMs: number): number {
+    const nowMs = performance.now();
     this.#awaySinceMs ??= nowMs;
-    const share = (nowMs - this.#awaySinceMs) * REDIAL_SHARE_OF_ABSENCE;
-    return Math.min(Math.max(REDIAL_MIN_MS, share), REDIAL_MAX_MS) * (0.5 + Math.random());
+    this.#timer = setTimeout(() => this.#dial(), redialMs(nowMs - this.#awaySinceMs, Math.random()));
+    this.#events.lost(reason, wasUp);
   }
 
   #enqueue(frame: Uint8Array): void {

@@ -1,10 +1,9 @@
 // The connecting end of a relay link as src/wire/link.ts is: it dials, proves the secret, pings, notices silence, and dials again. On
 // simulated cables and time.
 
-import { between } from "../../src/chaos/random.ts";
 import type { LinkPort } from "../../src/node/uplink.ts";
 import { FRAME_BYTES_MAX, FrameDecoder, opcodeOf, PUBLICATION } from "../../src/wire/frame.ts";
-import type { LinkEvents } from "../../src/wire/link.ts";
+import { type LinkEvents, redialMs } from "../../src/wire/link.ts";
 import { linkProof } from "../../src/wire/proof.ts";
 import { decodeRelayMessage, encodeRelayMessage, type RelayMessage } from "../../src/wire/relay-messages.ts";
 import { Cable, type Network } from "./cable.ts";
@@ -30,7 +29,7 @@ export class SimLink implements LinkPort {
   #phase: "idle" | "greeting" | "up" | "closed" = "idle";
   /** Counts the dials: what an older one plans does not happen. */
   #dial = 0;
-  #redialMs = 20;
+  #awaySinceMs: number | undefined;
   #heardAt = 0;
 
   constructor(network: Network, process: Process, relay: SimRelay, role: LinkRole, events: LinkEvents) {
@@ -111,7 +110,7 @@ export class SimLink implements LinkPort {
       this.#cable?.send(0, encodeRelayMessage({ type: "prove", proof }));
     } else if (message.type === "welcome") {
       this.#phase = "up";
-      this.#redialMs = 20;
+      this.#awaySinceMs = undefined;
       this.#watchSilence(this.#dial, this.#network.clock.now);
       this.#events.welcome(message);
     } else if (message.type === "ping") {
@@ -137,8 +136,9 @@ export class SimLink implements LinkPort {
     this.#dial++;
     this.#cable?.close(0, 1000);
     this.#phase = "idle";
-    const delayMs = this.#redialMs * between(this.#network.random, 0.5, 1.5);
-    this.#redialMs = Math.min(2 * this.#redialMs, 250);
+    const { now } = this.#network.clock;
+    this.#awaySinceMs ??= now;
+    const delayMs = redialMs(now - this.#awaySinceMs, this.#network.random());
     const dial = this.#dial;
     this.#process.after(delayMs, () => {
       if (dial === this.#dial) this.#begin();
