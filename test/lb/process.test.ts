@@ -121,7 +121,9 @@ describe("limits", () => {
     const lb = await Lb.startCommand(["sh", "-c", `ulimit -n 200; exec ${process.execPath} src/lb/main.ts ${flags}`]);
     started.push(lb);
     server.play(switching);
-    const clients = await Promise.all(Array.from({ length: 80 }, () => lb.connect()));
+    // Those that are cut without a word may be so before they know that they were connected.
+    const attempts = await Promise.allSettled(Array.from({ length: 80 }, () => lb.connect()));
+    const clients = attempts.flatMap((attempt) => (attempt.status === "fulfilled" ? [attempt.value] : []));
     for (const client of clients) client.send(opening);
     const heads = await Promise.all(clients.map((client) => client.untilClosedOr("\r\n\r\n")));
     const tunnels = clients.filter((_, at) => statusOf(heads[at]) === 101);
