@@ -48,6 +48,6 @@ function admittedIn(answer: unknown): Admitted {
   if (infoBytes.length > INFO_BYTES_MAX)
     throw new Error(`connect must return an info of at most ${INFO_BYTES_MAX} bytes of JSON`);
   if (typeof expiresAtMs !== "number" || Number.isNaN(expiresAtMs))
-    throw new Error("connect must return an expiresAtMs in milliseconds since 1970, as Date.now() counts");
+    throw new Error("connect must return an expiresAtMs in milliseconds since 1970");
   return { user, info, data, infoBytes, expiresAtMs };
 }
