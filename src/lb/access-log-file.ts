@@ -75,7 +75,7 @@ export class AccessLog implements Journal {
     this.#timer ??= setTimeout(() => this.#flush(), GATHER_MS);
   }
 
-  /** From the next write on, to the file that has the name then. */
+  /** Goes on in the file that has the name then. */
   reopen(): void {
     this.#mustReopen = this.#path !== undefined;
     this.#timer ??= setTimeout(() => this.#flush(), 0);
@@ -94,7 +94,7 @@ export class AccessLog implements Journal {
       .finally(() => {
         this.#writing = undefined;
         this.#timer = undefined;
-        if (this.#waiting.length > 0) this.#timer = setTimeout(() => this.#flush(), GATHER_MS);
+        if (this.#waiting.length > 0 || this.#mustReopen) this.#timer = setTimeout(() => this.#flush(), GATHER_MS);
       });
   }
 

@@ -2,6 +2,7 @@
 // kindly. What a request leads to is the exchange's business.
 
 import { Entry, recordRefusal } from "./access-log-entry.ts";
+import { Account } from "./account.ts";
 import type { Seat } from "./admission.ts";
 import type { Origin } from "./arrival.ts";
 import { Exchange } from "./exchange.ts";
@@ -247,9 +248,10 @@ export class ClientConnection implements Peer, Live {
       this.answer(forwarded, request.method === "HEAD", request);
       return;
     }
-    const { journal } = this.#shared;
+    const { journal, pool } = this.#shared;
     const entry = journal === undefined ? undefined : new Entry(journal, hop.peer, request, this.#beganMs);
-    const exchange = new Exchange(this.#shared, this, request, forwarded, draft.take(), entry);
+    const account = new Account(pool.counters, entry);
+    const exchange = new Exchange(this.#shared, this, request, forwarded, draft.take(), account);
     const kept = this.#kept;
     this.#kept = undefined;
     this.#exchange = exchange;

@@ -1,11 +1,10 @@
 // One request and its answer: from the choice of a node to the last byte relayed, or to the fault that the client is told. Bytes are
 // cut and framed by the pure files; sockets are the client connection's and the upstream's.
 
-import type { Entry } from "./access-log-entry.ts";
+import type { Account } from "./account.ts";
 import { Answer, type AnswerTerms } from "./answer.ts";
 import type { ClientConnection } from "./client.ts";
 import { cookieFields } from "./cookie.ts";
-import type { Counts } from "./counters.ts";
 import type { Lease, Waiter } from "./dispatch.ts";
 import type { Failure, Stage } from "./failure.ts";
 import { Fault, unavailable } from "./fault.ts";
@@ -47,11 +46,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   #dials = 0;
   #resends = 0;
   #lastFault: Fault | undefined;
-  /** Where it is counted: with the node it came to last. */
-  #counts: Counts;
-  #isSettled = false;
-  /** Undefined without an access log. */
-  readonly #entry: Entry | undefined;
+  readonly #account: Account;
 
   /** `head`: as the node gets it. */
   constructor(
@@ -60,7 +55,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     request: Request,
     forwarded: ForwardedRequest,
     head: Buffer,
-    entry: Entry | undefined,
+    account: Account,
   ) {
     this.#shared = shared;
     this.#client = client;
@@ -71,11 +66,8 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     const { pool } = shared;
     const sticky = forwarded.sticky === undefined ? undefined : pool.byCookie(forwarded.sticky);
     this.stickTo = sticky !== undefined && pool.isAvailable(sticky) ? sticky : undefined;
-    this.#counts = pool.counters.nowhere;
-    this.#entry = entry;
-    pool.counters.exchangesNow++;
-    const cookie = this.cookieName === undefined ? "-" : pool.counters.cookie(forwarded.sticky, sticky, this.stickTo);
-    if (entry !== undefined) entry.cookie = cookie;
+    this.#account = account;
+    if (this.cookieName !== undefined) account.cookie(forwarded.sticky, sticky, this.stickTo);
   }
 
   /** The whole request, its body included, has been read. */
@@ -107,8 +99,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     }
     this.#isReused = true;
     this.#upstream = kept;
-    this.#counts = kept.lease.node.counts;
-    this.#entry?.reused(kept.lease.node.id);
+    this.#account.reused(kept.lease.node);
     kept.use(this);
     this.#send(kept);
   }
@@ -145,14 +136,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
 
   /** Counts and logs how it ended, once. `ownBytes`: of the answer, where the lb gave it. */
   settle(failure: Failure | undefined, stage: Stage = "L", status = this.#answer.status, ownBytes = 0): void {
-    if (this.#isSettled) return;
-    this.#isSettled = true;
-    this.#shared.pool.counters.exchangesNow--;
-    this.#counts.ended(failure, status, ownBytes > 0);
-    if (this.#entry === undefined || this.#answer.phase === "switched") return;
-    this.#entry.status = status;
-    this.#entry.bytesOut += ownBytes;
-    this.#entry.end(failure, stage);
+    this.#account.settle(failure, stage, status, ownBytes);
   }
 
   expired(): void {
@@ -170,8 +154,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   assigned(lease: Lease): void {
     this.#phase = "dialing";
     this.#isReused = false;
-    this.#counts = lease.node.counts;
-    this.#entry?.assigned(lease.node.id);
+    this.#account.assigned(lease.node);
     this.#waitFor(this.#shared.options.numbers.connectTimeoutMs);
     this.#dials++;
     this.#upstream = new Upstream(lease, this, this.#shared.dials);
@@ -183,7 +166,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   }
 
   upstreamOpened(): void {
-    this.#entry?.connected();
+    this.#account.connected();
     if (this.#upstream !== undefined) this.#send(this.#upstream);
   }
 
@@ -197,13 +180,9 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
 
   upstreamReceived(chunk: Buffer): void {
     const answer = this.#answer;
-    const entry = this.#entry;
     answer.read(chunk, this.#client.output);
-    this.#counts.bytesOut += chunk.length;
-    if (entry !== undefined) {
-      entry.bytesOut += chunk.length;
-      if (entry.status !== answer.status) entry.answered(answer.status);
-    }
+    this.#account.received(chunk.length);
+    this.#account.answered(answer.status);
     const isTaken = this.#client.output.flush();
     const { responseTimeoutMs, stallTimeoutMs } = this.#shared.options.numbers;
     this.#waitFor(isTaken ? responseTimeoutMs : stallTimeoutMs);
@@ -232,8 +211,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     const { cookie } = this.#shared.options;
     const node = this.#upstream?.lease.node;
     if (cookie === undefined || node === undefined || node === this.stickTo) return "";
-    this.#shared.pool.counters.cookiesInserted++;
-    if (this.#entry !== undefined) this.#entry.isCookieGiven = true;
+    this.#account.cookieGiven();
     return cookieFields(cookie, node.cookie, this.#forwarded.isSecure);
   }
 
@@ -253,11 +231,6 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     this.#phase = "over";
     this.#shared.dispatcher.withdraw(this);
     this.#upstream?.giveUp("abort");
-  }
-
-  #sent(bytes: number): void {
-    this.#counts.bytesIn += bytes;
-    if (this.#entry !== undefined) this.#entry.bytesIn += bytes;
   }
 
   #canUse(kept: Upstream): boolean {
@@ -283,7 +256,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     this.#phase = "sending";
     this.#waitFor(this.#shared.options.numbers.responseTimeoutMs);
     this.#sending.writeHead(output);
-    this.#sent(this.#sending.headBytes);
+    this.#account.sent(this.#sending.headBytes);
     const held = this.requestIsRead ? undefined : this.#client.takeHeld();
     if (held !== undefined) {
       const at = this.#readBody(held, output);
@@ -296,7 +269,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
 
   #readBody(chunk: Buffer, output: Outlet): number {
     const at = this.#sending.read(chunk, output);
-    this.#sent(at);
+    this.#account.sent(at);
     const { bodyTimeoutMs, responseTimeoutMs } = this.#shared.options.numbers;
     this.#waitFor(this.requestIsRead ? responseTimeoutMs : bodyTimeoutMs);
     if (this.#sending.fault !== undefined) this.fail(this.#sending.fault);
@@ -316,8 +289,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     this.avoid = this.#upstream?.lease.node;
     this.#upstream = undefined;
     if (this.#dials >= DIALS_MAX) return this.fail(fault);
-    this.#counts.redispatches++;
-    this.#entry?.again();
+    this.#account.redispatched();
     this.#dispatch();
   }
 
@@ -329,8 +301,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     if (!this.request.repeatable || this.#answer.interims > 0 || this.#resends >= RESENDS_MAX)
       return this.fail(EARLY_CLOSE);
     this.#resends++;
-    this.#counts.retries++;
-    this.#entry?.again();
+    this.#account.retried();
     this.#answer = new Answer(this.request, this.#shared.options.numbers, this);
     this.#lastFault = EARLY_CLOSE;
     if (!this.#isReused) this.avoid = node;
@@ -353,7 +324,6 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     const upstream = this.#upstream?.detach();
     if (upstream === undefined) return;
     this.#phase = "over";
-    this.settle(undefined);
-    new Tunnel(this.#shared, this.#client.detach(), upstream, this.#entry);
+    new Tunnel(this.#shared, this.#client.detach(), upstream, this.#account);
   }
 }

@@ -1,7 +1,7 @@
 // Two sockets that have become one WebSocket: what comes from one is written to the other, as it is. Each direction holds at most the
 // chunk that its reader did not take; until that is gone its writer is not read.
 
-import type { Entry } from "./access-log-entry.ts";
+import type { Account } from "./account.ts";
 import type { Seat } from "./admission.ts";
 import type { Lease } from "./dispatch.ts";
 import type { Failure } from "./failure.ts";
@@ -36,10 +36,9 @@ export class Tunnel implements Live {
   #state: "open" | "stalled" | "ending" = "open";
   /** Why it did not end by a FIN of either side. */
   #failure: Failure | undefined;
-  readonly #entry: Entry | undefined;
+  readonly #account: Account;
 
-  /** `entry`: its line of the access log, which is written when it ends. */
-  constructor(shared: Shared, client: DetachedClient, upstream: DetachedUpstream, entry: Entry | undefined) {
+  constructor(shared: Shared, client: DetachedClient, upstream: DetachedUpstream, account: Account) {
     this.#shared = shared;
     this.#seat = client.seat;
     this.#lease = upstream.lease;
@@ -47,10 +46,9 @@ export class Tunnel implements Live {
     this.#upstream = new Leg(this, upstream.socket);
     this.#client.pairWith(this.#upstream);
     this.#upstream.pairWith(this.#client);
-    this.#entry = entry;
+    this.#account = account;
+    account.tunnelled();
     shared.live.add(this);
-    shared.pool.counters.tunnelsNow++;
-    this.#lease.node.counts.tunnels++;
     this.moved();
     this.#client.resume();
     this.#upstream.resume();
@@ -90,12 +88,8 @@ export class Tunnel implements Live {
   }
 
   carried(leg: Leg, bytes: number): void {
-    const { counts } = this.#lease.node;
-    if (leg === this.#client) counts.bytesIn += bytes;
-    else counts.bytesOut += bytes;
-    if (this.#entry === undefined) return;
-    if (leg === this.#client) this.#entry.bytesIn += bytes;
-    else this.#entry.bytesOut += bytes;
+    if (leg === this.#client) this.#account.sent(bytes);
+    else this.#account.received(bytes);
   }
 
   /** A side was reset, and the tunnel was not ending anyway. */
@@ -115,9 +109,7 @@ export class Tunnel implements Live {
 
   #over(): void {
     this.#shared.live.delete(this);
-    this.#shared.pool.counters.tunnelsNow--;
-    if (this.#failure !== undefined) this.#lease.node.counts.failures[this.#failure]++;
-    this.#entry?.end(this.#failure, "T");
+    this.#account.tunnelEnded(this.#failure);
   }
 
   /** The node is to blame when it is the one that does not read, or does not end; a silent tunnel is the client's to keep alive. */
