@@ -150,7 +150,7 @@ export class Channel {
   }
 
   /** Replay: a publication was found at a place. Places arrive in any order of offsets; the latest copy of one wins. */
-  restore(offset: number, place: Place): void {
+  restore(offset: number, place: Place, frameBytes: number): void {
     if (this.first > this.top) {
       this.first = offset;
       this.top = offset - 1;
@@ -164,7 +164,7 @@ export class Channel {
       for (let hole = offset + 1; hole < this.first; hole++) this.#put(hole, NO_PLACE, 0);
       this.first = offset;
     }
-    this.#put(offset, place, this.#segments.frameBytes(place));
+    this.#put(offset, place, frameBytes);
     if (offset === this.top) this.topAt = place;
   }
 

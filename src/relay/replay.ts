@@ -51,25 +51,25 @@ export function replay(
   const channels = new Map<number, Channel>();
   const tops = new Map<Channel, number>();
 
+  const records = read.flatMap(({ number }, i) => whole[i].records.map((at) => recordAt(segments, number, at)));
+  for (const { record, place } of records) {
+    if (record.type !== "define") continue;
+    const { id, channel: name, epoch, policy, top } = record;
+    const channel = channels.get(id) ?? new Channel(segments, id, name, epoch, policy, nowMs);
+    channel.epoch = epoch;
+    channel.setPolicy(policy);
+    channel.definedAt = place;
+    channels.set(id, channel);
+    tops.set(channel, top);
+  }
+  let next = 0;
   read.forEach(({ number }, i) => {
-    eachFrame(segments, number, whole[i].end, (bytes, at, end, place) => {
-      if (opcodeOf(bytes, at) === PUBLICATION) return;
-      const record = decodeRecord(bytes, at, end);
-      if (record.type !== "define") return;
-      const { id, channel: name, epoch, policy, top } = record;
-      const channel = channels.get(id) ?? new Channel(segments, id, name, epoch, policy, nowMs);
-      channel.epoch = epoch;
-      channel.setPolicy(policy);
-      channel.definedAt = place;
-      channels.set(id, channel);
-      tops.set(channel, top);
-    });
-  });
-  read.forEach(({ number }, i) => {
-    eachFrame(segments, number, whole[i].end, (bytes, at, end, place) => {
-      if (opcodeOf(bytes, at) !== PUBLICATION) restoreProducers(store, decodeRecord(bytes, at, end));
-      else if (!restorePublication(store, channels, bytes, at, place)) damaged = true;
-    });
+    const bytes = segments.bytes(number);
+    for (let at = 0, end = 0; at < whole[i].end; at = end) {
+      end = at + 4 + readU32(bytes, at);
+      if (opcodeOf(bytes, at) !== PUBLICATION) restoreProducers(store, records[next++].record);
+      else if (!restorePublication(store, channels, bytes, at, end, number * SEGMENT_BYTES + at)) damaged = true;
+    }
   });
 
   const newest = new Map([...channels.values()].map((channel) => [channel.name, channel]));
@@ -80,17 +80,22 @@ export function replay(
   return { ends: whole.map(({ end }) => end), damaged };
 }
 
-/** How far a segment holds whole frames. `isTorn`: what follows is what a write leaves that was cut off, or nothing but zeros. */
-function wholeBytes(bytes: Uint8Array, length: number): { end: number; isTorn: boolean } {
+/**
+ * How far a segment holds whole frames, and where those are that are no publications. `isTorn`: what follows is what a write leaves
+ * that was cut off, or nothing but zeros.
+ */
+function wholeBytes(bytes: Uint8Array, length: number): { end: number; isTorn: boolean; records: number[] } {
+  const records: number[] = [];
   let at = 0;
   while (at < length) {
     const end = length - at < 4 ? length + 1 : at + 4 + readU32(bytes, at);
-    if (end > length) return { end: at, isTorn: isBeginning(bytes, at, end, length) };
+    if (end > length) return { end: at, isTorn: isBeginning(bytes, at, end, length), records };
     if (!isWholeFrame(bytes, at, end))
-      return { end: at, isTorn: bytes.subarray(at, length).every((byte) => byte === 0) };
+      return { end: at, isTorn: bytes.subarray(at, length).every((byte) => byte === 0), records };
+    if (opcodeOf(bytes, at) !== PUBLICATION) records.push(at);
     at = end;
   }
-  return { end: at, isTorn: false };
+  return { end: at, isTorn: false, records };
 }
 
 /** Whether a frame of which only the bytes up to `length` are there may have been cut off; if not, its length field is wrong. */
@@ -115,18 +120,9 @@ function isWholeFrame(bytes: Uint8Array, at: number, end: number): boolean {
   }
 }
 
-function eachFrame(
-  segments: Segments,
-  segment: number,
-  end: number,
-  onFrame: (bytes: Uint8Array, at: number, end: number, place: number) => void,
-): void {
+function recordAt(segments: Segments, segment: number, at: number) {
   const bytes = segments.bytes(segment);
-  for (let at = 0; at < end; ) {
-    const next = at + 4 + readU32(bytes, at);
-    onFrame(bytes, at, next, segment * SEGMENT_BYTES + at);
-    at = next;
-  }
+  return { record: decodeRecord(bytes, at, at + 4 + readU32(bytes, at)), place: segment * SEGMENT_BYTES + at };
 }
 
 /** False: the publication cannot be where its offset says. What of a channel is in the journal lies close together. */
@@ -135,12 +131,13 @@ function restorePublication(
   channels: Map<number, Channel>,
   bytes: Uint8Array,
   at: number,
+  end: number,
   place: number,
 ): boolean {
   const channel = channels.get(channelIdAt(bytes, at));
   const offset = offsetAt(bytes, at);
   if (channel?.isFarFrom(offset, POLICY_SIZE_MAX) === true) return false;
-  channel?.restore(offset, place);
+  channel?.restore(offset, place, end - at);
   store.producers.record(producerHighAt(bytes, at), producerLowAt(bytes, at), seqAt(bytes, at));
   return true;
 }
