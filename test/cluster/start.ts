@@ -7,11 +7,11 @@ import { join } from "node:path";
 import { AdminClient } from "../../src/cluster/admin-client.ts";
 import { layout } from "../../src/cluster/data-folder.ts";
 import type { ClusterStatus, ProcessStatus } from "../../src/cluster/status.ts";
+import { eventually } from "../eventually.ts";
 
 const MAIN = join(import.meta.dirname, "../../src/cluster/main.ts");
 const STAND_INS = join(import.meta.dirname, "stand-ins/cluster.ts");
 const STOP_TIMEOUT_MS = 25_000;
-const POLL_MS = 25;
 
 export type ClusterOptions = {
   readonly nodes?: number;
@@ -85,7 +85,7 @@ export class Cluster implements AsyncDisposable {
 
   /** Resolves when it can be asked, though it may not be up yet. */
   async listening(): Promise<void> {
-    while (!existsSync(layout(this.dataDir).adminSocket)) await Bun.sleep(POLL_MS);
+    await eventually(() => existsSync(layout(this.dataDir).adminSocket));
   }
 
   status(): Promise<ClusterStatus> {
@@ -109,13 +109,7 @@ export class Cluster implements AsyncDisposable {
 
   /** Resolves to the process when it satisfies the condition. */
   async until(id: string, condition: (process: ProcessStatus) => boolean, timeoutMs = 15_000): Promise<ProcessStatus> {
-    const deadline = performance.now() + timeoutMs;
-    for (;;) {
-      const found = await this.process(id);
-      if (condition(found)) return found;
-      if (performance.now() > deadline) throw new Error(`${id} stays ${JSON.stringify(found)}`);
-      await Bun.sleep(POLL_MS);
-    }
+    return await eventually(() => this.process(id), condition, { withinMs: timeoutMs, what: id });
   }
 
   /** Runs `cluster …words` on this cluster. */
@@ -201,9 +195,6 @@ export function isRunning(pid: number): boolean {
 
 /** Resolves when none of the processes runs. */
 export async function untilGone(pids: readonly number[], timeoutMs = 10_000): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  while (pids.some(isRunning)) {
-    if (performance.now() > deadline) throw new Error(`still running: ${pids.filter(isRunning).join(", ")}`);
-    await Bun.sleep(POLL_MS);
-  }
+  const isNone = (left: readonly number[]) => left.length === 0;
+  await eventually(() => pids.filter(isRunning), isNone, { withinMs: timeoutMs, what: "what still runs" });
 }

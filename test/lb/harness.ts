@@ -3,6 +3,7 @@
 
 import net from "node:net";
 import { type Report, reportIn } from "../../src/wire/child.ts";
+import { eventually } from "../eventually.ts";
 
 const PATIENCE_MS = 10_000;
 
@@ -280,28 +281,39 @@ export class Lb {
     return text;
   }
 
+  /** Resolves when the log has these words, beyond its first `from` characters. */
+  async logged(words: string, from = 0): Promise<void> {
+    while (!this.log.includes(words, from)) await new Promise<void>((resolve) => this.#logged.push(resolve));
+  }
+
   async counts(): Promise<Counts> {
     const from = this.log.length;
     this.child.kill("SIGUSR2");
-    for (;;) {
-      const line = this.log
-        .slice(from)
-        .split("\n")
-        .find((candidate) => candidate.endsWith('"msg":"counts"}'));
-      if (line !== undefined) return JSON.parse(line);
-      await new Promise<void>((resolve) => this.#logged.push(resolve));
-    }
+    await this.logged('"msg":"counts"}', from);
+    const lines = this.log.slice(from).split("\n");
+    return JSON.parse(lines.find((line) => line.endsWith('"msg":"counts"}')) ?? "");
+  }
+
+  /** Resolves when the lb has read what was sent to it before: it sees to its sockets between two signals. */
+  async caughtUp(): Promise<void> {
+    for (let round = 0; round < 2; round++) await this.counts();
+  }
+
+  /** Resolves when nothing moves: the lb takes no more of what this peer has written. */
+  async stalled({ socket }: RawPeer): Promise<void> {
+    let left = Number.NaN;
+    const isStill = async () => {
+      const before = left;
+      await this.caughtUp();
+      left = socket.writableLength;
+      return left === before;
+    };
+    await eventually(async () => (await isStill()) && (await isStill()) && (await isStill()));
   }
 
   /** Polls the counts until they are as wanted. */
   async countsWhen(isSo: (counts: Counts) => boolean): Promise<Counts> {
-    const deadline = Date.now() + PATIENCE_MS;
-    for (;;) {
-      const counts = await this.counts();
-      if (isSo(counts)) return counts;
-      if (Date.now() > deadline) throw new Error(`the counts stay ${JSON.stringify(counts)}`);
-      await Bun.sleep(20);
-    }
+    return await eventually(() => this.counts(), isSo, { what: "the count" });
   }
 
   /** Cuts every connection that a test has left open. */

@@ -1,8 +1,9 @@
 // A draining node sends its clients away kindly, and everybody who watches the registry knows.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
+import { eventually } from "../eventually.ts";
 import { TestLink } from "../relay/process.ts";
-import { eventually, type Message, TestCluster } from "./harness.ts";
+import { type Message, TestCluster } from "./harness.ts";
 
 setDefaultTimeout(30_000);
 

@@ -3,8 +3,9 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { rmSync } from "node:fs";
 import { join } from "node:path";
+import { eventually } from "../eventually.ts";
 import { OPCODES_DROPPED, startDeafProxy } from "./deaf-proxy.ts";
-import { type Client, eventually, type Message, TestCluster, type TestNode } from "./harness.ts";
+import { type Client, type Message, TestCluster, type TestNode } from "./harness.ts";
 
 setDefaultTimeout(30_000);
 

@@ -243,12 +243,3 @@ export class Client {
     for (const wake of this.#waiting.splice(0)) wake();
   }
 }
-
-/** Resolves when it is so; for what no event tells of. */
-export async function eventually(isSo: () => boolean | Promise<boolean>): Promise<void> {
-  const deadline = performance.now() + 10_000;
-  while (!(await isSo())) {
-    if (performance.now() > deadline) throw new Error("it did not come to be");
-    await Bun.sleep(10);
-  }
-}

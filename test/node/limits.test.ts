@@ -2,7 +2,8 @@
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { connect, type Socket } from "node:net";
-import { type Client, eventually, TestCluster, type TestNode, type TestRelay } from "./harness.ts";
+import { eventually } from "../eventually.ts";
+import { type Client, TestCluster, type TestNode, type TestRelay } from "./harness.ts";
 
 setDefaultTimeout(30_000);
 

@@ -2,8 +2,9 @@
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
+import { eventually } from "../eventually.ts";
 import { Lb } from "../lb/harness.ts";
-import { eventually, TestCluster, type TestNode, type TestRelay } from "../node/harness.ts";
+import { TestCluster, type TestNode, type TestRelay } from "../node/harness.ts";
 import { startRelay, TestLink, testFolder } from "../relay/process.ts";
 import { RawWebSocket } from "./raw-web-socket.ts";
 
