@@ -8,7 +8,15 @@ import { RELAY_TABLE } from "../src/wire/relay-messages.ts";
 
 const ROOT = join(import.meta.dir, "..");
 const read = (name: string): string => readFileSync(join(ROOT, name), "utf8");
-const documents = ["README.md", "ARCHITECTURE.md", "PROTOCOL.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
+const documents = [
+  "README.md",
+  "ARCHITECTURE.md",
+  "PROTOCOL.md",
+  "CONTRIBUTING.md",
+  "CHANGELOG.md",
+  "SECURITY.md",
+  "OPERATING.md",
+];
 
 /** The rows of every table of a document, as lists of cells. */
 const rows = (document: string): string[][] =>
