@@ -193,11 +193,11 @@ describe("time-outs", () => {
   test("tunnel: one in which nothing moves is closed; movement either way keeps it", async () => {
     const lb = await startLb("--tunnel-timeout-ms", "900");
     const { client, upstream } = await openTunnel(lb);
-    for (let round = 0; round < 6; round++) {
-      await Bun.sleep(300);
-      if (round % 2 === 0) client.send("c");
-      else upstream.send("u");
-    }
+    for (const from of [client, upstream])
+      for (let round = 0; round < 5; round++) {
+        await Bun.sleep(200);
+        from.send("x");
+      }
     expect(client.isClosed || upstream.isClosed).toBe(false);
     await Promise.all([client.untilClosed(), upstream.untilClosed()]);
   });
@@ -275,7 +275,7 @@ describe("stopping", () => {
     const upstream = await server.connection();
     await upstream.head();
     lb.child.kill("SIGTERM");
-    await Bun.sleep(100);
+    await lb.logged("stopping");
     upstream.send(OK);
     const answer = await client.untilEnd();
     expect(statusOf(answer)).toBe(200);

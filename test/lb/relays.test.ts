@@ -5,6 +5,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Link } from "../../src/wire/link.ts";
+import { eventually } from "../eventually.ts";
 import { type RelayProcess, SECRET, startRelay, testFolder } from "../relay/process.ts";
 import { fieldOf, Lb, type RawPeer, statusOf } from "./harness.ts";
 
@@ -212,16 +213,18 @@ describe("a relay that is away", () => {
     const lb = await startLb("lb-1", [only]);
     await knows(lb, "node-1");
     const { client } = await openTunnel(lb);
-    await only.process.kill();
-    for (let round = 0; round < 5; round++) {
-      expect(statusOf(await lb.ask(get))).toBe(200);
-      await Bun.sleep(50);
-    }
-    await restart(only);
-    for (let round = 0; round < 10; round++) {
-      expect(statusOf(await lb.ask(get))).toBe(200);
-      await Bun.sleep(50);
-    }
+    /** Serves before, until and after the lb logs this. */
+    const servesThrough = async (words: string) => {
+      const from = lb.log.length;
+      const isLogged = async () => {
+        expect(statusOf(await lb.ask(get))).toBe(200);
+        return lb.log.includes(words, from);
+      };
+      await eventually(isLogged);
+      for (let round = 0; round < 5; round++) expect(statusOf(await lb.ask(get))).toBe(200);
+    };
+    await Promise.all([servesThrough("lost the relay"), only.process.kill()]);
+    await Promise.all([servesThrough("linked to the relay"), restart(only)]);
     await knows(lb, "node-1");
     expect(client.hasEnded).toBe(false);
   });
@@ -237,7 +240,6 @@ describe("a relay that is away", () => {
     await knows(lb, "node-1");
     expect((await lb.counts()).nodes["node-2"].standing).toBe("open");
     await restart(only);
-    await Bun.sleep(3000);
     await lb.countsWhen(({ nodes }) => nodes["node-2"] === undefined);
     expect(statusOf(await lb.ask(get))).toBe(200);
   }, 20_000);

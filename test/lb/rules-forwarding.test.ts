@@ -304,7 +304,8 @@ describe("rule 40: a truncated answer ends in an abort, not in a clean end", () 
   ]) {
     for (const [how, end] of [
       ["FIN", ending],
-      ["RST", (peer: RawPeer) => setTimeout(() => peer.reset(), 50)],
+      // Not before the lb has read the answer: a reset overtakes it.
+      ["RST", (peer: RawPeer) => void lb.caughtUp().then(() => peer.reset())],
     ] as const) {
       test(`${name}, ${how}`, async () => {
         saying(answer, end);
@@ -330,7 +331,7 @@ describe("rule 40: a truncated answer ends in an abort, not in a clean end", () 
 test("rule 41: after close, later bytes are ignored", async () => {
   server.play(async (peer) => {
     await peer.head();
-    await Bun.sleep(50);
+    await lb.caughtUp();
     peer.send(OK);
   });
   const client = await lb.connect();
@@ -456,7 +457,7 @@ describe("bodies of any size flow, and nothing of them is kept", () => {
       await upstream.head();
       upstream.socket.pause();
       write(client);
-      await Bun.sleep(200);
+      await lb.stalled(client);
       expect(client.socket.writableLength).toBeGreaterThan(SIZE / 4);
       expect(await count(upstream)).toBeGreaterThanOrEqual(SIZE);
       expect(rssMb() - before).toBeLessThan(64);
@@ -469,9 +470,10 @@ describe("bodies of any size flow, and nothing of them is kept", () => {
       const client = await lb.connect();
       client.socket.pause();
       client.send(get());
-      await server.connection();
-      await Bun.sleep(200);
-      expect(server.connections[0].socket.writableLength).toBeGreaterThan(SIZE / 4);
+      const upstream = await server.connection();
+      await upstream.head();
+      await lb.stalled(upstream);
+      expect(upstream.socket.writableLength).toBeGreaterThan(SIZE / 4);
       expect(await count(client)).toBeGreaterThanOrEqual(SIZE);
       expect(rssMb() - before).toBeLessThan(64);
     });
@@ -501,7 +503,8 @@ test("no two clients ever share a connection to a server", async () => {
 test("a client that half-closes after its request still gets the answer", async () => {
   server.play(async (peer) => {
     await peer.head();
-    await Bun.sleep(50);
+    // It has seen the FIN by then.
+    await lb.caughtUp();
     peer.send(OK);
   });
   const client = await lb.connect();

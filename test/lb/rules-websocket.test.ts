@@ -146,19 +146,18 @@ describe("rules 44 and 45: what is no handshake is plain HTTP, the Upgrade taken
 describe("rule 46: nothing past the head goes to the server before a valid 101", () => {
   test("early frames are held, then flushed in order", async () => {
     const early = Array.from({ length: 20_000 }, (_, at) => `${at},`).join("");
-    server.play(async (peer) => {
-      const head = await peer.head();
-      await Bun.sleep(100);
-      expect(peer.text).toBe(head);
-      peer.send(switched());
-    });
+    server.play(() => {});
     const client = await lb.connect();
     client.send(opening() + early.slice(0, 1000));
-    await (await server.connection()).head();
+    const upstream = await server.connection();
+    const head = await upstream.head();
     client.send(early.slice(1000));
+    await lb.stalled(client);
+    expect(upstream.text).toBe(head);
+    upstream.send(switched());
     await client.head();
     client.send("last");
-    const received = await server.connections[0].until("last");
+    const received = await upstream.until("last");
     expect(received.slice(received.indexOf("\r\n\r\n") + 4)).toBe(`${early}last`);
   });
   test("what is held is bounded: the client has to wait", async () => {
@@ -168,7 +167,7 @@ describe("rule 46: nothing past the head goes to the server before a valid 101",
     client.send(opening());
     await (await server.connection()).head();
     for (let sent = 0; sent < 24; sent++) client.socket.write(chunk);
-    await Bun.sleep(200);
+    await lb.stalled(client);
     expect(client.socket.writableLength).toBeGreaterThan(8 * 1024 * 1024);
     server.connections[0].send(switched());
     await client.head();
@@ -180,7 +179,7 @@ describe("rule 47: another answer than 101 is an ordinary answer, then the conne
   test("and what the client sent ahead is thrown away", async () => {
     server.play(async (peer) => {
       await peer.head();
-      await Bun.sleep(50);
+      await lb.caughtUp();
       peer.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nno");
     });
     const answer = await lb.ask(`${opening()}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n`);
@@ -304,7 +303,8 @@ describe("rule 50: how a tunnel ends", () => {
   test("a client that half-closed before the 101 still gets its tunnel", async () => {
     server.play(async (peer) => {
       await peer.head();
-      await Bun.sleep(100);
+      // It has seen the FIN by then.
+      await lb.caughtUp();
       peer.send(`${switched()}hello`);
       peer.finish();
     });
@@ -327,7 +327,7 @@ describe("rule 51: a peer that stops reading while the other pushes 256 MB costs
       const before = rssMb();
       const chunk = Buffer.alloc(1024 * 1024, "x");
       for (let sent = 0; sent < 256; sent++) ends[from].socket.write(chunk);
-      await Bun.sleep(500);
+      await lb.stalled(ends[from]);
       expect(rssMb() - before).toBeLessThan(32);
       expect(ends[from].socket.writableLength).toBeGreaterThan(200 * 1024 * 1024);
       // Others are served meanwhile, and once it reads again all of it arrives.
