@@ -1,7 +1,7 @@
-// How much of what is costly an lb does in one turn of its event loop, so that connections which come or go by the thousand hold the
-// others up for no longer than a turn. Only counts: what a turn is, it is told.
+// How much of what is costly an lb does at a time, so that connections which come or go by the thousand do not hold the others up. Only
+// counts: what a turn is, one of the event loop or a millisecond, it is told.
 
-/** Calls back at the next turn of the event loop. */
+/** Calls back when the next turn begins. */
 export type NextTurn = (begin: () => void) => void;
 
 export class Pace {

@@ -25,8 +25,11 @@ const SWEEP_MS = 250;
 /** How long a stopping lb waits for what is under way: first for its natural end, then for the end it is given. */
 const STOP_KINDLY_MS = 400;
 const STOP_FIRMLY_MS = 300;
-/** Tunnels that an end of one side ends in one turn of the event loop. */
-const ENDINGS_PER_TURN = 8;
+/**
+ * Clients a millisecond that are told that their node has ended. Faster, and they come back faster than they can be taken on: what the
+ * listener's backlog has no room for comes again after a second.
+ */
+const ENDINGS_PER_MS = 5;
 /** File descriptors that are no client's: links, checks, logs, the listener, refusals. */
 const RESERVED_FDS = 96 + REFUSALS_MAX;
 
@@ -77,7 +80,7 @@ export class LoadBalancer {
       pool: this.pool,
       dispatcher: this.dispatcher,
       dials: this.#dials,
-      endings: new PacedQueue(ENDINGS_PER_TURN, setImmediate),
+      endings: new PacedQueue(ENDINGS_PER_MS, (begin) => setTimeout(begin, 1)),
       live: this.#live,
       journal,
       via: viaName(key),

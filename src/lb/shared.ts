@@ -25,7 +25,7 @@ export type Shared = {
   readonly pool: Pool;
   readonly dispatcher: Dispatcher;
   readonly dials: DialPort;
-  /** Where a side of a tunnel ends because the other has: with a node, thousands end at once. */
+  /** Where clients' sides of tunnels end because the nodes' sides have. */
   readonly endings: PacedQueue;
   readonly live: Set<Live>;
   /** The access log; undefined: there is none. */

@@ -83,8 +83,10 @@ export class Tunnel implements Live {
     this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.halfClosedTimeoutMs;
   }
 
-  endSoon(job: () => void): void {
-    this.#shared.endings.add(job);
+  /** With a node thousands of tunnels end at once, and each client that hears of it comes back: they hear of it one by one. */
+  pass(end: () => void, from: Leg): void {
+    if (from === this.#upstream && !this.#client.hasEnded) this.#shared.endings.add(end);
+    else end();
   }
 
   carried(leg: Leg, bytes: number): void {
@@ -240,9 +242,9 @@ class Leg implements Peer {
     const other = this.#other;
     if (other.#isToEnd) return;
     other.#isToEnd = true;
-    this.#tunnel.endSoon(() => {
+    this.#tunnel.pass(() => {
       if (!other.isClosed && !other.isBlocked) other.#socket.shutdown();
-    });
+    }, this);
   }
 
   /** Both are there when a tunnel begins. */
