@@ -2,10 +2,11 @@
 
 import { afterAll, afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { eventually, turn } from "../eventually.ts";
 import { answering, fieldOf, Lb, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
 
 setDefaultTimeout(60_000);
@@ -144,12 +145,13 @@ describe("leastconn", () => {
     const [a, b] = [await startServer("a"), await startServer("b")];
     const { port } = b;
     const lb = await startLb(
-      ...["--check-interval-ms", "100", "--rise", "1", "--ramp-ms", "1000"],
+      ...["--check-interval-ms", "100", "--rise", "1", "--ramp-ms", "10000"],
       ...["--upstream", a.address, "--upstream", b.address],
     );
     await b.stop();
     await lb.countsWhen(({ nodes }) => nodes[b.address].health === "down");
-    await Bun.sleep(1000);
+    // A ramp is no longer than the others have been there.
+    await Bun.sleep(500);
     const before = await openTunnels(lb, 100);
     expect(tally(before)).toEqual({ a: 100 });
     await startServer("b", { port });
@@ -157,8 +159,13 @@ describe("leastconn", () => {
     const atOnce = tally(await openTunnels(lb, 60)).b ?? 0;
     expect(atOnce).toBeGreaterThan(0);
     expect(atOnce).toBeLessThan(40);
-    await Bun.sleep(1000);
-    expect(tally(await openTunnels(lb, 40)).b).toBeGreaterThan(30);
+    await eventually(
+      async () => {
+        await openTunnel(lb);
+        return (await lb.counts()).nodes;
+      },
+      (nodes) => nodes[b.address].connections >= nodes[a.address].connections,
+    );
   }, 20_000);
 });
 
@@ -395,9 +402,9 @@ describe("behind unix sockets", () => {
 
   test("checks that prove nothing accepted are no reason to hold anybody back", async () => {
     const path = join(folder, "quiet.sock");
-    await startServer("a", { path });
+    const server = await startServer("a", { path });
     const lb = await startLb("--upstream", `unix:${path}`, "--check-interval-ms", "50");
-    await Bun.sleep(1000);
+    await eventually(() => server.connections.length >= 10);
     expect(nameIn(await lb.ask(get()))).toBe("a");
     expect((await lb.counts()).nodes[`unix:${path}`].backlogMax).toBe(0);
   });
@@ -415,6 +422,12 @@ describe("behind unix sockets", () => {
   }, 30_000);
 });
 
+/** Whether somebody has sent a SYN to this port of 127.0.0.1 that is not answered. */
+function isKeptWaiting(port: number): boolean {
+  const [to, synSent] = [`0100007F:${port.toString(16).toUpperCase().padStart(4, "0")}`, "02"];
+  return readFileSync("/proc/net/tcp", "utf8").includes(` ${to} ${synSent} `);
+}
+
 /** A server that does not accept, its backlog full: it answers no SYN any more. */
 async function startFull(): Promise<string> {
   const { address, child } = await startNode("full");
@@ -426,9 +439,9 @@ async function startFull(): Promise<string> {
       for (const filler of fillers) filler.destroy();
     },
   });
-  while (fillers.every(({ readyState }) => readyState === "open") && fillers.length < 6000) {
-    for (let each = 0; each < 300; each++) fillers.push(net.connect({ host: "127.0.0.1", port }).on("error", () => {}));
-    await Bun.sleep(200);
+  for (; !isKeptWaiting(port); await turn()) {
+    if (fillers.length > 6000) throw new Error("the backlog does not fill");
+    for (let each = 0; each < 100; each++) fillers.push(net.connect({ host: "127.0.0.1", port }).on("error", () => {}));
   }
   return address;
 }
