@@ -2,6 +2,7 @@
 
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import net from "node:net";
+import { turn } from "../eventually.ts";
 import { fieldOf, Lb, OK, ScriptedServer, statusOf } from "./harness.ts";
 import { proxyV2, tlv } from "./proxy-headers.ts";
 import { CertificateFolder, TlsPeer } from "./tls-harness.ts";
@@ -58,7 +59,7 @@ async function told(...pieces: (string | Uint8Array)[]): Promise<string> {
   const client = await plain.connect();
   for (const piece of pieces) {
     client.send(piece);
-    await Bun.sleep(0);
+    await turn();
   }
   expect(statusOf(await client.untilEnd())).toBe(200);
   client.socket.destroy();

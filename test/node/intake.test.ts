@@ -4,6 +4,7 @@ import { departures } from "../../src/node/drain.ts";
 import { Intake } from "../../src/node/intake.ts";
 import { TokenBucket, WAITING_REQUESTS_MAX } from "../../src/node/limits.ts";
 import { PublishWindow } from "../../src/node/publish-window.ts";
+import { turn } from "../eventually.ts";
 
 type Request = { name: string; bytes: number; takes?: Promise<void> };
 
@@ -33,7 +34,7 @@ describe("a session's intake", () => {
     expect(answered).toEqual(["a"]);
     resolve();
     await promise;
-    await Bun.sleep(0);
+    await turn();
     expect(answered).toEqual(["a", "b", "c"]);
   });
 

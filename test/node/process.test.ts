@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Report, reportIn } from "../../src/wire/child.ts";
+import { eventually } from "../eventually.ts";
 import { TestCluster, type TestRelay } from "./harness.ts";
 
 setDefaultTimeout(30_000);
@@ -133,7 +134,7 @@ test("it answers its supervisor, drains on order, takes clients again, and ends 
   const status = async () => {
     const before = reports.length;
     child.send({ type: "ping" });
-    while (reports.length === before) await Bun.sleep(5);
+    await eventually(() => reports.length > before);
     return reports[reports.length - 1];
   };
   const client = await cluster.client({ address: `unix:${socket}` });

@@ -3,6 +3,7 @@
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
 import { startCluster } from "../cluster/start.ts";
+import { turn } from "../eventually.ts";
 import { clientFrame, RawWebSocket } from "./raw-web-socket.ts";
 
 setDefaultTimeout(30_000);
@@ -76,7 +77,7 @@ test("a message in endless fragments is over the limit like any other", async ()
   client.socket.write(clientFrame('{"type":"publish","data":"', 0x01));
   for (let sent = 0; sent < 100 && !client.isOver; sent++) {
     client.socket.write(fragment);
-    await Bun.sleep(1);
+    await turn();
   }
   await client.ended();
   using next = await RawWebSocket.open(address);
