@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test
 import { join } from "node:path";
 import { type Client, connect, type Message, TuttiError } from "../../src/client/index.ts";
 import { type Cluster, startCluster } from "../cluster/start.ts";
+import { eventually } from "../eventually.ts";
 
 const NODES = 3;
 let cluster: Cluster;
@@ -236,7 +237,7 @@ describe("a killed node", () => {
       await Promise.all([...victims].map((id) => cluster.until(id, ({ state }) => state === "up")));
     }
     const last = await writer.channel<number>(room).publish(600);
-    while (reading.position?.offset !== last?.offset) await Bun.sleep(10);
+    await eventually(() => reading.position?.offset === last?.offset);
     expect(numbers).toEqual(upTo(601));
     expect(offsets).toEqual([...new Set(offsets)].sort((a, b) => a - b));
     expect((await reading.history({ limit: 1000 })).messages).toHaveLength(601);

@@ -4,22 +4,18 @@ import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isRecord } from "../../src/wire/shape.ts";
+import { eventually } from "../eventually.ts";
 import { startCluster, temporaryFolder } from "./start.ts";
 
 setDefaultTimeout(60_000);
 
 /** The lines of an access log, once there are so many. */
 async function lines(path: string, count: number): Promise<Record<string, unknown>[]> {
-  for (;;) {
-    const text = readFileSync(path, "utf8");
-    if (text.split("\n").length > count)
-      return text
-        .trimEnd()
-        .split("\n")
-        .map((line): unknown => JSON.parse(line))
-        .filter(isRecord);
-    await Bun.sleep(10);
-  }
+  const whole = await eventually(
+    () => readFileSync(path, "utf8").split("\n").slice(0, -1),
+    ({ length }) => length >= count,
+  );
+  return whole.map((line): unknown => JSON.parse(line)).filter(isRecord);
 }
 
 test("every lb writes whole lines to the one access log, and obeys the flags that are its own", async () => {

@@ -2,6 +2,7 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
+import { eventually } from "../eventually.ts";
 import { isRunning, startCluster, untilGone } from "./start.ts";
 
 setDefaultTimeout(60_000);
@@ -32,7 +33,7 @@ async function untilServed(address: string): Promise<void> {
       ({ status }) => status === 200,
       () => false,
     );
-  while (!(await isServed())) await Bun.sleep(25);
+  await eventually(isServed);
 }
 
 test("connections are counted where they are, and every node is used", async () => {
