@@ -28,13 +28,13 @@ const IDLE_TUNNELS_QUICK = 1000;
 
 async function contestants(server: Load): Promise<Contestant[]> {
   const unix = join(temporaryFolder(), "server.sock");
-  const { port } = await server.ask({ unix });
-  const tcp = `127.0.0.1:${port}`;
+  await server.ask({ unix });
+  const tcp = async () => `127.0.0.1:${(await server.ask({})).port}`;
   const doors = [
     await tuttiLb([`unix:${unix}`], "tutti lb, unix socket behind it"),
-    await tuttiLb([tcp], "tutti lb"),
-    await haproxy([tcp]),
-    await nginx([tcp]),
+    await tuttiLb([await tcp()], "tutti lb"),
+    await haproxy([await tcp()]),
+    await nginx([await tcp()]),
   ];
   return Promise.all(
     doors

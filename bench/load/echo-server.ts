@@ -15,7 +15,8 @@ const serve = (at: { unix: string } | { hostname: string; port: number }) =>
     },
   });
 
+// Each door has a port of its own: to one port alone a machine has no more than some 28,000 connections.
 serveTasks(async (task) => {
-  serve({ unix: String(task.unix) });
+  if (typeof task.unix === "string") serve({ unix: task.unix });
   return { port: serve({ hostname: "127.0.0.1", port: 0 }).port };
 });
