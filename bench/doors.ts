@@ -38,8 +38,7 @@ export async function tuttiLb(upstreams: Upstreams, name: string): Promise<Door>
     "warn",
     ...flags,
   ];
-  // As the supervisor starts it.
-  return ready(name, port, await startOnPort(argv, port, { MIMALLOC_PURGE_DELAY: "-1" }));
+  return ready(name, port, await startOnPort(argv, port));
 }
 
 export async function haproxy(upstreams: Upstreams, name = "haproxy"): Promise<Door | undefined> {
@@ -81,7 +80,7 @@ export async function nginx(upstreams: Upstreams, name = "nginx"): Promise<Door 
 worker_processes 1;
 pid ${folder}/nginx.pid;
 error_log ${folder}/error.log;
-events { worker_connections ${2 * TUNNELS_MAX}; }
+events { worker_connections ${4 * TUNNELS_MAX}; }
 http {
   access_log off;
   client_body_temp_path ${folder};

@@ -3,11 +3,18 @@
 
 import { rmSync } from "node:fs";
 import type { Logger } from "../wire/log.ts";
-import { type Death, Incarnation } from "./incarnation.ts";
+import { type Death, type Environment, Incarnation } from "./incarnation.ts";
 import { lastLines } from "./log-file.ts";
 import { Refusal } from "./refusal.ts";
 import { afterDeath, CRASH_WINDOW_MS, DEATHS_MAX, NO_DEATHS } from "./restart-policy.ts";
 import type { ProcessState, ProcessStatus, Role } from "./status.ts";
+
+/**
+ * A relay and a node keep freed pages for reuse: giving them back and faulting them in again costs a relay up to half of its CPU, a node a
+ * sixth, and saves a few MB. An lb has no more of them than it has tunnels. The operator's environment wins.
+ */
+const KEEPS_PAGES: Environment = { MIMALLOC_PURGE_DELAY: "-1" };
+const ENVIRONMENTS: Readonly<Record<Role, Environment>> = { relay: KEEPS_PAGES, node: KEEPS_PAGES, lb: {} };
 
 const READY_TIMEOUT_MS = 30_000;
 const ANSWER_TIMEOUT_MS = 1000;
@@ -167,7 +174,9 @@ export class ChildProcess {
     this.#cancelRelaunch();
     try {
       this.#removeSocket();
-      this.#current = new Incarnation(this.#program.command(), this.#program.logFile, {
+      const { role, command, logFile } = this.#program;
+      const environment = { ...ENVIRONMENTS[role], ...process.env };
+      this.#current = new Incarnation(command(), environment, logFile, {
         ready: (address) => this.#greet(address),
         ended: (death) => this.#bury(death),
       });

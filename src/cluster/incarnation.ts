@@ -8,11 +8,7 @@ import { Malformed } from "../wire/shape.ts";
 import { keepLogSmall, openLog } from "./log-file.ts";
 import { PING_MS, Silence } from "./silence.ts";
 
-/**
- * Freed pages are kept for reuse: giving them back and faulting them in again costs a relay up to half of its CPU, a node a sixth, and
- * saves a few MB. The operator's environment wins.
- */
-const ENVIRONMENT = { MIMALLOC_PURGE_DELAY: "-1", ...process.env };
+export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
  * How a process ended. `servedMs`: how long it had been ready. `wasTold`: by `finish` or `kill`. `fatal`: the sentence with which it said
@@ -48,7 +44,7 @@ export class Incarnation {
   readonly #gone = Promise.withResolvers<void>();
 
   /** Starts `bun …command`, its output appended to the log. Throws where the system cannot start it. */
-  constructor(command: readonly string[], logFile: string, events: IncarnationEvents) {
+  constructor(command: readonly string[], environment: Environment, logFile: string, events: IncarnationEvents) {
     this.#logFile = logFile;
     this.#events = events;
     const log = openLog(logFile);
@@ -57,7 +53,7 @@ export class Incarnation {
         stdin: "ignore",
         stdout: log,
         stderr: log,
-        env: ENVIRONMENT,
+        env: environment,
         // A session of its own: the terminal's Ctrl-C is for the supervisor alone.
         detached: true,
         ipc: (message) => this.#hear(message),
