@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { integer, object, type Shaped } from "../../src/wire/shape.ts";
 import { type Cluster, startCluster, temporaryFolder } from "../cluster/start.ts";
+import { eventually } from "../eventually.ts";
 import { clientFrame, handshake, RawWebSocket } from "../security/raw-web-socket.ts";
 import { relayCounts } from "../storm/watch.ts";
 
@@ -29,7 +30,6 @@ const SAMPLES = 16;
 const WARM_UP = 0.3;
 const SHARED_CHANNELS = 100;
 const OWN_CHANNELS = 1000;
-const POLL_MS = 20;
 const QUIET_MS = 30_000;
 /** Longer than a node keeps a channel that nobody uses. */
 const FREED_MS = 60_000;
@@ -156,13 +156,9 @@ class Meter {
 
   async #note(pid: number, wanted: number): Promise<Note> {
     const file = join(this.#folder, `${pid}.json`);
-    for (;;) {
-      if (existsSync(file)) {
-        const note = noteShape(JSON.parse(readFileSync(file, "utf8")), file);
-        if (note.count >= wanted) return note;
-      }
-      await Bun.sleep(POLL_MS);
-    }
+    await eventually(() => existsSync(file), Boolean, { withinMs: QUIET_MS, what: file });
+    const look = () => noteShape(JSON.parse(readFileSync(file, "utf8")), file);
+    return await eventually(look, ({ count }) => count >= wanted, { withinMs: QUIET_MS, what: file });
   }
 }
 
@@ -178,15 +174,9 @@ function slope(points: readonly (readonly [number, number])[]): number {
 
 /** Resolves when no client is left. */
 async function quiet(cluster: Cluster): Promise<void> {
-  const deadline = performance.now() + QUIET_MS;
-  for (;;) {
-    const busy = (await cluster.status()).processes.filter(
-      ({ role, connections }) => role !== "relay" && connections > 0,
-    );
-    if (busy.length === 0) return;
-    if (performance.now() > deadline) throw new Error(`clients are left: ${JSON.stringify(busy)}`);
-    await Bun.sleep(POLL_MS);
-  }
+  const busy = async () =>
+    (await cluster.status()).processes.filter(({ role, connections }) => role !== "relay" && connections > 0);
+  await eventually(busy, ({ length }) => length === 0, { withinMs: QUIET_MS, what: "what still has clients" });
 }
 
 async function openChannels(cluster: Cluster): Promise<number> {
