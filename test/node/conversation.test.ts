@@ -27,7 +27,8 @@ const options = {
     "checked:{name}": {
       publish: async (_session: unknown, data: unknown) => {
         if (data === "bad") throw new Refused("mind your words");
-        await Bun.sleep(Math.random() * 5);
+        // Every other one is slower than the next.
+        await Bun.sleep(Number(data) % 2 === 0 ? 4 : 0);
         return typeof data === "number" ? { doubled: data * 2 } : undefined;
       },
     },
