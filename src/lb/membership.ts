@@ -20,6 +20,8 @@ type View = {
 export class Membership {
   readonly #ownId: string;
   readonly #views = new Map<string, View>();
+  /** When somebody was last heard to have left, while a relay confirms that it is there: that one may know less, or be about to die. */
+  readonly #departures = new Map<string, number>();
   #heard = 0;
 
   constructor(ownId: string) {
@@ -59,11 +61,14 @@ export class Membership {
   departed(relay: string, role: string, id: string): void {
     const key = keyOf(role, id);
     this.#view(relay).confirmed.delete(key);
+    this.#departures.set(key, ++this.#heard);
     for (const view of this.#views.values()) view.remembered.delete(key);
   }
 
   /** Drops what a relay had time to confirm and did not. To be called now and then. */
   expire(nowMs: number): void {
+    for (const key of this.#departures.keys())
+      if ([...this.#views.values()].every(({ confirmed }) => !confirmed.has(key))) this.#departures.delete(key);
     for (const view of this.#views.values()) {
       if (view.isLive && nowMs >= view.refillsUntilMs) view.remembered.clear();
     }
@@ -107,9 +112,11 @@ export class Membership {
     return view;
   }
 
-  /** Only nodes are worth remembering. */
+  /** Only nodes are worth remembering, and only those that have not been heard to leave since. */
   #remember(view: View): void {
-    for (const [key, entry] of view.confirmed) if (entry.member.role === "node") view.remembered.set(key, entry);
+    for (const [key, entry] of view.confirmed)
+      if (entry.member.role === "node" && entry.heard > (this.#departures.get(key) ?? 0))
+        view.remembered.set(key, entry);
     view.confirmed.clear();
   }
 }
