@@ -63,8 +63,8 @@ export type Attempt = { readonly request: Request; readonly token: string | unde
 
 /**
  * Who a client is. `user`: its identity, which also keeps its publications apart from everybody else's. `info`: what presence shows
- * others, at most 1024 bytes of JSON. `data`: for your own functions; it never leaves the node. `expiresAtMs`: when its leave runs out, such as a
- * token's, in ms since 1970: then the connection is closed, and the client comes back to be asked again.
+ * others, at most 1024 bytes of JSON. `data`: for your own functions; it never leaves the node. `expiresAtMs`: when its leave runs
+ * out, such as a token's, in ms since 1970: then, or within a second, the connection is closed, and the client comes back to be asked again.
  */
 export type Connected = {
   readonly user?: string | undefined;
@@ -84,8 +84,8 @@ export interface ChannelOptions<Params> {
   /** Subscribers see who else is there, and hear who comes and goes. */
   readonly presence?: boolean;
   /**
-   * How long a publication may wait so that several go out together, ms (default 40; 0: never). Only one in a busy channel waits: after
-   * a publication has gone to n clients of a node, the channel's next one goes n ms later at the latest.
+   * How long a publication may wait so that several go out together, ms (default 40; 0: never), give or take the 5 ms between two looks.
+   * Only one in a busy channel waits: after a publication has gone to n clients of a node, the channel's next one waits n ms at most.
    */
   readonly batchMs?: number;
   /** Whether a client may read the channel; asked for every subscribe and every resume. `false` and Refused turn it away. */

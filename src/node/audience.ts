@@ -54,7 +54,9 @@ export class Audience {
 
   /** Whether what waits is to go out. What comes in the same millisecond as the last fan-out goes with it. */
   isDue(nowMs: number): boolean {
-    return nowMs >= this.#restsUntilMs || nowMs === this.#toldAtMs || this.#waitingSize > WAITING_SIZE_MAX;
+    // A rest longer than there can be: the system's clock was set back.
+    const isOver = nowMs >= this.#restsUntilMs || this.#restsUntilMs - nowMs > this.#batchMsMax;
+    return isOver || nowMs === this.#toldAtMs || this.#waitingSize > WAITING_SIZE_MAX;
   }
 
   /** All that waits, which is to be told now. */

@@ -87,6 +87,15 @@ test("much that waits goes out before its time", () => {
   expect(audience.isDue(1001)).toBe(true);
 });
 
+test("a clock that is set back holds nobody up", () => {
+  const audience = audienceOf(500);
+  audience.add("1");
+  audience.take(1_000_000);
+  audience.add("2");
+  expect(audience.isDue(1_000_001)).toBe(false);
+  expect(audience.isDue(400_000)).toBe(true);
+});
+
 test("without readers nothing is kept", () => {
   const audience = new Audience("news", 50);
   audience.add("1");
