@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { eventually, turn } from "../eventually.ts";
 import { answering, fieldOf, Lb, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
+import { opening } from "./messages.ts";
 
 setDefaultTimeout(60_000);
 
@@ -47,9 +48,6 @@ const serving = (name: string) => async (peer: RawPeer) => {
 };
 
 const get = (fields = "") => `GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${fields}\r\n`;
-const opening = (fields = "") =>
-  "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-  `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${fields}\r\n`;
 
 type Tunnel = { client: RawPeer; node: string | undefined; head: string };
 

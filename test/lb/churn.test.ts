@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import { Lb, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
+import { opening, SWITCHED, switching } from "./messages.ts";
 
 setDefaultTimeout(60_000);
 
@@ -23,12 +24,6 @@ afterAll(async () => {
   await server.stop();
 });
 
-const OPENING =
-  "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const SWITCHED =
-  "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n" +
-  "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf";
 
@@ -40,12 +35,8 @@ const settled = () =>
       connections + live + upstreams + waiting + nodes[server.address].connections === 0,
   );
 
-const switching = async (peer: RawPeer) => {
-  await peer.head();
-  peer.send(SWITCHED);
-};
 const tunnelled = async (client: RawPeer) => {
-  client.send(OPENING);
+  client.send(opening());
   await client.head();
 };
 /** The server's end of the newest tunnel or exchange. */
@@ -112,7 +103,7 @@ const WAYS: Record<string, { script?: (peer: RawPeer) => unknown; act: (client: 
   },
   "a reset before the 101": {
     act: async (client) => {
-      client.send(OPENING);
+      client.send(opening());
       await (await arrived())?.head();
       client.reset();
     },
@@ -122,14 +113,14 @@ const WAYS: Record<string, { script?: (peer: RawPeer) => unknown; act: (client: 
       await peer.head();
       peer.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n");
     },
-    act: (client) => client.send(OPENING),
+    act: (client) => client.send(opening()),
   },
   "a false 101": {
     script: async (peer) => {
       await peer.head();
       peer.send(SWITCHED.replace("s3p", "xxx"));
     },
-    act: (client) => client.send(OPENING),
+    act: (client) => client.send(opening()),
   },
   "a tunnel, reset by the client": {
     script: switching,

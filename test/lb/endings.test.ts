@@ -9,6 +9,7 @@ import { join } from "node:path";
 import { reportIn } from "../../src/wire/child.ts";
 import { isRecord } from "../../src/wire/shape.ts";
 import { answering, fieldOf, Lb, OK, type RawPeer, ScriptedServer } from "./harness.ts";
+import { opening, switching } from "./messages.ts";
 
 setDefaultTimeout(60_000);
 
@@ -75,17 +76,8 @@ async function settled(lb: Lb): Promise<Record<string, unknown>> {
 
 const get = (fields = "", target = "/") => `GET ${target} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
 const last = (fields = "", target = "/") => get(`Connection: close\r\n${fields}`, target);
+const handshake = opening("", "/ws?token=secret");
 const post = (length: number, body = "") => `POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\n\r\n${body}`;
-const opening = get(
-  "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
-  "/ws?token=secret",
-);
-const switching = async (peer: RawPeer) => {
-  await peer.head();
-  peer.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
-  peer.send("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
-};
 /** A node that ends when its client has. */
 const polite = async (peer: RawPeer) => {
   peer.socket.once("end", () => peer.finish());
@@ -209,12 +201,12 @@ const askAndReset = (bytes: string) => async (lb: Lb) => {
 
 /** With the only place on the node taken by a tunnel. */
 const behindATunnel = (act: (lb: Lb) => Promise<unknown>) => async (lb: Lb) => {
-  await (await client(lb, opening)).head();
+  await (await client(lb, handshake)).head();
   await act(lb);
 };
 /** In an open tunnel through which a byte has gone each way. */
 const tunnelled = (act: (client: RawPeer, node: RawPeer) => void) => async (lb: Lb) => {
-  const peer = await client(lb, opening);
+  const peer = await client(lb, handshake);
   await peer.head();
   const node = await server.connection();
   peer.socket.once("end", () => peer.finish());
@@ -409,7 +401,7 @@ const WAYS: Record<string, Way> = {
   },
   "the node grants a WebSocket wrongly": {
     script: saying("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"),
-    act: ask(opening),
+    act: ask(handshake),
     end: "PHN-",
     failure: "badAnswer",
     line: { status: 502, target: "/ws" },
@@ -508,7 +500,7 @@ const WAYS: Record<string, Way> = {
     flags: ["--half-closed-timeout-ms", "100"],
     script: switching,
     act: async (lb) => {
-      const peer = await client(lb, opening);
+      const peer = await client(lb, handshake);
       await peer.head();
       peer.finish();
       await peer.untilClosed();
@@ -520,7 +512,7 @@ const WAYS: Record<string, Way> = {
     flags: ["--half-closed-timeout-ms", "100"],
     script: switching,
     act: async (lb) => {
-      const peer = await client(lb, opening);
+      const peer = await client(lb, handshake);
       await peer.head();
       (await server.connection()).finish();
       await peer.untilClosed();
@@ -532,7 +524,7 @@ const WAYS: Record<string, Way> = {
     flags: ["--stall-timeout-ms", "100"],
     script: switching,
     act: async (lb) => {
-      const peer = await client(lb, opening);
+      const peer = await client(lb, handshake);
       await peer.head();
       (await server.connection()).socket.pause();
       peer.send(new Uint8Array(big));
@@ -628,7 +620,7 @@ describe("connecting", () => {
 test("what a stopping lb ends: PT, PH", async () => {
   server.play(async (peer) => ((await peer.head()).includes("Upgrade") ? await switching(peer) : undefined));
   const lb = await startLb();
-  const tunnel = await client(lb, opening);
+  const tunnel = await client(lb, handshake);
   await tunnel.head();
   const waiting = await client(lb, get("", "/waiting"));
   await lb.countsWhen(({ upstreams }) => upstreams === 2);

@@ -3,6 +3,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import { answering, fieldOf, Lb, OK, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
+import { opening, switching } from "./messages.ts";
 
 setDefaultTimeout(60_000);
 
@@ -26,19 +27,11 @@ async function startLb(...flags: string[]): Promise<Lb> {
 
 const get = (fields = "") => `GET / HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
 const last = get("Connection: close\r\n");
-const opening =
-  "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const switching = async (peer: RawPeer) => {
-  await peer.head();
-  peer.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
-  peer.send("Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n");
-};
 
 async function openTunnel(lb: Lb): Promise<{ client: RawPeer; upstream: RawPeer }> {
   server.play(switching);
   const client = await lb.connect();
-  client.send(opening);
+  client.send(opening());
   await client.head();
   client.forget();
   return { client, upstream: await server.connection() };
@@ -124,7 +117,7 @@ describe("limits", () => {
     // Those that are cut without a word may be so before they know that they were connected.
     const attempts = await Promise.allSettled(Array.from({ length: 80 }, () => lb.connect()));
     const clients = attempts.flatMap((attempt) => (attempt.status === "fulfilled" ? [attempt.value] : []));
-    for (const client of clients) client.send(opening);
+    for (const client of clients) client.send(opening());
     const heads = await Promise.all(clients.map((client) => client.untilClosedOr("\r\n\r\n")));
     const tunnels = clients.filter((_, at) => statusOf(heads[at]) === 101);
     expect(tunnels.length).toBeGreaterThan(30);

@@ -3,7 +3,8 @@
 import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import net from "node:net";
 import { turn } from "../eventually.ts";
-import { fieldOf, Lb, OK, ScriptedServer, statusOf } from "./harness.ts";
+import { fieldOf, Lb, ScriptedServer, statusOf } from "./harness.ts";
+import { nextHead } from "./messages.ts";
 import { proxyV2, tlv } from "./proxy-headers.ts";
 import { CertificateFolder, TlsPeer } from "./tls-harness.ts";
 
@@ -42,20 +43,9 @@ const v2Addresses = Buffer.from([10, 1, 2, 4, 192, 168, 0, 1, 0x30, 0x39, 0, 80]
 const v2 = proxyV2(0x21, 0x11, v2Addresses);
 const v2Tls = proxyV2(0x21, 0x11, Buffer.concat([v2Addresses, tlv(0x20, Buffer.from([1, 0, 0, 0, 0]))]));
 
-/** The head of the next request, as the server got it. */
-function nextHead(): Promise<string> {
-  const { promise, resolve } = Promise.withResolvers<string>();
-  server.play(async (peer) => {
-    const head = await peer.head();
-    peer.send(OK);
-    resolve(head);
-  });
-  return promise;
-}
-
 /** Sends these pieces, each when the one before has gone; resolves with what a node is told. */
 async function told(...pieces: (string | Uint8Array)[]): Promise<string> {
-  const next = nextHead();
+  const next = nextHead(server);
   const client = await plain.connect();
   for (const piece of pieces) {
     client.send(piece);
@@ -80,7 +70,7 @@ describe("a header from a trusted peer", () => {
     expect(forwarded(await told(...[...v2].map((byte) => Uint8Array.of(byte)), get()))).toEqual(["10.1.2.4", "http"]);
   });
   test("may say that the client came over TLS", async () => {
-    const next = nextHead();
+    const next = nextHead(server);
     const client = await plain.connect();
     client.send(v2Tls);
     client.send(get());
@@ -104,7 +94,7 @@ describe("a header from a trusted peer", () => {
       [v1, "10.1.2.3"],
       [v2, "10.1.2.4"],
     ] as const) {
-      const next = nextHead();
+      const next = nextHead(server);
       const client = await TlsPeer.connect(secure, {}, header);
       client.send(get());
       expect(statusOf(await client.untilEnd())).toBe(200);
@@ -127,7 +117,7 @@ describe("a header from a trusted peer", () => {
       });
       await new Promise<void>((listening) => between.listen(0, "127.0.0.1", listening));
       const address = between.address();
-      const next = nextHead();
+      const next = nextHead(server);
       const client = await TlsPeer.connect({
         port: address !== null && typeof address === "object" ? address.port : 0,
       });
@@ -150,7 +140,7 @@ describe("a header from a trusted peer", () => {
       peer.socket.destroy();
       return statusOf(text);
     };
-    nextHead();
+    nextHead(server);
     const peers = await Promise.all([open(v1), open(v1), open(v1)]);
     await plain.countsWhen(({ connections }) => connections === 3);
     expect(await ask(v1)).toBe(429);
@@ -198,7 +188,7 @@ describe("a bad beginning ends its connection", () => {
 test("no header is read of a peer that is not trusted", async () => {
   const lb = await start("--proxy-protocol", "--trust", "10.0.0.0/8");
   started.push(lb);
-  const next = nextHead();
+  const next = nextHead(server);
   expect(statusOf(await lb.ask(v1 + get()))).toBe(400);
   expect(statusOf(await lb.ask(get()))).toBe(200);
   expect(forwarded(await next)).toEqual(["127.0.0.1", "http"]);

@@ -8,6 +8,7 @@ import { Link } from "../../src/wire/link.ts";
 import { eventually } from "../eventually.ts";
 import { type RelayProcess, SECRET, startRelay, testFolder } from "../relay/process.ts";
 import { fieldOf, Lb, type RawPeer, statusOf } from "./harness.ts";
+import { opening } from "./messages.ts";
 
 setDefaultTimeout(60_000);
 
@@ -108,9 +109,6 @@ class FakeNode {
 }
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
-const opening = (cookie = "") =>
-  "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-  `Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n${cookie}\r\n`;
 
 async function openTunnel(lb: Lb, cookie?: string): Promise<{ client: RawPeer; node: string; cookie: string }> {
   const client = await lb.connect();

@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
 import { answering, fieldOf, Lb, OK, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
+import { nextHead, opening, SWITCHED, switching } from "./messages.ts";
 import { selfSigned } from "./self-signed.ts";
 import { CertificateFolder, TlsPeer } from "./tls-harness.ts";
 
@@ -50,15 +51,6 @@ async function nobodyIsLeft(of: Lb): Promise<void> {
 
 const get = (fields = "") => `GET / HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
 const last = get("Connection: close\r\n");
-const opening =
-  "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n" +
-  "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-const switching = async (peer: RawPeer) => {
-  await peer.head();
-  peer.send(
-    "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
-  );
-};
 
 async function ask(of: Lb, bytes: string, options = {}): Promise<string> {
   const client = await TlsPeer.connect(of, options);
@@ -76,26 +68,15 @@ async function tunnel(through: { readonly port: number } = lb): Promise<{ client
     resolve(peer);
   });
   const client = await TlsPeer.connect(through);
-  client.send(opening);
+  client.send(opening());
   await client.head();
   client.forget();
   return { client, upstream: await promise };
 }
 
-/** The head of the next request, as the server got it. */
-function nextHead(): Promise<string> {
-  const { promise, resolve } = Promise.withResolvers<string>();
-  server.play(async (peer) => {
-    const head = await peer.head();
-    peer.send(OK);
-    resolve(head);
-  });
-  return promise;
-}
-
 describe("HTTP over TLS", () => {
   test("nodes are told https, the sticky cookie is Secure, ALPN says http/1.1", async () => {
-    const next = nextHead();
+    const next = nextHead(server);
     const client = await TlsPeer.connect(lb, { ALPNProtocols: ["h2", "http/1.1"] });
     expect(client.secured.alpnProtocol).toBe("http/1.1");
     expect(client.secured.getProtocol()).toBe("TLSv1.3");
@@ -123,7 +104,7 @@ describe("HTTP over TLS", () => {
   });
   test("a proxy that is trusted may say that its client came without", async () => {
     const trusting = await start(...folder.flags("a"), "--trust", "127.0.0.1");
-    const next = nextHead();
+    const next = nextHead(server);
     await ask(trusting, get("X-Forwarded-Proto: http\r\nX-Forwarded-For: 10.0.0.1\r\nConnection: close\r\n"));
     const told = await next;
     expect(fieldOf(told, "X-Forwarded-Proto")).toBe("http");
@@ -266,12 +247,10 @@ describe("a tunnel over TLS", () => {
   test("frames sent ahead arrive after the 101, and those in its segment too", async () => {
     server.play(async (peer) => {
       await peer.head();
-      peer.send(
-        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\nhello",
-      );
+      peer.send(`${SWITCHED}hello`);
     });
     const client = await TlsPeer.connect(lb);
-    client.send(`${opening}early`);
+    client.send(`${opening()}early`);
     expect(await client.until("hello")).toEndWith("\r\n\r\nhello");
     await (await server.connection()).until("\r\n\r\nearly");
     client.socket.destroy();
