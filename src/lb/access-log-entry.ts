@@ -1,6 +1,6 @@
-// What the access log learns of one exchange while it happens: made only when there is an access log. The clocks are the journal's.
+// What the access log learns of one exchange while it happens: made only when there is an access log. The clocks are the log's.
 
-import type { Journal } from "./access-log.ts";
+import type { AccessLog } from "./access-log.ts";
 import { type Failure, lettersOf, type Stage } from "./failure.ts";
 import type { Fault } from "./fault.ts";
 import type { RequestLine } from "./head.ts";
@@ -16,7 +16,7 @@ export class Entry {
   cookie: "N" | "I" | "D" | "V" | "-" = "-";
   /** The answer gives a cookie. */
   isCookieGiven = false;
-  readonly #journal: Journal;
+  readonly #log: AccessLog;
   readonly #client: string | undefined;
   readonly #start: RequestLine | undefined;
   readonly #beganMs: number;
@@ -28,14 +28,14 @@ export class Entry {
   /** When what is measured now began. */
   #sinceMs: number;
 
-  /** `start`: undefined where the head was never whole. `beganMs`: when the first byte of it came, by the journal's clock. */
-  constructor(journal: Journal, client: string | undefined, start: RequestLine | undefined, beganMs: number) {
-    const nowMs = journal.now();
-    this.#journal = journal;
+  /** `start`: undefined where the head was never whole. `beganMs`: when the first byte of it came, by the log's clock. */
+  constructor(log: AccessLog, client: string | undefined, start: RequestLine | undefined, beganMs: number) {
+    const nowMs = log.now();
+    this.#log = log;
     this.#client = client;
     this.#start = start;
     this.#beganMs = beganMs;
-    this.#timeMs = journal.time() - (nowMs - beganMs);
+    this.#timeMs = log.time() - (nowMs - beganMs);
     this.#sinceMs = nowMs;
     if (start !== undefined) this.#headMs = nowMs - beganMs;
   }
@@ -68,7 +68,7 @@ export class Entry {
 
   /** The last word about it. */
   end(failure: Failure | undefined, stage: Stage): void {
-    this.#journal.write({
+    this.#log.write({
       timeMs: this.#timeMs,
       client: this.#client,
       method: this.#start?.method,
@@ -82,7 +82,7 @@ export class Entry {
       queueMs: this.#queueMs,
       connectMs: this.#connectMs,
       responseMs: this.#responseMs,
-      totalMs: this.#journal.now() - this.#beganMs,
+      totalMs: this.#log.now() - this.#beganMs,
       retries: this.retries,
       end: lettersOf(failure, stage) + this.cookie + (this.isCookieGiven ? "I" : "-"),
     });
@@ -90,7 +90,7 @@ export class Entry {
 
   /** Since the last lap. */
   #lap(): number {
-    const nowMs = this.#journal.now();
+    const nowMs = this.#log.now();
     const lapMs = nowMs - this.#sinceMs;
     this.#sinceMs = nowMs;
     return lapMs;
@@ -99,14 +99,14 @@ export class Entry {
 
 /** A client that was answered, or cut, before its request came to an exchange; `fault` undefined: it went away in its request's head. */
 export function recordRefusal(
-  journal: Journal,
+  log: AccessLog,
   client: string | undefined,
   start: RequestLine | undefined,
   beganMs: number,
   fault: Fault | undefined,
   bytesOut: number,
 ): void {
-  const entry = new Entry(journal, client, start, beganMs);
+  const entry = new Entry(log, client, start, beganMs);
   entry.status = bytesOut === 0 ? 0 : (fault?.status ?? 0);
   entry.bytesOut = bytesOut;
   entry.end(fault === undefined ? "clientAborted" : fault.failure, "R");

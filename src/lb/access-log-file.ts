@@ -5,7 +5,7 @@ import { close, fstat, open, openSync, stat, write } from "node:fs";
 import { promisify } from "node:util";
 import { UsageError } from "../wire/arguments.ts";
 import type { Logger } from "../wire/log.ts";
-import { type AccessRecord, accessLine, type Journal } from "./access-log.ts";
+import { type AccessLog, type AccessRecord, accessLine } from "./access-log.ts";
 import { codeOf } from "./peer.ts";
 
 const GATHER_MS = 10;
@@ -24,7 +24,7 @@ const closeFile = promisify(close);
 const statOf = promisify(stat);
 const statOfOpen = promisify(fstat);
 
-export class AccessLog implements Journal {
+export class AccessLogFile implements AccessLog {
   lines = 0;
   dropped = 0;
   readonly #lb: string;

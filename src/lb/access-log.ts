@@ -25,7 +25,7 @@ export type AccessRecord = {
 };
 
 /** Where records go, and the clocks they are measured by. */
-export type Journal = {
+export type AccessLog = {
   /** A clock that only goes forward, in ms. */
   now(): number;
   /** Ms since 1970. */

@@ -6,7 +6,7 @@ import { Account } from "./account.ts";
 import type { Seat } from "./admission.ts";
 import type { Origin } from "./arrival.ts";
 import { Exchange } from "./exchange.ts";
-import type { Failure } from "./failure.ts";
+import { Farewell } from "./farewell.ts";
 import { Fault, faultAnswer, healthAnswer, unavailable } from "./fault.ts";
 import type { Fields } from "./fields.ts";
 import { forwardRequest, type Hop } from "./forward.ts";
@@ -23,10 +23,6 @@ import type { Upstream } from "./upstream.ts";
 
 /** Bytes that may wait for their turn: a pipelined request, a body without a node yet, frames sent ahead of the 101. */
 const HELD_BYTES_MAX = 64 * 1024;
-/** After the last answer: how long, and how much, is read and thrown away, so that a reset does not destroy the answer on its way. */
-const LINGER_MS = 2000;
-const LINGER_BYTES_MAX = 16 * 1024 * 1024;
-
 /** Where heads for nodes are written, one after another. */
 const draft = new Draft(4096);
 
@@ -42,7 +38,7 @@ export class ClientConnection implements Peer, Live {
   readonly #origin: Origin;
   readonly #outlet: Outlet;
   readonly #reader: HeadReader<RequestLine>;
-  #state: "reading" | "exchanging" | "closing" | "gone" = "reading";
+  #state: "reading" | "exchanging" | "gone" = "reading";
   #hop: Hop | undefined;
   #exchange: Exchange | undefined;
   /** The last exchange, while the client has not taken all of its answer. */
@@ -56,7 +52,6 @@ export class ClientConnection implements Peer, Live {
   /** The client has sent its FIN. */
   #hasEnded = false;
   #isStopping = false;
-  #lingeredBytes = 0;
   #hasServed = false;
 
   constructor(shared: Shared, socket: PeerSocket, seat: Seat, origin: Origin) {
@@ -69,7 +64,7 @@ export class ClientConnection implements Peer, Live {
     this.expiresMs = shared.clock.nowMs + shared.options.numbers.headTimeoutMs;
     shared.live.add(this);
     // Once a connection is reset the system knows no address any more, and its line of the access log would have none.
-    if (shared.journal !== undefined) this.#thisHop();
+    if (shared.accessLog !== undefined) this.#thisHop();
   }
 
   /** No other request will be taken after this one. */
@@ -78,18 +73,16 @@ export class ClientConnection implements Peer, Live {
   }
 
   received(chunk: Buffer): void {
-    if (this.#state === "reading" && !this.#outlet.isBlocked) this.#readRequests(chunk);
-    else if (this.#state === "exchanging") this.#pass(chunk);
-    else if (this.#state === "reading") this.hold(chunk);
-    else this.#linger(chunk);
+    if (this.#state === "exchanging") this.#pass(chunk);
+    else if (this.#outlet.isBlocked) this.hold(chunk);
+    else this.#readRequests(chunk);
   }
 
   drained(): void {
-    const isDrained = this.#outlet.drained();
-    if (isDrained) this.#settleTrailing(undefined);
-    if (!isDrained) this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
-    else if (this.#state === "exchanging") this.#exchange?.clientDrained();
-    else if (this.#state === "closing") this.#shutdown();
+    if (!this.#outlet.drained()) return this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
+    this.#trailing?.settle(undefined);
+    this.#trailing = undefined;
+    if (this.#state === "exchanging") this.#exchange?.clientDrained();
     else this.#readOn();
   }
 
@@ -101,7 +94,7 @@ export class ClientConnection implements Peer, Live {
 
   closed(): void {
     if (this.#state === "reading" && this.#reader.begun) this.#recordRefusal(undefined, undefined, 0);
-    this.#settleTrailing("clientAborted");
+    this.#trailing?.settle("clientAborted");
     this.#state = "gone";
     this.#seat.leave();
     this.#shared.live.delete(this);
@@ -112,10 +105,7 @@ export class ClientConnection implements Peer, Live {
 
   expired(): void {
     if (this.#state === "exchanging") this.#exchange?.expired();
-    else if (this.#state !== "reading") {
-      this.#settleTrailing("clientTimeout");
-      this.destroy();
-    } else if (this.#reader.begun) this.answer(HEAD_TIMEOUT, false);
+    else if (this.#reader.begun) this.answer(HEAD_TIMEOUT, false);
     else this.#close();
   }
 
@@ -161,8 +151,7 @@ export class ClientConnection implements Peer, Live {
 
   /** Reads from the client, or lets it wait, as the exchange and what is held allow. */
   flow(): void {
-    const mustPause =
-      this.#state !== "closing" && (this.#held.bytes > HELD_BYTES_MAX || this.#exchange?.isBlocked === true);
+    const mustPause = this.#held.bytes > HELD_BYTES_MAX || this.#exchange?.isBlocked === true;
     if (mustPause === this.#isPaused) return;
     this.#isPaused = mustPause;
     if (mustPause) this.#socket.pause();
@@ -248,8 +237,8 @@ export class ClientConnection implements Peer, Live {
       this.answer(forwarded, request.method === "HEAD", request);
       return;
     }
-    const { journal, pool } = this.#shared;
-    const entry = journal === undefined ? undefined : new Entry(journal, hop.peer, request, this.#beganMs);
+    const { accessLog, pool } = this.#shared;
+    const entry = accessLog === undefined ? undefined : new Entry(accessLog, hop.peer, request, this.#beganMs);
     const account = new Account(pool.counters, entry);
     const exchange = new Exchange(this.#shared, this, request, forwarded, draft.take(), account);
     const kept = this.#kept;
@@ -299,47 +288,32 @@ export class ClientConnection implements Peer, Live {
 
   /** Notes, for the access log, when a head begins. */
   #clockHead(): void {
-    const { journal } = this.#shared;
-    if (journal !== undefined) this.#beganMs = journal.now();
+    const { accessLog } = this.#shared;
+    if (accessLog !== undefined) this.#beganMs = accessLog.now();
   }
 
   /** A request that came to no exchange; without a fault, one that went away in its head. */
   #recordRefusal(start: RequestLine | undefined, fault: Fault | undefined, bytes: number): void {
     this.#shared.pool.counters.nowhere.ended(fault?.failure ?? "clientAborted", fault?.status ?? 0, true);
-    const { journal } = this.#shared;
-    if (journal !== undefined) recordRefusal(journal, this.#thisHop()?.peer, start, this.#beganMs, fault, bytes);
-  }
-
-  #settleTrailing(failure: Failure | undefined): void {
-    this.#trailing?.settle(failure);
-    this.#trailing = undefined;
+    const { accessLog } = this.#shared;
+    if (accessLog !== undefined) recordRefusal(accessLog, this.#thisHop()?.peer, start, this.#beganMs, fault, bytes);
   }
 
   #expireIn(ms: number): void {
     this.expiresMs = this.#shared.clock.nowMs + ms;
   }
 
-  /** Ends the connection after what is unsent. */
+  /** Ends the connection after what is unsent; nothing of this one is left. */
   #close(): void {
     if (this.#state === "gone") return;
-    this.#state = "closing";
+    this.#state = "gone";
     this.#exchange = undefined;
     this.#kept?.giveUp("end");
-    this.#kept = undefined;
     this.#held.take();
-    this.flow();
-    if (this.#outlet.isBlocked) this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
-    else this.#shutdown();
-  }
-
-  #shutdown(): void {
-    this.#expireIn(LINGER_MS);
-    this.#socket.shutdown();
-  }
-
-  #linger(chunk: Buffer): void {
-    this.#lingeredBytes += chunk.length;
-    if (this.#lingeredBytes > LINGER_BYTES_MAX) this.destroy();
+    const { live } = this.#shared;
+    live.delete(this);
+    const leaving = { socket: this.#socket, outlet: this.#outlet, seat: this.#seat, trailing: this.#trailing };
+    new Farewell(this.#shared, live, leaving);
   }
 
   /** It was there from the beginning. */

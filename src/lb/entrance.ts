@@ -4,12 +4,15 @@ import { recordRefusal } from "./access-log-entry.ts";
 import type { Admission, Seat } from "./admission.ts";
 import { Arrival, type ArrivalPort, type Origin, PLAIN } from "./arrival.ts";
 import { ClientConnection } from "./client.ts";
+import { Farewell } from "./farewell.ts";
 import { Fault, faultAnswer } from "./fault.ts";
-import type { PeerSocket } from "./peer.ts";
-import { NOBODY, REFUSALS_MAX, Refusal } from "./refusal.ts";
+import { NOBODY, Outlet, type PeerSocket } from "./peer.ts";
 import type { Live, Shared } from "./shared.ts";
 import type { Secure } from "./tls.ts";
 import { plainAddress } from "./trust.ts";
+
+/** Refusals at a time; beyond, connections are cut without a word. */
+export const REFUSALS_MAX = 32;
 
 export class Entrance implements ArrivalPort {
   readonly secure: Secure | undefined;
@@ -59,17 +62,19 @@ export class Entrance implements ArrivalPort {
   }
 
   #refuse(socket: PeerSocket, fault: Fault, address: string | undefined): void {
-    const { pool, journal, clock } = this.#shared;
+    const { pool, accessLog } = this.#shared;
     pool.counters.connectionsRefused++;
-    const mustCut = this.refusals.size >= REFUSALS_MAX;
-    if (journal !== undefined) {
-      const bytes = mustCut ? 0 : faultAnswer(fault, false).length;
-      recordRefusal(journal, address, undefined, journal.now(), fault, bytes);
-    }
-    if (mustCut) {
+    const answer = this.refusals.size < REFUSALS_MAX ? faultAnswer(fault, false) : "";
+    if (accessLog !== undefined) recordRefusal(accessLog, address, undefined, accessLog.now(), fault, answer.length);
+    if (answer === "") {
       socket.data = NOBODY;
       socket.terminate();
-    } else socket.data = new Refusal(socket, fault, clock, this.refusals);
+    } else {
+      const outlet = new Outlet(socket);
+      outlet.text(answer);
+      outlet.flush();
+      new Farewell(this.#shared, this.refusals, { socket, outlet, seat: undefined, trailing: undefined });
+    }
   }
 }
 

@@ -4,7 +4,7 @@ import { randomBytes } from "node:crypto";
 import { UsageError } from "../wire/arguments.ts";
 import { failToStart, isSupervised, obeySupervisor, report } from "../wire/child.ts";
 import { createLogger } from "../wire/log.ts";
-import { AccessLog } from "./access-log-file.ts";
+import { AccessLogFile } from "./access-log-file.ts";
 import { Certificates } from "./certificate-files.ts";
 import { addUpstreams, Directory } from "./directory.ts";
 import { HELP, type Options, parseOptions } from "./options.ts";
@@ -14,14 +14,19 @@ import { LoadBalancer } from "./proxy.ts";
 /** How long a fresh lb waits for a first registry before it calls itself ready. */
 const REGISTRY_WAIT_MS = 1000;
 
-function readOptions(): Options {
+/** What cannot be used is told the operator. */
+function orFail<T>(work: () => T): T {
   try {
-    const options = parseOptions(process.argv.slice(2));
-    if (options !== undefined) return options;
+    return work();
   } catch (error) {
     if (error instanceof UsageError) failToStart(error.message);
     throw error;
   }
+}
+
+function readOptions(): Options {
+  const options = orFail(() => parseOptions(process.argv.slice(2)));
+  if (options !== undefined) return options;
   process.stdout.write(HELP);
   process.exit(0);
 }
@@ -37,22 +42,12 @@ function listen(lb: LoadBalancer, { listen: { host, port } }: Options): string {
   }
 }
 
-function openAccessLog({ accessLog, id }: Options): AccessLog | undefined {
-  try {
-    return accessLog === undefined ? undefined : new AccessLog(accessLog, id, log);
-  } catch (error) {
-    if (error instanceof UsageError) failToStart(error.message);
-    throw error;
-  }
+function openAccessLog({ accessLog, id }: Options): AccessLogFile | undefined {
+  return accessLog === undefined ? undefined : orFail(() => new AccessLogFile(accessLog, id, log));
 }
 
 function readCertificates({ certificates }: Options): Certificates | undefined {
-  try {
-    return certificates.length === 0 ? undefined : new Certificates(certificates, log);
-  } catch (error) {
-    if (error instanceof UsageError) failToStart(error.message);
-    throw error;
-  }
+  return certificates.length === 0 ? undefined : orFail(() => new Certificates(certificates, log));
 }
 
 const options = readOptions();

@@ -19,6 +19,16 @@ export interface Peer {
 
 export type PeerSocket = Socket<Peer>;
 
+/** Owns a socket that is nobody's business any more. */
+export const NOBODY: Peer = {
+  opened() {},
+  received() {},
+  drained() {},
+  ended() {},
+  closed() {},
+  unreachable() {},
+};
+
 export type PeerCallbacks = {
   open(socket: PeerSocket): void;
   data(socket: PeerSocket, chunk: Buffer): void;

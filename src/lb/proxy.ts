@@ -5,18 +5,17 @@ import type { SocketHandler, TCPSocketListener } from "bun";
 import { formatAddress } from "../wire/arguments.ts";
 import { COUNTED_NODES_MAX, type LbCounters } from "../wire/child.ts";
 import type { Logger } from "../wire/log.ts";
-import type { Journal } from "./access-log.ts";
+import type { AccessLog } from "./access-log.ts";
 import { Admission } from "./admission.ts";
 import type { Certificates } from "./certificate-files.ts";
 import { Checks } from "./checks.ts";
 import { Dispatcher, type Lease } from "./dispatch.ts";
-import { Entrance } from "./entrance.ts";
+import { Entrance, REFUSALS_MAX } from "./entrance.ts";
 import { viaName } from "./keyed.ts";
 import type { Options } from "./options.ts";
 import { PacedQueue } from "./pace.ts";
 import { type Peer, peerCallbacks } from "./peer.ts";
 import { type Health, Pool, type PoolNode } from "./pool.ts";
-import { REFUSALS_MAX } from "./refusal.ts";
 import type { Live, Shared } from "./shared.ts";
 import { secureWith } from "./tls.ts";
 
@@ -50,8 +49,8 @@ export class LoadBalancer {
   #ownHost: string;
   #port: number;
 
-  /** `journal`: the access log; undefined: there is none. `certificates`: for TLS; undefined: there is none. */
-  constructor(options: Options, key: string, log: Logger, journal?: Journal, certificates?: Certificates) {
+  /** `accessLog`: undefined: there is none. `certificates`: for TLS; undefined: there is none. */
+  constructor(options: Options, key: string, log: Logger, accessLog?: AccessLog, certificates?: Certificates) {
     this.#options = options;
     this.#log = log;
     this.#port = options.listen.port;
@@ -82,7 +81,7 @@ export class LoadBalancer {
       dials: this.#dials,
       endings: new PacedQueue(ENDINGS_PER_MS, (begin) => setTimeout(begin, 1)),
       live: this.#live,
-      journal,
+      accessLog,
       via: viaName(key),
       get ownHost() {
         return lb.#ownHost;
@@ -176,13 +175,13 @@ export class LoadBalancer {
   }
 
   get #total(): Record<string, number> {
-    const { journal } = this.#shared;
+    const { accessLog } = this.#shared;
     return {
       connections: this.connections,
       upstreams: this.#dials.upstreams,
       waiting: this.dispatcher.waiting,
       ...this.pool.counters.named,
-      ...(journal === undefined ? {} : { accessLogLines: journal.lines, accessLogDropped: journal.dropped }),
+      ...(accessLog === undefined ? {} : { accessLogLines: accessLog.lines, accessLogDropped: accessLog.dropped }),
     };
   }
 

@@ -1,6 +1,6 @@
 // What all connections of one lb have in common. Passed to each instead of a dozen arguments; it decides nothing.
 
-import type { Journal } from "./access-log.ts";
+import type { AccessLog } from "./access-log.ts";
 import type { Dispatcher } from "./dispatch.ts";
 import type { Options } from "./options.ts";
 import type { PacedQueue } from "./pace.ts";
@@ -28,8 +28,8 @@ export type Shared = {
   /** Where clients' sides of tunnels end because the nodes' sides have. */
   readonly endings: PacedQueue;
   readonly live: Set<Live>;
-  /** The access log; undefined: there is none. */
-  readonly journal: Journal | undefined;
+  /** Undefined: there is none. */
+  readonly accessLog: AccessLog | undefined;
   /** Our pseudonym in Via. */
   readonly via: string;
   /** Where we listen, as a Host. */

@@ -4,8 +4,7 @@
 
 import type { Logger } from "../wire/log.ts";
 import type { Certificates } from "./certificate-files.ts";
-import { codeOf, type Peer, type PeerSocket, peerCallbacks } from "./peer.ts";
-import { NOBODY } from "./refusal.ts";
+import { codeOf, NOBODY, type Peer, type PeerSocket, peerCallbacks } from "./peer.ts";
 
 /** Length and name, as ALPN has it (RFC 7301). */
 const ALPN = "\x08http/1.1";

@@ -84,7 +84,7 @@ export class Tunnel implements Live {
   }
 
   /** With a node thousands of tunnels end at once, and each client that hears of it comes back: they hear of it one by one. */
-  pass(end: () => void, from: Leg): void {
+  passEnd(end: () => void, from: Leg): void {
     if (from === this.#upstream && !this.#client.hasEnded) this.#shared.endings.add(end);
     else end();
   }
@@ -242,7 +242,7 @@ class Leg implements Peer {
     const other = this.#other;
     if (other.#isToEnd) return;
     other.#isToEnd = true;
-    this.#tunnel.pass(() => {
+    this.#tunnel.passEnd(() => {
       if (!other.isClosed && !other.isBlocked) other.#socket.shutdown();
     }, this);
   }

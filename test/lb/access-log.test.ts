@@ -46,11 +46,11 @@ test("of a target only the path is kept, and not too much of it", () => {
 test("an entry adds up what it is told", () => {
   let nowMs = 1000;
   const written: AccessRecord[] = [];
-  const journal = { now: () => nowMs, time: () => 5000 + nowMs, write: (one: AccessRecord) => written.push(one) };
+  const log = { now: () => nowMs, time: () => 5000 + nowMs, write: (one: AccessRecord) => written.push(one) };
   const pass = (ms: number) => {
     nowMs += ms;
   };
-  const entry = new Entry({ ...journal, lines: 0, dropped: 0 }, "a", { method: "GET", target: "/", minor: 0 }, 990);
+  const entry = new Entry({ ...log, lines: 0, dropped: 0 }, "a", { method: "GET", target: "/", minor: 0 }, 990);
   pass(1);
   entry.assigned("n1");
   pass(20);
@@ -72,7 +72,7 @@ test("an entry adds up what it is told", () => {
       ...{ retries: 1, end: "CDDI" },
     },
   ]);
-  recordRefusal({ ...journal, lines: 0, dropped: 0 }, undefined, undefined, nowMs, new Fault(431, "too large"), 7);
+  recordRefusal({ ...log, lines: 0, dropped: 0 }, undefined, undefined, nowMs, new Fault(431, "too large"), 7);
   expect(written[1]).toMatchObject({ status: 431, bytesOut: 7, headMs: undefined, end: "PR--" });
 });
 
