@@ -226,7 +226,8 @@ describe("a killed node", () => {
     await reader.broadcasts.subscribe();
     const acknowledged: Promise<unknown>[] = [];
     for (const round of upTo(2)) {
-      const victims = new Set([String(reader.node), String(writer.node)]);
+      const served = await Promise.all([reader, writer].map((client) => client.call<{ node: string }>("who-serves")));
+      const victims = new Set(served.map(({ node }) => node));
       for (const number of upTo(300)) {
         acknowledged.push(writer.channel<number>(room).publish(300 * round + number));
         if (number === 150) await Promise.all([...victims].map((id) => cluster.kill(id)));
