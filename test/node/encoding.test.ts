@@ -8,7 +8,11 @@ import { Malformed } from "../../src/wire/shape.ts";
 
 const packer = new Packr({ useRecords: false });
 const pack = (value: unknown) => new Uint8Array(packer.pack(value));
-const json = fc.jsonValue({ maxDepth: 5 }).map((value): unknown => JSON.parse(JSON.stringify(value)));
+/** Without the key "__proto__", which the msgpack decoder renames, as it should. */
+const json = fc
+  .json({ maxDepth: 5 })
+  .filter((text) => !text.includes('"__proto__"'))
+  .map((text): unknown => JSON.parse(text));
 
 describe("frames of clients", () => {
   test("any JSON comes through either encoding as it is", () => {
