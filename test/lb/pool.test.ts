@@ -353,6 +353,20 @@ describe("membership", () => {
     expect(ids(membership)).toEqual(["a"]);
   });
 
+  test("nor by the memory of one that is lost only afterwards; one that came back meanwhile is remembered", () => {
+    const membership = new Membership("lb-1");
+    for (const relay of ["r1", "r2"]) {
+      membership.welcomed(relay, 60_000, 0);
+      membership.registry(relay, [member("node", "a"), member("node", "b"), member("node", "c")], 0);
+    }
+    membership.departed("r2", "node", "b");
+    membership.departed("r2", "node", "c");
+    membership.expire(1000);
+    membership.registered("r1", member("node", "c"));
+    membership.lost("r1");
+    expect(ids(membership)).toEqual(["a", "c"]);
+  });
+
   test("the latest word about a node counts, whichever relay brought it", () => {
     const membership = new Membership("lb-1");
     membership.registered("r1", member("node", "a"));
