@@ -1,5 +1,8 @@
-// How much of what is costly an lb does at a time, so that connections which come or go by the thousand do not hold the others up. Only
-// counts: what a turn is, one of the event loop or a millisecond, it is told.
+// How much of what is costly an lb does at a time, so that connections which come or go by the thousand do not hold the others up. Pure:
+// turns of the event loop and the time are told.
+
+/** So much of its time's work a queue does at once. */
+const AT_ONCE_MS = 4;
 
 /** Calls back when the next turn begins. */
 export type NextTurn = (begin: () => void) => void;
@@ -34,27 +37,41 @@ export class Pace {
   }
 }
 
-/** Jobs done in order: at once where the turn has room, or else in turns to come. */
+/** Jobs done in order, `perMs` of them a millisecond: at once where that leaves room, or else when their time has come. */
 export class PacedQueue {
-  readonly #pace: Pace;
+  readonly #perMs: number;
+  readonly #now: () => number;
+  readonly #later: (work: () => void) => void;
   #jobs: (() => void)[] = [];
   #next = 0;
+  /** How many may be done now. After a pause it is no more than `AT_ONCE_MS` brings: what was missed is not made up for in one go. */
+  #room: number;
+  #countedAtMs: number;
 
-  constructor(perTurn: number, nextTurn: NextTurn) {
-    this.#pace = new Pace(perTurn, nextTurn, () => this.#work());
+  /** `now`: in milliseconds. `later` calls back as soon as a timer can, once for each call of it. */
+  constructor(perMs: number, now: () => number, later: (work: () => void) => void) {
+    this.#perMs = perMs;
+    this.#now = now;
+    this.#later = later;
+    this.#room = perMs * AT_ONCE_MS;
+    this.#countedAtMs = now();
   }
 
   add(job: () => void): void {
     this.#jobs.push(job);
-    this.#work();
+    if (this.#jobs.length === 1) this.#work();
   }
 
   #work(): void {
-    while (this.#next < this.#jobs.length && this.#pace.hasRoom) {
-      this.#pace.take();
+    const nowMs = this.#now();
+    const come = (nowMs - this.#countedAtMs) * this.#perMs;
+    this.#room = Math.min(this.#room + come, this.#perMs * AT_ONCE_MS);
+    this.#countedAtMs = nowMs;
+    while (this.#next < this.#jobs.length && this.#room >= 1) {
+      this.#room--;
       this.#jobs[this.#next++]();
     }
-    if (this.#next < this.#jobs.length) return;
+    if (this.#next < this.#jobs.length) return this.#later(() => this.#work());
     this.#jobs = [];
     this.#next = 0;
   }

@@ -10,7 +10,6 @@ import { Fault } from "../../src/lb/fault.ts";
 import { HealthRecord } from "../../src/lb/health.ts";
 import { cookieValue, viaName } from "../../src/lb/keyed.ts";
 import { Membership, REFILL_MS, sumCounts } from "../../src/lb/membership.ts";
-import { PacedQueue } from "../../src/lb/pace.ts";
 import { Pool, PoolNode } from "../../src/lb/pool.ts";
 import { parseTrust, plainAddress } from "../../src/lb/trust.ts";
 import type { Member } from "../../src/wire/relay-messages.ts";
@@ -464,26 +463,4 @@ test("trust: exactly the given networks", () => {
     expect(() => parseTrust([wrong])).toThrow("--trust");
   expect(plainAddress("::ffff:10.0.0.1")).toBe("10.0.0.1");
   expect(plainAddress("::1")).toBe("::1");
-});
-
-describe("the paced queue", () => {
-  test("does so many jobs a turn, in order, and jobs that jobs add after them", () => {
-    const turns: (() => void)[] = [];
-    const queue = new PacedQueue(3, (begin) => turns.push(begin));
-    const done: number[] = [];
-    for (let job = 0; job < 7; job++)
-      queue.add(() => {
-        done.push(job);
-        if (job === 0) queue.add(() => done.push(100));
-      });
-    const counts: number[] = [];
-    for (let begin = turns.shift(); begin !== undefined; begin = turns.shift()) {
-      counts.push(done.length);
-      begin();
-    }
-    expect(counts).toEqual([3, 6, 8]);
-    expect(done).toEqual([0, 100, 1, 2, 3, 4, 5, 6]);
-    queue.add(() => done.push(7));
-    expect(done.at(-1)).toBe(7);
-  });
 });

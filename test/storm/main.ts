@@ -1,5 +1,5 @@
 // Storms by hand:
-//   bun test/storm/main.ts storm [--clients 5000] [--bystanders 200] [--channels 20]
+//   bun test/storm/main.ts storm [--clients 5000] [--bystanders 200] [--channels 20] [--lb-workers 1]
 //   bun test/storm/main.ts slow [--stalled 100] [--bystanders 900] [--publications 150]
 
 import { parseArgs } from "node:util";
@@ -9,7 +9,7 @@ import { storm } from "./storm.ts";
 const flag = { type: "string" } as const;
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { clients: flag, bystanders: flag, channels: flag, stalled: flag, publications: flag },
+  options: { clients: flag, bystanders: flag, channels: flag, "lb-workers": flag, stalled: flag, publications: flag },
 });
 const number = (text: string | undefined, byDefault: number) => (text === undefined ? byDefault : Number(text));
 const report =
@@ -23,6 +23,7 @@ const report =
         clients: number(values.clients, 5000),
         bystanders: number(values.bystanders, 200),
         channels: number(values.channels, 20),
+        lbWorkers: number(values["lb-workers"], 1),
       });
 console.log(report);
 process.exit(0);

@@ -6,7 +6,12 @@ import { type Cluster, startCluster } from "../cluster/start.ts";
 import { Bystanders, type Sent } from "./bystanders.ts";
 import { quantile, relayCounts, until } from "./watch.ts";
 
-export type StormOptions = { readonly clients: number; readonly bystanders: number; readonly channels: number };
+export type StormOptions = {
+  readonly clients: number;
+  readonly bystanders: number;
+  readonly channels: number;
+  readonly lbWorkers?: number;
+};
 
 /** Times in ms. `wrong`: publications that clients did not get, or not once and in order. `questions`: HISTORY that the relay was asked. */
 export type StormReport = {
@@ -62,8 +67,10 @@ async function connectAll(address: string, count: number, channels: readonly str
 }
 
 /** All storm clients are on node-1 when it is killed: they came when there was no other. */
-export async function storm({ clients, bystanders, channels }: StormOptions): Promise<StormReport> {
-  await using cluster = await startCluster({ nodes: 1, app: join(import.meta.dir, "app.ts") });
+export async function storm(options: StormOptions): Promise<StormReport> {
+  const { clients, bystanders, channels, lbWorkers = 1 } = options;
+  const args = ["--lb-workers", String(lbWorkers)];
+  await using cluster = await startCluster({ nodes: 1, app: join(import.meta.dir, "app.ts"), args });
   const names = Array.from({ length: channels }, (_, i) => `storm:${i}`);
   const readers = await connectAll(cluster.address, clients, names);
   try {
