@@ -1,7 +1,7 @@
 // Readers that stall in the middle of a flood, among others that do not notice.
 
 import { join } from "node:path";
-import { connect } from "../../src/client/index.ts";
+import { connect, type Position } from "../../src/client/index.ts";
 import { offsetShape, positionShape } from "../../src/wire/position.ts";
 import { type Cluster, startCluster } from "../cluster/start.ts";
 import { type Message, RawWebSocket } from "../security/raw-web-socket.ts";
@@ -10,7 +10,10 @@ import { quantile, rssMb } from "./watch.ts";
 
 export type SlowOptions = { readonly stalled: number; readonly bystanders: number; readonly publications: number };
 
-/** Memory in MB, the most that each process grew by. `untold`: what stalled readers have missed without a word. */
+/**
+ * Memory in MB, the most that each process grew by. `untold`: what stalled readers have missed without a word. Latencies are those of the
+ * bystanders: with nothing else going on, in a flood that its readers read, and in the same flood when as many readers stall.
+ */
 export type SlowReport = {
   readonly disconnected: number;
   readonly recovered: number;
@@ -19,11 +22,13 @@ export type SlowReport = {
   readonly wrong: readonly string[];
   readonly grownMb: Readonly<Record<string, number>>;
   readonly calmP99Ms: number;
-  readonly floodP99Ms: number;
+  readonly readP99Ms: number;
+  readonly stalledP99Ms: number;
 };
 
 const CALM_MS = 1500;
-const AT_ONCE = 10;
+/** Each channel of the flood is published to so often. */
+const EVERY_MS = 25;
 const DATA = "x".repeat(60_000);
 const SAMPLE_MS = 100;
 const RESUMES_MAX = 10;
@@ -96,21 +101,27 @@ class Stalled {
   }
 }
 
+/** A client that subscribes, and throws away what it gets. */
+async function sink(address: string, channel: string): Promise<RawWebSocket> {
+  const client = await RawWebSocket.open(address);
+  await client.ask({ type: "subscribe", id: 1, channel });
+  client.socket.removeAllListeners("data");
+  client.socket.resume();
+  return client;
+}
+
 /** Publishes the flood to both channels; resolves to the tops. */
 async function flood(address: string, publications: number): Promise<number[]> {
   const client = connect(`ws://${address}`);
-  const tops = await Promise.all(
-    CHANNELS.map(async (name) => {
-      let top = 0;
-      for (let n = 0; n < publications; n += AT_ONCE) {
-        const batch = Array.from({ length: AT_ONCE }, () => client.channel(name).publish(DATA));
-        for (const position of await Promise.all(batch)) top = position?.offset ?? top;
-      }
-      return top;
-    }),
-  );
+  const published: Promise<Position | undefined>[][] = CHANNELS.map(() => []);
+  for (let n = 0; n < publications; n++) {
+    for (const [i, name] of CHANNELS.entries()) published[i].push(client.channel(name).publish(DATA));
+    await Bun.sleep(EVERY_MS);
+  }
+  const tops = published.map(async (all) => (await Promise.all(all)).at(-1)?.offset ?? 0);
+  const offsets = await Promise.all(tops);
   await client.close();
-  return tops;
+  return offsets;
 }
 
 /** Notes the most memory that each process has, until it is stopped; then tells the growth. */
@@ -135,10 +146,14 @@ export async function slow({ stalled: count, bystanders: others, publications }:
   await bystanders.ask("lap");
   await Bun.sleep(CALM_MS);
   const calm = await bystanders.ask("lap");
+  const sinks = await Promise.all(Array.from({ length: count }, (_, i) => sink(address, CHANNELS[i % 2])));
+  await flood(address, publications);
+  const read = await bystanders.ask("lap");
+  for (const { socket } of sinks) socket.destroy();
   const stalled = await Promise.all(Array.from({ length: count }, (_, i) => Stalled.at(address, CHANNELS[i % 2])));
   const grown = await watchMemory(cluster);
   const tops = await flood(address, publications);
-  const flooded = await bystanders.ask("lap");
+  const stalling = await bystanders.ask("lap");
   const untold: string[] = [];
   const came = await Promise.all(
     stalled.map(async (reader) => {
@@ -158,9 +173,10 @@ export async function slow({ stalled: count, bystanders: others, publications }:
     recovered: came.filter(({ begun }) => begun === "recovered").length,
     toldOfGap: came.filter(({ begun }) => begun === "gap").length,
     untold,
-    wrong: [...calm.wrong, ...flooded.wrong, ...wrong],
+    wrong: [...calm.wrong, ...read.wrong, ...stalling.wrong, ...wrong],
     grownMb: grown(),
     calmP99Ms: quantile(calm.latenciesMs, 0.99),
-    floodP99Ms: quantile(flooded.latenciesMs, 0.99),
+    readP99Ms: quantile(read.latenciesMs, 0.99),
+    stalledP99Ms: quantile(stalling.latenciesMs, 0.99),
   };
 }
