@@ -1,6 +1,7 @@
 // The cluster as a whole: which processes it has, in what order they start and stop, and what the operator may do to them, one
 // operation at a time.
 
+import { availableParallelism } from "node:os";
 import { formatAddress } from "../wire/arguments.ts";
 import type { Logger } from "../wire/log.ts";
 import { ChildProcess } from "./child-process.ts";
@@ -13,6 +14,10 @@ import type { ClusterStatus, Role } from "./status.ts";
 export type Programs = Readonly<Record<Role, string>>;
 
 const ANSWER_TIMEOUT_MS = 250;
+/** A client that comes back costs the lb, a node and itself, where it runs here too, half a millisecond. */
+const RETURNS_PER_CORE = 1000;
+/** One lb takes on at most about so many a second. */
+const RETURNS_PER_LB_MAX = 3000;
 /** How long the nodes of a stopping cluster may take over their farewells. */
 const GOODBYE_MS = 4000;
 const GRACE_MS: Readonly<Record<Role, number>> = { lb: 5000, node: 6000, relay: 5000 };
@@ -202,11 +207,18 @@ export class Supervisor {
     const { lbFlags, trust, proxyProtocol, tlsCert, tlsKey, accessLog } = this.#settings;
     const repeated = { "--trust": trust, "--tls-cert": tlsCert, "--tls-key": tlsKey };
     return [
+      `--endings-per-second=${this.#endingsPerSecond()}`,
       ...lbFlags,
       ...Object.entries(repeated).flatMap(([flag, values]) => values.map((value) => `${flag}=${value}`)),
       ...(proxyProtocol ? ["--proxy-protocol"] : []),
       ...(accessLog === undefined ? [] : [`--access-log=${accessLog}`]),
     ];
+  }
+
+  /** How fast the clients of a dead node come back to each lb: all of them together take about half of the machine's cores. */
+  #endingsPerSecond(): number {
+    const rate = Math.round((RETURNS_PER_CORE * availableParallelism()) / this.#settings.lbWorkers);
+    return Math.max(1, Math.min(rate, RETURNS_PER_LB_MAX));
   }
 
   #relayFlags(): string[] {

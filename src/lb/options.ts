@@ -52,6 +52,7 @@ const NUMBERS = {
   stallTimeoutMs: whole(60_000, 100, 86_400_000, "a reader that takes none of what waits for it"),
   checkIntervalMs: whole(1000, 50, 3_600_000, "between two health checks of a node"),
   checkTimeoutMs: whole(2000, 50, 3_600_000, "a health check"),
+  endingsPerSecond: whole(2000, 1, 1_000_000, "clients a second that are told that their node has ended"),
   rise: whole(2, 1, 1000, "good checks that bring a node back"),
   fall: whole(1, 1, 1000, "bad checks that take a node out"),
   rampMs: whole(10_000, 0, 86_400_000, "until a node that came (back) gets its full share (0: at once)"),

@@ -1,7 +1,7 @@
 // How much of what is costly an lb does at a time, so that connections which come or go by the thousand do not hold the others up. Pure:
 // turns of the event loop and the time are told.
 
-/** So much of its time's work a queue does at once. */
+/** So much time's work a queue does at once, and one job at least. */
 const AT_ONCE_MS = 4;
 
 /** Calls back when the next turn begins. */
@@ -44,7 +44,9 @@ export class PacedQueue {
   readonly #later: (work: () => void) => void;
   #jobs: (() => void)[] = [];
   #next = 0;
-  /** How many may be done now. After a pause it is no more than `AT_ONCE_MS` brings: what was missed is not made up for in one go. */
+  /** What was missed in a pause is not made up for in one go. */
+  readonly #roomMax: number;
+  /** How many may be done now. */
   #room: number;
   #countedAtMs: number;
 
@@ -53,7 +55,8 @@ export class PacedQueue {
     this.#perMs = perMs;
     this.#now = now;
     this.#later = later;
-    this.#room = perMs * AT_ONCE_MS;
+    this.#roomMax = Math.max(1, perMs * AT_ONCE_MS);
+    this.#room = this.#roomMax;
     this.#countedAtMs = now();
   }
 
@@ -65,7 +68,7 @@ export class PacedQueue {
   #work(): void {
     const nowMs = this.#now();
     const come = (nowMs - this.#countedAtMs) * this.#perMs;
-    this.#room = Math.min(this.#room + come, this.#perMs * AT_ONCE_MS);
+    this.#room = Math.min(this.#room + come, this.#roomMax);
     this.#countedAtMs = nowMs;
     while (this.#next < this.#jobs.length && this.#room >= 1) {
       this.#room--;

@@ -24,11 +24,6 @@ const SWEEP_MS = 250;
 /** How long a stopping lb waits for what is under way: first for its natural end, then for the end it is given. */
 const STOP_KINDLY_MS = 400;
 const STOP_FIRMLY_MS = 300;
-/**
- * Clients a millisecond that are told that their node has ended. They come back as fast as they are told: 5,000 in two and a half
- * seconds, which leaves the others, on two cores that the clients use too, about half of the time.
- */
-const ENDINGS_PER_MS = 2;
 /** File descriptors that are no client's: links, checks, logs, the listener, refusals. */
 const RESERVED_FDS = 96 + REFUSALS_MAX;
 
@@ -80,7 +75,7 @@ export class LoadBalancer {
       dispatcher: this.dispatcher,
       dials: this.#dials,
       endings: new PacedQueue(
-        ENDINGS_PER_MS,
+        numbers.endingsPerSecond / 1000,
         () => performance.now(),
         (work) => setTimeout(work, 1),
       ),
