@@ -11,7 +11,7 @@ const SRC = join(import.meta.dir, "../src");
 const SHELLS: Record<string, string[]> = {
   wire: ["arguments.ts", "child.ts", "link.ts", "lock.ts", "log.ts"],
   relay: ["main.ts", "server.ts", "recover.ts", "journal.ts"],
-  node: ["main.ts", "node.ts", "server.ts", "load-app.ts"],
+  node: ["alarm.ts", "main.ts", "node.ts", "server.ts", "load-app.ts"],
   lb: ["main.ts", "proxy.ts", "directory.ts", "checks.ts", "upstream.ts", "certificate-files.ts", "access-log-file.ts"],
   client: ["shell.ts"],
   chaos: ["main.ts", "run.ts", "cluster.ts", "troubles.ts", "plain-client.ts", "sdk-client.ts"],

@@ -52,6 +52,11 @@ export class Audience {
     this.#waitingSize += json.length;
   }
 
+  /** When what waits is to go out. */
+  get dueMs(): number {
+    return this.#restsUntilMs;
+  }
+
   /** Whether what waits is to go out. What comes in the same millisecond as the last fan-out goes with it. */
   isDue(nowMs: number): boolean {
     // A rest longer than there can be: the system's clock was set back.

@@ -9,6 +9,10 @@ import { DEFAULT_ROUTE, type Route, type Rules } from "./rules.ts";
 import type { Uplink } from "./uplink.ts";
 
 export const CHANNELS_MAX = 100_000;
+/** A timer may be so much early, and what is due by then goes along. */
+const EARLY_MS = 1;
+/** Many channels are flushed together, no more often than this. */
+const FLUSH_MS = 5;
 /** Characters of frames that all channels together remember. */
 export const REMEMBERED_MAX = 64 * 1024 * 1024;
 /** How long a channel that nobody uses stays open, ms: whoever was cut off is back by then. Less when there are very many. */
@@ -22,7 +26,7 @@ export class Hub implements Outlet {
   readonly #rules: Rules;
   readonly #uplinkOf: (channel: string) => Uplink;
   readonly #publish: (topic: string, frame: Frame) => void;
-  readonly #onWaiting: () => void;
+  readonly #onWaiting: (untilMs: number) => void;
   readonly #channels = new Map<string, Channel>();
   /** Those for whom something waits. */
   readonly #waiting = new Set<Audience>();
@@ -31,15 +35,15 @@ export class Hub implements Outlet {
   #shrinking: Iterator<Channel> | undefined;
 
   /**
-   * `publish`: gives a frame to all sessions that have joined the native topic. `onWaiting`: something has to wait for a moment, so call
-   * `flush` every few ms until nothing does.
+   * `publish`: gives a frame to all sessions that have joined the native topic. `onWaiting`: something has to wait, so call `flush` at that
+   * time.
    */
   constructor(
     rules: Rules,
     uplinkOf: (channel: string) => Uplink,
     publish: (topic: string, frame: Frame) => void,
     nowMs: () => number,
-    onWaiting: () => void,
+    onWaiting: (untilMs: number) => void,
   ) {
     this.#rules = rules;
     this.#uplinkOf = uplinkOf;
@@ -91,7 +95,7 @@ export class Hub implements Outlet {
     audience.add(json);
     if (audience.isDue(this.nowMs())) return this.release(audience);
     this.#waiting.add(audience);
-    if (this.#waiting.size === 1) this.#onWaiting();
+    this.#onWaiting(audience.dueMs);
   }
 
   release(audience: Audience): void {
@@ -105,8 +109,14 @@ export class Hub implements Outlet {
   /** Tells what is due. False: nothing waits any more. */
   flush(): boolean {
     const nowMs = this.nowMs();
-    for (const audience of this.#waiting) if (audience.isDue(nowMs)) this.release(audience);
-    return this.#waiting.size > 0;
+    let nextMs = Number.POSITIVE_INFINITY;
+    for (const audience of this.#waiting) {
+      if (audience.isDue(nowMs + EARLY_MS)) this.release(audience);
+      else nextMs = Math.min(nextMs, audience.dueMs);
+    }
+    if (this.#waiting.size === 0) return false;
+    this.#onWaiting(Math.max(nextMs, nowMs + FLUSH_MS));
+    return true;
   }
 
   remembered(change: number): void {

@@ -5,6 +5,7 @@ import { EVERYONE, ownerOf } from "../wire/channel-name.ts";
 import type { ChildStatus } from "../wire/child.ts";
 import { Link, WRONG_SECRET } from "../wire/link.ts";
 import { type Logger, loggable } from "../wire/log.ts";
+import { Alarm } from "./alarm.ts";
 import type { AppOptions, Cluster } from "./app.ts";
 import { BEAT_MS, Canary } from "./canary.ts";
 import { departures } from "./drain.ts";
@@ -35,8 +36,6 @@ export type NodeOptions = {
 };
 
 const SWEEP_MS = 1000;
-/** How often it is looked whether a fan-out that waits is due. */
-const FLUSH_MS = 5;
 /** How long a session that asked too much at once waits for its next turn, ms. */
 const RESUME_MS = 20;
 /** Slow readers are looked for when so many bytes have been published since the last time, but not more often than this. */
@@ -57,7 +56,7 @@ export class ClusterNode {
   readonly #sessions = new Sessions();
   readonly #server: WebServer;
   readonly #timers: ReturnType<typeof setInterval>[] = [];
-  #flushing: ReturnType<typeof setInterval> | undefined;
+  readonly #flushAlarm = new Alarm(Date.now, () => this.#hub.flush());
   #departing: ReturnType<typeof setTimeout>[] = [];
   #state: ChildStatus["state"] = "starting";
   #isStopping = false;
@@ -81,7 +80,7 @@ export class ClusterNode {
       uplinkOf,
       (topic, frame) => this.#fanOut(topic, frame),
       Date.now,
-      () => this.#flushLater(),
+      (untilMs) => this.#flushAlarm.set(untilMs),
     );
     this.#hub.open(EVERYONE, DEFAULT_ROUTE, true);
     this.#cluster = createCluster(
@@ -147,7 +146,7 @@ export class ClusterNode {
     await waitUntil(() => this.#sessions.size === 0, DRAIN_MS);
     await waitUntil(() => this.#uplinks.every((uplink) => uplink.unacknowledged === 0), ANSWER_MS);
     for (const timer of this.#timers) clearInterval(timer);
-    clearInterval(this.#flushing);
+    this.#flushAlarm.cancel();
     for (const timer of this.#departing) clearTimeout(timer);
     await this.#server.stop();
     for (const uplink of this.#uplinks) uplink.end();
@@ -244,14 +243,6 @@ export class ClusterNode {
       this.#fannedOutBytes = 0;
       this.#sessions.check(Date.now());
     }, CHECK_MS);
-  }
-
-  #flushLater(): void {
-    this.#flushing ??= setInterval(() => {
-      if (this.#hub.flush()) return;
-      clearInterval(this.#flushing);
-      this.#flushing = undefined;
-    }, FLUSH_MS);
   }
 
   #resumeLater(session: ClientSession): void {

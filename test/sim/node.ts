@@ -28,7 +28,6 @@ export const PONG = "\0pong";
 
 const PING_MS = 2000;
 const SWEEP_MS = 1000;
-const FLUSH_MS = 5;
 const RESUME_MS = 20;
 const LEAVE_MS = 250;
 /** What the kernel takes for a client before anything counts as buffered. */
@@ -45,6 +44,7 @@ export class SimNode {
   readonly network: Network;
   readonly #canaries: readonly Canary[];
   readonly #hub: Hub;
+  #flushAtMs = Number.POSITIVE_INFINITY;
   #state: "starting" | "up" | "draining" = "starting";
   #sessionCount = 0;
 
@@ -69,7 +69,7 @@ export class SimNode {
       uplinkOf,
       (topic, frame) => this.#fanOut(topic, frame),
       nowMs,
-      () => this.#flushLater(),
+      (untilMs) => this.#flushAt(untilMs),
     );
     const keyed = (key: string) => producerFor(SECRET, "key", undefined, key);
     this.desk = {
@@ -186,9 +186,12 @@ export class SimNode {
     this.process.every(BEAT_MS, beat);
   }
 
-  #flushLater(): void {
-    this.process.after(FLUSH_MS, () => {
-      if (this.#hub.flush()) this.#flushLater();
+  #flushAt(untilMs: number): void {
+    if (untilMs >= this.#flushAtMs) return;
+    this.#flushAtMs = untilMs;
+    this.process.after(Math.max(0, untilMs - this.network.clock.now), () => {
+      this.#flushAtMs = Number.POSITIVE_INFINITY;
+      this.#hub.flush();
     });
   }
 
