@@ -16,6 +16,7 @@ const LATE_MS = 100;
 /** Above this p99, or with fewer arrived, a stack does not keep up, and is spared what is so many times more. */
 const OVERRUN_MS = 2000;
 const ARRIVED = 99;
+const HIGHEST_SUBSCRIBERS = 1000;
 const SPARED = 4;
 
 const cells = (isQuick: boolean): Cell[] =>
@@ -43,21 +44,48 @@ async function highestRate(audience: Audience, subscribers: number, seconds: num
   }
 }
 
-async function measureCells(audiences: readonly Audience[], { isQuick, rounds, note }: Scale): Promise<Measurement[]> {
+/** A stack that may be replaced by a fresh one of its kind. */
+type Contestant = { readonly name: string; audience: Audience };
+
+const keepsUp = (p99Ms: number, arrived: number): boolean => arrived >= ARRIVED && p99Ms <= OVERRUN_MS;
+
+async function warmUp(audience: Audience): Promise<void> {
+  await audience.gather(WARM_UP.subscribers);
+  await audience.play(traffic(WARM_UP, SECONDS));
+}
+
+/** What a load has broken would show that load's damage in the next: it is started anew. */
+async function renew(contestant: Contestant, subscribers: number): Promise<void> {
+  const { kind } = contestant.audience.stack;
+  await contestant.audience.stop();
+  const [stack] = await startStacks([kind]);
+  contestant.audience = await Audience.of(stack);
+  await warmUp(contestant.audience);
+  await contestant.audience.gather(subscribers);
+}
+
+async function measureCells(
+  contestants: readonly Contestant[],
+  { isQuick, rounds, note }: Scale,
+): Promise<Measurement[]> {
   const measurements: Measurement[] = [];
   /** Deliveries per second that each stack could not keep up with. */
   const tooMany = new Map<string, number>();
   let gathered = 0;
   for (const cell of cells(isQuick)) {
     const offered = cell.subscribers * cell.rate;
-    if (cell.subscribers !== gathered) for (const audience of audiences) await audience.gather(cell.subscribers);
+    if (cell.subscribers !== gathered) for (const { audience } of contestants) await audience.gather(cell.subscribers);
     gathered = cell.subscribers;
-    const able = audiences.filter(({ name }) => offered < SPARED * (tooMany.get(name) ?? Number.POSITIVE_INFINITY));
+    const able = contestants.filter(({ name }) => offered < SPARED * (tooMany.get(name) ?? Number.POSITIVE_INFINITY));
     note(inWords(cell));
-    const play = (audience: Audience) => audience.play(traffic(cell, isQuick ? SECONDS_QUICK : SECONDS));
+    const play = async (contestant: Contestant) => {
+      const figures = await contestant.audience.play(traffic(cell, isQuick ? SECONDS_QUICK : SECONDS));
+      if (!keepsUp(figures.p99Ms, figures.arrived)) await renew(contestant, cell.subscribers);
+      return figures;
+    };
     const measured = await inTurns(inWords(cell), able, rounds, play);
     for (const { who, figures } of measured)
-      if (median(figures.arrived) < ARRIVED || median(figures.p99Ms) > OVERRUN_MS)
+      if (!keepsUp(median(figures.p99Ms), median(figures.arrived)))
         tooMany.set(who, Math.min(offered, tooMany.get(who) ?? offered));
     measurements.push(...measured);
   }
@@ -68,7 +96,7 @@ export const fanOut: Question = {
   name: "fan-out",
   asks: "What does it cost to tell everybody?",
   method:
-    "All subscribers are in one channel; publishers send through the same door. CPU is that of every process of the stack: door, servers, broker, supervisor. A stack that could not keep up with a load is spared four times that load, and is not restarted: what it lost then it lacks afterwards. The last block: the highest rate at which 99 of 100 deliveries come within 100 ms, 1,000 subscribers, 100 B.",
+    "All subscribers are in one channel; publishers send through the same door. CPU is that of every process of the stack: door, servers, broker, supervisor. A stack that could not keep up with a load is started anew before its next turn, and is spared four times that load. The last block: the highest rate at which 99 of 100 deliveries come within 100 ms, 1,000 subscribers, 100 B.",
   columns: [
     { figure: "perCpuSecond", title: "deliveries per CPU-second", digits: 0 },
     { figure: "p50Ms", title: "p50, ms", digits: 1 },
@@ -84,17 +112,19 @@ export const fanOut: Question = {
   async run(scale) {
     const { isQuick, rounds } = scale;
     const audiences = await Audience.all(await startStacks(kindsFor(isQuick)));
-    for (const audience of audiences) {
-      await audience.gather(WARM_UP.subscribers);
-      await audience.play(traffic(WARM_UP, SECONDS));
-    }
-    const measurements = await measureCells(audiences, scale);
+    for (const audience of audiences) await warmUp(audience);
+    const contestants: Contestant[] = audiences.map((audience) => ({ name: audience.name, audience }));
+    const measurements = await measureCells(contestants, scale);
     if (!isQuick) {
-      for (const audience of audiences) await audience.gather(1000);
-      const highest = async (audience: Audience) => ({ highest: await highestRate(audience, 1000, SECONDS_QUICK) });
-      measurements.push(...(await inTurns("highest rate, p99 under 100 ms", audiences, Math.min(3, rounds), highest)));
+      const highest = async (contestant: Contestant) => {
+        await renew(contestant, HIGHEST_SUBSCRIBERS);
+        return { highest: await highestRate(contestant.audience, HIGHEST_SUBSCRIBERS, SECONDS_QUICK) };
+      };
+      measurements.push(
+        ...(await inTurns("highest rate, p99 under 100 ms", contestants, Math.min(3, rounds), highest)),
+      );
     }
-    await Promise.all(audiences.map((audience) => audience.stop()));
+    await Promise.all(contestants.map(({ audience }) => audience.stop()));
     return measurements;
   },
 };

@@ -6,6 +6,8 @@ import type { Question, Scale } from "./question.ts";
 import { tutti } from "./stacks.ts";
 
 const SUBSCRIBERS = 400;
+/** Of one channel, over all nodes: as many as make eight of them worth having. */
+const CROWD = 2000;
 const RATE = 100;
 /** Channels that one connection subscribes to: at most 100 are allowed. */
 const CHANNELS_PER_CONNECTION = 50;
@@ -26,8 +28,8 @@ async function overNodes(counts: number[]): Promise<Grown[]> {
   const grown: Grown[] = [];
   for (const nodes of counts) {
     const audience = await cluster(nodes);
-    await audience.gather(SUBSCRIBERS);
-    grown.push({ what: `nodes: ${nodes}`, audience, channels: 1, rate: RATE, listeners: SUBSCRIBERS });
+    await audience.gather(CROWD);
+    grown.push({ what: `nodes: ${nodes}`, audience, channels: 1, rate: RATE, listeners: CROWD });
   }
   return grown;
 }
@@ -83,7 +85,7 @@ async function measure(grown: readonly Grown[], { isQuick, rounds, note }: Scale
 export const growth: Question = {
   name: "growth",
   asks: "How does the cost of a delivery grow?",
-  method: `tutti alone, CPU of the whole stack per delivery of 100 B: ${SUBSCRIBERS} subscribers × ${RATE}/s over 1 to 8 nodes; 1,000/s over 1 to 100,000 channels of one subscriber; 50/s to 1 to 4,000 subscribers; 1,000/s over 100 channels with a history of 0 to 1,000.`,
+  method: `tutti alone, CPU of the whole stack per delivery of 100 B: ${CROWD.toLocaleString("en-US")} subscribers × ${RATE}/s over 1 to 8 nodes; 1,000/s over 1 to 100,000 channels of one subscriber; 50/s to 1 to 4,000 subscribers; 1,000/s over 100 channels with a history of 0 to 1,000.`,
   columns: [
     { figure: "cpuUs", title: "CPU per delivery, µs", digits: 1 },
     { figure: "p99Ms", title: "p99, ms", digits: 1 },
