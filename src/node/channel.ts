@@ -128,13 +128,15 @@ export class Channel implements ChannelPort, Subscribed {
     this.#stream.shrink();
   }
 
-  /** About once a second. False: nobody had a use for it for `unusedMs`, and it is closed. */
+  /** About once a second, for each of perhaps 100,000. False: nobody had a use for it for `unusedMs`, and it is closed. */
   sweep(nowMs: number, unusedMs: number): boolean {
     this.#readers.expire(nowMs);
     this.#readers.retry();
-    this.lookups.expire(nowMs);
-    this.lookups.retry();
-    for (const event of this.attendance?.expire(nowMs) ?? []) this.#tell(event);
+    if (this.lookups.size > 0) {
+      this.lookups.expire(nowMs);
+      this.lookups.retry();
+    }
+    if (this.attendance !== undefined) for (const event of this.attendance.expire(nowMs)) this.#tell(event);
     const isUsed = !this.#readers.isEmpty || this.lookups.size > 0 || nowMs - this.#usedAtMs < unusedMs;
     if (isUsed || !this.#uplink.close(this.#opening)) return true;
     this.#stream.end();

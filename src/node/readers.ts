@@ -83,11 +83,13 @@ export class Readers {
 
   /** The channel is open (again), or a question may be asked that could not be before. */
   retry(): void {
+    if (this.#waiting.size === 0) return;
     for (const subscription of [...this.#waiting]) this.serve(subscription);
   }
 
   /** Ends those that have waited for their `ok` since before their deadline. */
   expire(nowMs: number): void {
+    if (this.#waiting.size === 0) return;
     for (const subscription of [...this.#waiting])
       if (!subscription.isBegun && subscription.deadlineMs < nowMs) subscription.fail("busy");
   }

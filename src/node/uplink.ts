@@ -29,6 +29,8 @@ export class Uplink implements LinkEvents {
   #link: LinkPort;
   readonly #openings = new Map<string, Opening>();
   readonly #byId = new Map<number, Opening>();
+  /** Those that the relay would not open when it was last asked. */
+  readonly #refused = new Set<Opening>();
   readonly #outbox = new Outbox();
   readonly #questions = new Questions();
   #producer: Producer;
@@ -84,6 +86,7 @@ export class Uplink implements LinkEvents {
   close(opening: Opening): boolean {
     if (opening.unacknowledged > 0 || (opening.asked !== "nothing" && opening.id === 0)) return false;
     this.#openings.delete(opening.port.name);
+    this.#refused.delete(opening);
     if (opening.id !== 0) this.#closeNow(opening);
     return true;
   }
@@ -125,7 +128,8 @@ export class Uplink implements LinkEvents {
 
   /** Once a second: asks again for what was refused, and tells publishers that have waited too long. */
   tick(nowMs: number): void {
-    for (const opening of this.#openings.values()) this.#ask(opening);
+    for (const opening of this.#refused) this.#ask(opening);
+    this.#refused.clear();
     this.#tell(this.#outbox.expire(nowMs - PUBLISH_DEADLINE_MS), "busy");
   }
 
@@ -229,6 +233,7 @@ export class Uplink implements LinkEvents {
     const opening = this.#openings.get(channel);
     if (opening === undefined) return;
     opening.asked = "nothing";
+    this.#refused.add(opening);
     this.#tell(this.#outbox.refuse(opening), reason === "storage" ? "storage" : "busy");
     opening.port.openRefused();
     this.#pump();

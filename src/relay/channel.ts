@@ -44,6 +44,8 @@ export class Channel {
   usedAtMs: number;
 
   readonly #segments: Segments;
+  /** When the oldest publication expires, 0 while that is not known: so that a sweep need not touch that of every channel. */
+  #expiresAtMs = 0;
   /** Offset o is at index o & (length − 1) of both; the length is a power of two. */
   #places: Float64Array = new Float64Array(4);
   /** Frame bytes, so that trimming need not touch old segments. */
@@ -66,6 +68,7 @@ export class Channel {
   setPolicy(policy: Policy): number {
     const before = this.historyBytes;
     this.#policy = policy;
+    this.#expiresAtMs = 0;
     this.#trim();
     return before - this.historyBytes;
   }
@@ -127,11 +130,12 @@ export class Channel {
 
   /** Forgets what is older than the policy's ttl. Returns the bytes freed. */
   expire(nowMs: number): number {
+    if (nowMs < this.#expiresAtMs) return 0;
     const before = this.historyBytes;
     while (this.first <= this.top) {
       const place = this.placeOf(this.first);
-      const time = timeAt(this.#segments.bytes(segmentOf(place)), positionOf(place));
-      if (time + this.#policy.ttlMs > nowMs) break;
+      this.#expiresAtMs = timeAt(this.#segments.bytes(segmentOf(place)), positionOf(place)) + this.#policy.ttlMs;
+      if (this.#expiresAtMs > nowMs) break;
       this.#dropFirst("expired");
     }
     return before - this.historyBytes;
@@ -198,6 +202,7 @@ export class Channel {
   #dropFirst(trimmed: "expired" | "evicted"): void {
     this.historyBytes -= this.frameBytesOf(this.first);
     this.first++;
+    this.#expiresAtMs = 0;
     this.trimmed = trimmed;
   }
 
