@@ -30,6 +30,8 @@ export type Opening = {
   unacknowledged: number;
   /** What was last asked of the relay on this connection. */
   asked: "nothing" | "open" | "open_followed";
+  /** The relay waits for word that we know what it could not store; it has that once the channel is open. */
+  owesRetry: boolean;
 };
 
 /** Who publishes, and with which number, where somebody may repeat it. */

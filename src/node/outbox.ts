@@ -9,8 +9,11 @@ export interface Publisher {
   published(result: PublishResult): void;
 }
 
-/** Where a publication goes: `id` is the relay's number for the channel, 0 while the relay has not told it. */
-export type Destination = { readonly id: number; unacknowledged: number };
+/**
+ * Where a publication goes: `id` is the relay's number for the channel, 0 while the relay has not told it. `owesRetry`: the relay waits for
+ * word that we know what it could not store.
+ */
+export type Destination = { readonly id: number; unacknowledged: number; owesRetry: boolean };
 
 export type Outgoing = {
   readonly destination: Destination;
@@ -31,7 +34,7 @@ const COMPACT_AT = 1024;
 
 /** Takes the place of an entry that is done, so that its frame can go. */
 const GONE: Outgoing = {
-  destination: { id: 0, unacknowledged: 0 },
+  destination: { id: 0, unacknowledged: 0, owesRetry: false },
   frame: new Uint8Array(0),
   isRepeatable: false,
   takenAtMs: 0,

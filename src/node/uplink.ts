@@ -6,7 +6,7 @@ import { channelIdAt, encodePublish, offsetAt, type Producer, payloadOf, setChan
 import type { Link, LinkEvents } from "../wire/link.ts";
 import { type Member, OUTCOME_STORAGE, type RelayMessage, type RelayMessageOf } from "../wire/relay-messages.ts";
 import type { ChannelPort, Identity, OnPage, Opening, Question } from "./broker.ts";
-import { Outbox, type Outgoing, type Publisher, type PublishResult } from "./outbox.ts";
+import { type Destination, Outbox, type Outgoing, type Publisher, type PublishResult } from "./outbox.ts";
 import { Questions } from "./questions.ts";
 
 export type LinkPort = Pick<Link, "isUp" | "send" | "sendMessage" | "close">;
@@ -71,7 +71,7 @@ export class Uplink implements LinkEvents {
 
   /** Opens a channel, now or as soon as there is a link; on every new connection again. */
   open(port: ChannelPort): Opening {
-    const opening: Opening = { port, id: 0, unacknowledged: 0, asked: "nothing" };
+    const opening: Opening = { port, id: 0, unacknowledged: 0, asked: "nothing", owesRetry: false };
     this.#openings.set(port.name, opening);
     this.#ask(opening);
     return opening;
@@ -165,6 +165,7 @@ export class Uplink implements LinkEvents {
     for (const opening of this.#openings.values()) {
       opening.id = 0;
       opening.asked = "nothing";
+      opening.owesRetry = false;
     }
     this.#questions.disconnected();
   }
@@ -224,6 +225,7 @@ export class Uplink implements LinkEvents {
     if (opening === undefined) return;
     opening.id = message.id;
     this.#byId.set(message.id, opening);
+    this.#retry(opening);
     opening.port.opened(message);
     this.#ask(opening);
     this.#pump();
@@ -251,9 +253,16 @@ export class Uplink implements LinkEvents {
   #notStored(entry: Outgoing): void {
     const refused = this.#outbox.refused(entry);
     if (refused === undefined) return;
-    const { id } = entry.destination;
-    if (id !== 0) this.#link.sendMessage({ type: "retry", id });
+    entry.destination.owesRetry = true;
+    this.#retry(entry.destination);
     this.#tell([entry, ...refused], "storage");
+  }
+
+  #retry(destination: Destination): void {
+    const { id, owesRetry } = destination;
+    if (!owesRetry || id === 0) return;
+    destination.owesRetry = false;
+    this.#link.sendMessage({ type: "retry", id });
   }
 
   #tell(entries: readonly Outgoing[], result: PublishResult): void {

@@ -221,7 +221,6 @@ export class Relay {
   #close(link: RelayLink, id: number, nowMs: number): void {
     const opening = this.#opening(link, id);
     link.openings.delete(id);
-    link.refusing.delete(id);
     opening.channel.usedAtMs = nowMs;
     this.#release(link, opening);
   }

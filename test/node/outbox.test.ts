@@ -2,7 +2,11 @@ import { expect, test } from "bun:test";
 import fc from "fast-check";
 import { OUTBOX_ENTRIES_MAX, Outbox, type Outgoing } from "../../src/node/outbox.ts";
 
-const entry = (destination: { id: number; unacknowledged: number }, takenAtMs = 0, isRepeatable = true): Outgoing => ({
+const entry = (
+  destination: { id: number; unacknowledged: number; owesRetry: boolean },
+  takenAtMs = 0,
+  isRepeatable = true,
+): Outgoing => ({
   destination,
   frame: new Uint8Array(10),
   isRepeatable,
@@ -28,7 +32,7 @@ test("whatever happens, entries are sent in order, all again on a new connection
   fc.assert(
     fc.property(steps, (happened) => {
       const outbox = new Outbox();
-      const channels = [0, 1, 2].map(() => ({ id: 0, unacknowledged: 0 }));
+      const channels = [0, 1, 2].map(() => ({ id: 0, unacknowledged: 0, owesRetry: false }));
       const added: Outgoing[] = [];
       const left = new Set<Outgoing>();
       let onWire: Outgoing[] = [];
@@ -79,8 +83,8 @@ test("whatever happens, entries are sent in order, all again on a new connection
 test("who has waited too long is told; what never left goes with all that waits behind it", () => {
   const outbox = new Outbox();
   const [open, closed] = [
-    { id: 1, unacknowledged: 0 },
-    { id: 0, unacknowledged: 0 },
+    { id: 1, unacknowledged: 0, owesRetry: false },
+    { id: 0, unacknowledged: 0, owesRetry: false },
   ];
   const [own, sent, unsent, younger] = [entry(open, 1, false), entry(open, 2), entry(closed, 3), entry(open, 9)];
   for (const each of [own, sent, unsent, younger]) outbox.add(each);
@@ -96,8 +100,8 @@ test("who has waited too long is told; what never left goes with all that waits 
 test("what went out behind one that could not be stored is not sent again ahead of its repeat", () => {
   const outbox = new Outbox();
   const [full, other] = [
-    { id: 1, unacknowledged: 0 },
-    { id: 2, unacknowledged: 0 },
+    { id: 1, unacknowledged: 0, owesRetry: false },
+    { id: 2, unacknowledged: 0, owesRetry: false },
   ];
   const [refused, behind, own, elsewhere] = [entry(full), entry(full), entry(full, 0, false), entry(other)];
   const unsent = entry(full);
@@ -116,7 +120,7 @@ test("what went out behind one that could not be stored is not sent again ahead 
 
 test("it is bounded", () => {
   const outbox = new Outbox();
-  const channel = { id: 0, unacknowledged: 0 };
+  const channel = { id: 0, unacknowledged: 0, owesRetry: false };
   const big = { ...entry(channel), frame: new Uint8Array(1024 * 1024) };
   let taken = 0;
   while (outbox.add({ ...big })) taken++;

@@ -1,10 +1,10 @@
-// What a node asks of a relay that will not open a channel.
+// What a node says to a relay that will not open a channel, or cannot store.
 
 import { expect, test } from "bun:test";
 import type { ChannelPort } from "../../src/node/broker.ts";
 import { type LinkPort, Uplink } from "../../src/node/uplink.ts";
 import type { LinkEvents } from "../../src/wire/link.ts";
-import type { RelayMessage } from "../../src/wire/relay-messages.ts";
+import { OUTCOME_STORAGE, type RelayMessage } from "../../src/wire/relay-messages.ts";
 
 const NEWS: ChannelPort = {
   name: "news",
@@ -36,6 +36,7 @@ function uplink() {
   return {
     uplink: made,
     take: () => said.splice(0).map(({ type }) => type),
+    hear: (message: RelayMessage) => events?.message(message),
     refuse: () => events?.message({ type: "open_refused", channel: "news", reason: "limit" }),
   };
 }
@@ -63,4 +64,23 @@ test("a channel that was refused and closed is not asked for again", () => {
   take();
   node.tick(1000);
   expect(take()).toEqual([]);
+});
+
+test("a refusal that is heard while the channel is opened anew is answered once it is open, before anything is published", () => {
+  const { uplink: node, take, hear } = uplink();
+  const readable = { epoch: "e", first: 1, top: 0, trimmed: "expired" as const };
+  const opened = { type: "opened" as const, channel: "news", id: 7, ...readable, gap: null, missed: 0, members: 0 };
+  const port = { ...NEWS, isFollowed: false };
+  const opening = node.open(port);
+  hear(opened);
+  const results: unknown[] = [];
+  const publisher = { published: (result: unknown) => void results.push(result) };
+  node.publish(opening, undefined, new Uint8Array(1), 0, publisher);
+  port.isFollowed = true;
+  node.follow(opening);
+  expect(take()).toEqual(["open", "close", "open"]);
+  hear({ type: "ack", outcomes: [OUTCOME_STORAGE] });
+  expect([results, take()]).toEqual([["storage"], []]);
+  hear(opened);
+  expect(take()).toEqual(["retry"]);
 });
