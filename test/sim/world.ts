@@ -70,6 +70,10 @@ export class World {
           return `${client.name} stands at ${at?.epoch}:${at?.offset} of ${channel}, not at ${there?.epoch}:${there?.top}`;
       }
     }
+    // Of clients that are gone, too: what is published last may come when all has been looked at.
+    for (const { process, uplinks } of this.nodes)
+      if (uplinks.some(({ unacknowledged }) => unacknowledged > 0))
+        return `${process.name} has publications without an answer`;
     return undefined;
   }
 
