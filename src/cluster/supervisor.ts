@@ -14,10 +14,10 @@ import type { ClusterStatus, Role } from "./status.ts";
 export type Programs = Readonly<Record<Role, string>>;
 
 const ANSWER_TIMEOUT_MS = 250;
-/** A client that comes back costs the lb, a node and itself, where it runs here too, half a millisecond. */
-const RETURNS_PER_CORE = 1000;
-/** One lb takes on at most about so many a second. */
-const RETURNS_PER_LB_MAX = 3000;
+/** A client that comes back costs the lb, a node and itself, where it runs here too, half a millisecond: that is half of each core. */
+const ENDINGS_PER_CORE = 1000;
+/** One lb takes clients on about as fast as this. */
+const ENDINGS_PER_LB_MAX = 3000;
 /** How long the nodes of a stopping cluster may take over their farewells. */
 const GOODBYE_MS = 4000;
 const GRACE_MS: Readonly<Record<Role, number>> = { lb: 5000, node: 6000, relay: 5000 };
@@ -202,7 +202,7 @@ export class Supervisor {
     ]);
   }
 
-  /** What the operator says of the lbs. Those first that they may not override. */
+  /** Of two equal flags the last counts: the operator's own over ours, and over those the settings that the cluster has a name for. */
   #doorFlags(): string[] {
     const { lbFlags, trust, proxyProtocol, tlsCert, tlsKey, accessLog } = this.#settings;
     const repeated = { "--trust": trust, "--tls-cert": tlsCert, "--tls-key": tlsKey };
@@ -215,10 +215,10 @@ export class Supervisor {
     ];
   }
 
-  /** How fast the clients of a dead node come back to each lb: all of them together take about half of the machine's cores. */
+  /** How many clients of a dead node each lb tells a second, and so how fast they come back. */
   #endingsPerSecond(): number {
-    const rate = Math.round((RETURNS_PER_CORE * availableParallelism()) / this.#settings.lbWorkers);
-    return Math.max(1, Math.min(rate, RETURNS_PER_LB_MAX));
+    const share = Math.round((ENDINGS_PER_CORE * availableParallelism()) / this.#settings.lbWorkers);
+    return Math.min(share, ENDINGS_PER_LB_MAX);
   }
 
   #relayFlags(): string[] {

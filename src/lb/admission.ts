@@ -1,5 +1,6 @@
 // Who may come in: how many connections in all, from one address, and how many new ones a second. Only counts; no socket.
 
+import { TokenBucket } from "../wire/token-bucket.ts";
 import { Fault, unavailable } from "./fault.ts";
 
 export type AdmissionOptions = {
@@ -37,13 +38,13 @@ export class Admission {
   readonly #options: AdmissionOptions;
   readonly #byAddress = new Map<string, number>();
   #taken = 0;
-  #tokens: number;
-  #tokensAtMs: number;
+  /** Undefined: as many a second as come. */
+  readonly #bucket: TokenBucket | undefined;
 
   constructor(options: AdmissionOptions, nowMs: number) {
     this.#options = options;
-    this.#tokens = options.connectionsPerSecond;
-    this.#tokensAtMs = nowMs;
+    const { connectionsPerSecond } = options;
+    this.#bucket = connectionsPerSecond > 0 ? new TokenBucket(connectionsPerSecond, nowMs) : undefined;
   }
 
   get connections(): number {
@@ -59,7 +60,7 @@ export class Admission {
     if (this.#taken >= this.#options.connectionsMax) return ALL_TAKEN;
     const known = address === undefined ? 0 : (this.#byAddress.get(address) ?? 0);
     if (this.countsAddresses && known >= this.#options.addressConnectionsMax) return ADDRESS_FULL;
-    if (!this.#takeToken(nowMs)) return TOO_FAST;
+    if (this.#bucket?.take(nowMs) === false) return TOO_FAST;
     this.#taken++;
     if (address !== undefined) this.#byAddress.set(address, known + 1);
     return new Seat(this, address);
@@ -84,15 +85,5 @@ export class Admission {
     const known = this.#byAddress.get(address) ?? 0;
     if (known > 1) this.#byAddress.set(address, known - 1);
     else this.#byAddress.delete(address);
-  }
-
-  #takeToken(nowMs: number): boolean {
-    const perSecond = this.#options.connectionsPerSecond;
-    if (perSecond === 0) return true;
-    this.#tokens = Math.min(perSecond, this.#tokens + ((nowMs - this.#tokensAtMs) * perSecond) / 1000);
-    this.#tokensAtMs = nowMs;
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
   }
 }

@@ -1,8 +1,10 @@
 // How much of what is costly an lb does at a time, so that connections which come or go by the thousand do not hold the others up. Pure:
 // turns of the event loop and the time are told.
 
-/** So much time's work a queue does at once, and one job at least. */
-const AT_ONCE_MS = 4;
+import { TokenBucket } from "../wire/token-bucket.ts";
+
+/** So much time's work a queue does at once, and one job at least: what a pause has missed is not made up for in one go. */
+const AT_ONCE_SECONDS = 0.004;
 
 /** Calls back when the next turn begins. */
 export type NextTurn = (begin: () => void) => void;
@@ -37,27 +39,19 @@ export class Pace {
   }
 }
 
-/** Jobs done in order, `perMs` of them a millisecond: at once where that leaves room, or else when their time has come. */
+/** Jobs done in order, so many a second: at once where that leaves room, or else when their time has come. */
 export class PacedQueue {
-  readonly #perMs: number;
+  readonly #bucket: TokenBucket;
   readonly #now: () => number;
   readonly #later: (work: () => void) => void;
   #jobs: (() => void)[] = [];
   #next = 0;
-  /** What was missed in a pause is not made up for in one go. */
-  readonly #roomMax: number;
-  /** How many may be done now. */
-  #room: number;
-  #countedAtMs: number;
 
   /** `now`: in milliseconds. `later` calls back as soon as a timer can, once for each call of it. */
-  constructor(perMs: number, now: () => number, later: (work: () => void) => void) {
-    this.#perMs = perMs;
+  constructor(perSecond: number, now: () => number, later: (work: () => void) => void) {
+    this.#bucket = new TokenBucket(perSecond, now(), Math.max(1, perSecond * AT_ONCE_SECONDS));
     this.#now = now;
     this.#later = later;
-    this.#roomMax = Math.max(1, perMs * AT_ONCE_MS);
-    this.#room = this.#roomMax;
-    this.#countedAtMs = now();
   }
 
   add(job: () => void): void {
@@ -67,13 +61,7 @@ export class PacedQueue {
 
   #work(): void {
     const nowMs = this.#now();
-    const come = (nowMs - this.#countedAtMs) * this.#perMs;
-    this.#room = Math.min(this.#room + come, this.#roomMax);
-    this.#countedAtMs = nowMs;
-    while (this.#next < this.#jobs.length && this.#room >= 1) {
-      this.#room--;
-      this.#jobs[this.#next++]();
-    }
+    while (this.#next < this.#jobs.length && this.#bucket.take(nowMs)) this.#jobs[this.#next++]();
     if (this.#next < this.#jobs.length) return this.#later(() => this.#work());
     this.#jobs = [];
     this.#next = 0;

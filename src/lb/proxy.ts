@@ -75,7 +75,7 @@ export class LoadBalancer {
       dispatcher: this.dispatcher,
       dials: this.#dials,
       endings: new PacedQueue(
-        numbers.endingsPerSecond / 1000,
+        numbers.endingsPerSecond,
         () => performance.now(),
         (work) => setTimeout(work, 1),
       ),

@@ -1,6 +1,7 @@
 // One session's requests in the order they came: one after the other where the app takes its time, and no faster than the limit. Pure.
 
-import { TokenBucket, WAITING_REQUESTS_MAX } from "./limits.ts";
+import { TokenBucket } from "../wire/token-bucket.ts";
+import { WAITING_REQUESTS_MAX } from "./limits.ts";
 
 export type IntakeOptions<Request> = {
   /** Answers a request. Where it returns a promise (which must not reject) the next one waits for it. */

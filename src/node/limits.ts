@@ -1,4 +1,4 @@
-// What one client may ask of a node, and how a stream of requests is paced. Pure.
+// What one client may ask of a node. Pure.
 
 import { type Limits, UNACKNOWLEDGED_MAX } from "../wire/client-messages.ts";
 import { PAYLOAD_BYTES_MAX } from "../wire/frame.ts";
@@ -65,27 +65,4 @@ export function limitsOf(options: LimitOptions | undefined): NodeLimits {
 function checked(name: string, value: number, min: number, max: number): number {
   if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
   throw new Error(`limits.${name} is ${value}: it must be a whole number from ${min} to ${max}.`);
-}
-
-/** Lets `perSecond` requests through each second, and as many again at once after a quiet second. */
-export class TokenBucket {
-  readonly #perSecond: number;
-  #tokens: number;
-  #filledAtMs: number;
-
-  constructor(perSecond: number, nowMs: number) {
-    this.#perSecond = perSecond;
-    this.#tokens = perSecond;
-    this.#filledAtMs = nowMs;
-  }
-
-  /** Whether a request may go through now. */
-  take(nowMs: number): boolean {
-    const earned = ((nowMs - this.#filledAtMs) * this.#perSecond) / 1000;
-    this.#tokens = Math.min(this.#perSecond, this.#tokens + earned);
-    this.#filledAtMs = nowMs;
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
-  }
 }

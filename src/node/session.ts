@@ -6,12 +6,13 @@ import { type ClientMessage, clientMessage, type RequestId, requestIdOf } from "
 import { type CloseName, ERRORS, type ErrorCode } from "../wire/codes.ts";
 import type { Producer } from "../wire/frame.ts";
 import { Malformed } from "../wire/shape.ts";
+import { TokenBucket } from "../wire/token-bucket.ts";
 import { type Admitted, ANYONE } from "./admission.ts";
 import type { AppOptions, Cluster, Session } from "./app.ts";
 import { decodeFrame, type Encoding } from "./encoding.ts";
 import type { Hub } from "./hub.ts";
 import { Intake } from "./intake.ts";
-import { BAD_FRAMES_MAX, type NodeLimits, PINGS_PER_SECOND, RATE_REFUSALS_MAX, TokenBucket } from "./limits.ts";
+import { BAD_FRAMES_MAX, type NodeLimits, PINGS_PER_SECOND, RATE_REFUSALS_MAX } from "./limits.ts";
 import { Line, type Socket } from "./line.ts";
 import { PublishWindow } from "./publish-window.ts";
 import { postponed } from "./publishing.ts";

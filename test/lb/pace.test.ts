@@ -9,7 +9,7 @@ function pacedQueue() {
   let asked: (() => void) | undefined;
   const done: number[] = [];
   const queue = new PacedQueue(
-    2,
+    2000,
     () => nowMs,
     (work) => {
       asked = work;
@@ -66,7 +66,7 @@ test("what a long pause has missed is not made up for at once", () => {
 test("a job that adds another one leaves it to its turn", () => {
   const done: string[] = [];
   const queue = new PacedQueue(
-    1,
+    1000,
     () => 0,
     () => {},
   );

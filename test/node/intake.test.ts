@@ -2,8 +2,9 @@ import { describe, expect, test } from "bun:test";
 import { Attendance } from "../../src/node/attendance.ts";
 import { departures } from "../../src/node/drain.ts";
 import { Intake } from "../../src/node/intake.ts";
-import { TokenBucket, WAITING_REQUESTS_MAX } from "../../src/node/limits.ts";
+import { WAITING_REQUESTS_MAX } from "../../src/node/limits.ts";
 import { PublishWindow } from "../../src/node/publish-window.ts";
+import { TokenBucket } from "../../src/wire/token-bucket.ts";
 import { turn } from "../eventually.ts";
 
 type Request = { name: string; bytes: number; takes?: Promise<void> };
@@ -74,6 +75,8 @@ test("a token bucket lets its rate through, and one second's worth at once", () 
     return count;
   };
   expect([taken(0), taken(100), taken(150), taken(200), taken(100_000)]).toEqual([10, 1, 0, 1, 10]);
+  // The clock is set back.
+  expect([taken(50_000), taken(50_100)]).toEqual([0, 1]);
 });
 
 test("publications behind one that was refused for now are refused until it comes again, or seems given up", () => {
