@@ -16,8 +16,9 @@ const LATE_MS = 100;
 /** Above this p99, or with fewer arrived, a stack does not keep up, and is spared what is so many times more. */
 const OVERRUN_MS = 2000;
 const ARRIVED = 99;
-const HIGHEST_SUBSCRIBERS = 1000;
 const SPARED = 4;
+/** Of the last block. */
+const HIGHEST_SUBSCRIBERS = 1000;
 
 const cells = (isQuick: boolean): Cell[] =>
   isQuick

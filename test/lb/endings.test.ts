@@ -8,6 +8,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { reportIn } from "../../src/wire/child.ts";
 import { isRecord } from "../../src/wire/shape.ts";
+import { eventually } from "../eventually.ts";
 import { answering, fieldOf, Lb, OK, type RawPeer, ScriptedServer } from "./harness.ts";
 import { opening, switching } from "./messages.ts";
 
@@ -45,18 +46,16 @@ const wasChecked = (node: object): boolean =>
 
 /** The lines of the access log, once there are so many. */
 async function lines(count: number): Promise<Record<string, unknown>[]> {
-  const deadline = Date.now() + 10_000;
-  for (;;) {
-    const text = existsSync(file) ? readFileSync(file, "utf8") : "";
-    if (text.split("\n").length > count)
-      return text
-        .trimEnd()
-        .split("\n")
-        .map((line): unknown => JSON.parse(line))
-        .filter(isRecord);
-    if (Date.now() > deadline) throw new Error(`the access log stays ${JSON.stringify(text)}`);
-    await Bun.sleep(10);
-  }
+  const text = await eventually(
+    () => (existsSync(file) ? readFileSync(file, "utf8") : ""),
+    (seen) => seen.split("\n").length > count,
+    { what: "the access log" },
+  );
+  return text
+    .trimEnd()
+    .split("\n")
+    .map((line): unknown => JSON.parse(line))
+    .filter(isRecord);
 }
 
 /** The only line there is. */
@@ -646,7 +645,7 @@ describe("the file", () => {
     };
     await turn(1);
     lb.child.kill("SIGHUP");
-    await untilThere(file);
+    await eventually(() => existsSync(file));
     await turn(2);
     while (!existsSync(file)) await lb.ask(last("", "/3"));
     const kept = [1, 2].map((n) => readFileSync(moved(n), "utf8").split("\n").length - 1);
@@ -704,10 +703,6 @@ describe("the file", () => {
     );
   });
 });
-
-async function untilThere(path: string): Promise<void> {
-  while (!existsSync(path)) await Bun.sleep(10);
-}
 
 /** A server whose backlog is full, so that no connection to it is ever made. */
 class FullServer {

@@ -4,6 +4,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaul
 import { readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
+import { eventually } from "../eventually.ts";
 import { answering, fieldOf, Lb, OK, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
 import { nextHead, opening, SWITCHED, switching } from "./messages.ts";
 import { selfSigned } from "./self-signed.ts";
@@ -141,9 +142,7 @@ describe("certificates", () => {
       fresh.socket.destroy();
       return fingerprint;
     };
-    const logged = async (what: string, from: number) => {
-      while (!changing.log.slice(from).includes(what)) await Bun.sleep(20);
-    };
+    const logged = (what: string, from: number) => eventually(() => changing.log.slice(from).includes(what));
     expect(await shownNow()).toBe(before);
 
     let from = changing.log.length;

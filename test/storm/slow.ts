@@ -118,10 +118,9 @@ async function flood(address: string, publications: number): Promise<number[]> {
     for (const [i, name] of CHANNELS.entries()) published[i].push(client.channel(name).publish(DATA));
     await Bun.sleep(EVERY_MS);
   }
-  const tops = published.map(async (all) => (await Promise.all(all)).at(-1)?.offset ?? 0);
-  const offsets = await Promise.all(tops);
+  const tops = await Promise.all(published.map(async (all) => (await Promise.all(all)).at(-1)?.offset ?? 0));
   await client.close();
-  return offsets;
+  return tops;
 }
 
 /** Notes the most memory that each process has, until it is stopped; then tells the growth. */

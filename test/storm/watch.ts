@@ -4,29 +4,25 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { counts as countsShape, isRecord } from "../../src/wire/shape.ts";
 import type { Cluster } from "../cluster/start.ts";
-
-const POLL_MS = 10;
-const PATIENCE_MS = 60_000;
+import { eventually } from "../eventually.ts";
 
 /** The counts that the cluster's only relay logs on SIGUSR2. */
 export async function relayCounts(cluster: Cluster): Promise<Record<string, number>> {
   const file = join(cluster.dataDir, "logs/relay-1.log");
   const from = readFileSync(file, "utf8").length;
   await cluster.kill("relay-1", "SIGUSR2");
-  for (;;) {
-    const line = readFileSync(file, "utf8")
-      .slice(from)
-      .split("\n")
-      .find((each) => each.endsWith('"msg":"counts"}'));
-    if (line === undefined) {
-      await Bun.sleep(POLL_MS);
-      continue;
-    }
-    const said: unknown = JSON.parse(line);
-    if (!isRecord(said)) throw new Error("a log line is not an object");
-    const numbers = Object.entries(said).filter(([name, value]) => typeof value === "number" && name !== "level");
-    return countsShape(20)(Object.fromEntries(numbers), "counts");
-  }
+  const said: unknown = JSON.parse(
+    await eventually(
+      () =>
+        readFileSync(file, "utf8")
+          .slice(from)
+          .split("\n")
+          .find((line) => line.endsWith('"msg":"counts"}')) ?? "",
+    ),
+  );
+  if (!isRecord(said)) throw new Error("a log line is not an object");
+  const numbers = Object.entries(said).filter(([name, value]) => typeof value === "number" && name !== "level");
+  return countsShape(20)(Object.fromEntries(numbers), "counts");
 }
 
 /** The memory that a process has in RAM, in MB. */
@@ -37,10 +33,4 @@ export const rssMb = (pid: number): number =>
 export function quantile(values: readonly number[], part: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;
-}
-
-/** Resolves when it is so, or when it has not come to be for long. */
-export async function until(isSo: () => boolean): Promise<void> {
-  const deadline = performance.now() + PATIENCE_MS;
-  while (!isSo() && performance.now() < deadline) await Bun.sleep(POLL_MS);
 }
