@@ -246,9 +246,12 @@ describe("a relay that is away", () => {
     const relays = [await relay(), await relay()];
     await Bun.write(join(relays[1].folder, "secret"), SECRET);
     const [a, b] = [new FakeNode("node-1"), new FakeNode("node-2")];
-    for (const node of [a, b]) node.join(relays);
     const lb = await startLb("lb-1", relays);
+    // The lb has it from the one that lives on first, then from the other too.
+    for (const node of [a, b]) node.join([relays[1]]);
     await knows(lb, "node-1", "node-2");
+    for (const node of [a, b]) node.join([relays[0]]);
+    await knows(await startLb("lb-2", [relays[0]]), "node-1", "node-2");
     await relays[0].process.kill();
     await b.leave();
     await lb.countsWhen(({ nodes }) => nodes["node-2"] === undefined);
