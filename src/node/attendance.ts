@@ -7,7 +7,7 @@ const decoder = new TextDecoder();
 
 type Member = { /** JSON text; "": it shows nothing. */ readonly info: string; isConfirmed: boolean };
 /** Who wants the list; undefined: it could not be had in time. */
-type OnList = (listText: string | undefined) => void;
+export type OnList = (listText: string | undefined) => void;
 
 export class Attendance {
   readonly #channel: string;
@@ -26,6 +26,11 @@ export class Attendance {
 
   get own(): ReadonlyMap<string, Uint8Array> {
     return this.#own;
+  }
+
+  /** Whether there is something that `expire` will have to end. */
+  get isWaiting(): boolean {
+    return this.#askers.length > 0 || this.#doubtedAtMs !== undefined;
   }
 
   /** A client of this node is there. True: the relay has to be told. */

@@ -2,10 +2,10 @@
 
 import type { Position } from "../wire/position.ts";
 import type { Policy, RelayMessageOf } from "../wire/relay-messages.ts";
-import { Attendance } from "./attendance.ts";
+import { Attendance, type OnList } from "./attendance.ts";
 import { Audience } from "./audience.ts";
 import type { ChannelPort, Identity, OnPage, Opening, Question } from "./broker.ts";
-import { Lookups } from "./lookups.ts";
+import { Lookups, type OnLookup } from "./lookups.ts";
 import type { Publisher } from "./outbox.ts";
 import { Readers } from "./readers.ts";
 import type { Route } from "./rules.ts";
@@ -23,16 +23,18 @@ export interface Outlet {
   release(audience: Audience): void;
   /** So many characters of frames more are remembered; negative: fewer. */
   remembered(change: number): void;
+  /** The channel may have something to wait for: it is to be swept until it says that all is quiet. */
+  watch(channel: Channel): void;
 }
+
+/** What a sweep has found: a channel that is `quiet` needs no more of them. */
+type Swept = "quiet" | "watched" | "closed";
 
 export class Channel implements ChannelPort, Subscribed {
   readonly name: string;
   /** Its name as JSON text, for frames that are put together by hand. */
   readonly nameText: string;
   readonly route: Route;
-  readonly lookups: Lookups;
-  /** Undefined where presence is off. */
-  readonly attendance: Attendance | undefined;
   isFollowed: boolean;
   readonly #uplink: Uplink;
   readonly #opening: Opening;
@@ -40,6 +42,9 @@ export class Channel implements ChannelPort, Subscribed {
   readonly #stream: Stream;
   readonly #audience: Audience;
   readonly #readers: Readers;
+  readonly #lookups: Lookups;
+  /** Undefined where presence is off. */
+  readonly #attendance: Attendance | undefined;
   #usedAtMs: number;
 
   /** `isFollowed`: it has readers to come; else it is only published to, until `subscribe` or `join` says otherwise. */
@@ -61,9 +66,10 @@ export class Channel implements ChannelPort, Subscribed {
       ask,
       () => outlet.release(this.#audience),
     );
-    this.attendance = this.presence ? new Attendance(name) : undefined;
+    this.#lookups = new Lookups(ask);
+    this.#attendance = this.presence ? new Attendance(name) : undefined;
     this.#opening = uplink.open(this);
-    this.lookups = new Lookups(ask);
+    outlet.watch(this);
   }
 
   get policy(): Policy {
@@ -90,14 +96,15 @@ export class Channel implements ChannelPort, Subscribed {
 
   /** Ends a subscription. Where its session takes it up again at once, `isStaying`: presence need not see it go. */
   unsubscribe(subscription: Subscription, isStaying = false): void {
-    this.#usedAtMs = this.#outlet.nowMs();
+    this.#used();
     this.#readers.remove(subscription);
     const { id } = subscription.session;
-    if (!isStaying && this.attendance?.depart(id)) this.#uplink.leave(this.#opening, id);
+    if (!isStaying && this.#attendance?.depart(id)) this.#uplink.leave(this.#opening, id);
   }
 
   /** The subscription's client has read what it was sent. */
   drained(subscription: Subscription): void {
+    this.#outlet.watch(this);
     this.#readers.drained(subscription);
   }
 
@@ -108,13 +115,25 @@ export class Channel implements ChannelPort, Subscribed {
   }
 
   leave(session: Pick<Subscriber, "encoding" | "leave">): void {
-    this.#usedAtMs = this.#outlet.nowMs();
+    this.#used();
     this.#readers.leave(session);
+  }
+
+  /** Answers a question about its history. */
+  lookUp(question: Question, onLookup: OnLookup, deadlineMs: number): void {
+    this.#outlet.watch(this);
+    this.#lookups.add(question, onLookup, deadlineMs);
+  }
+
+  /** Tells who is present. Only where presence is on. */
+  list(onList: OnList, deadlineMs: number): void {
+    this.#outlet.watch(this);
+    this.#attendance?.ask(onList, deadlineMs);
   }
 
   /** A subscription has its `ok`: its client is present. */
   attend({ id, infoBytes }: Pick<Subscriber, "id" | "infoBytes">): void {
-    if (this.attendance?.attend(id, infoBytes)) this.#uplink.enter(this.#opening, id, infoBytes);
+    if (this.#attendance?.attend(id, infoBytes)) this.#uplink.enter(this.#opening, id, infoBytes);
   }
 
   /** Publishes. `identity`: see Uplink. False: the relay is behind, or away for too long. */
@@ -128,19 +147,18 @@ export class Channel implements ChannelPort, Subscribed {
     this.#stream.shrink();
   }
 
-  /** About once a second, for each of perhaps 100,000. False: nobody had a use for it for `unusedMs`, and it is closed. */
-  sweep(nowMs: number, unusedMs: number): boolean {
+  /** About once a second, while it is watched. Closes a channel that nobody had a use for in `unusedMs`. */
+  sweep(nowMs: number, unusedMs: number): Swept {
     this.#readers.expire(nowMs);
     this.#readers.retry();
-    if (this.lookups.size > 0) {
-      this.lookups.expire(nowMs);
-      this.lookups.retry();
-    }
-    if (this.attendance !== undefined) for (const event of this.attendance.expire(nowMs)) this.#tell(event);
-    const isUsed = !this.#readers.isEmpty || this.lookups.size > 0 || nowMs - this.#usedAtMs < unusedMs;
-    if (isUsed || !this.#uplink.close(this.#opening)) return true;
+    this.#lookups.expire(nowMs);
+    this.#lookups.retry();
+    for (const event of this.#attendance?.expire(nowMs) ?? []) this.#tell(event);
+    const waits = this.#readers.areWaiting || this.#lookups.size > 0 || this.#attendance?.isWaiting === true;
+    if (!this.#readers.isEmpty) return waits ? "watched" : "quiet";
+    if (waits || nowMs - this.#usedAtMs < unusedMs || !this.#uplink.close(this.#opening)) return "watched";
     this.#stream.end();
-    return false;
+    return "closed";
   }
 
   opened({ epoch, top, gap, members }: RelayMessageOf<"opened">): void {
@@ -148,6 +166,7 @@ export class Channel implements ChannelPort, Subscribed {
       this.#stream.epoch = epoch;
       return;
     }
+    this.#outlet.watch(this);
     if (this.#stream.position === null) {
       this.#stream.restart({ epoch, offset: top });
     } else if (gap !== null) {
@@ -155,15 +174,15 @@ export class Channel implements ChannelPort, Subscribed {
       this.#stream.restart(position);
       this.#outlet.fanOut(this.#audience, gapText(this.name, position, gap));
     }
-    this.attendance?.opened(members, this.#outlet.nowMs());
-    for (const [client, info] of this.attendance?.own ?? []) this.#uplink.enter(this.#opening, client, info);
+    this.#attendance?.opened(members, this.#outlet.nowMs());
+    for (const [client, info] of this.#attendance?.own ?? []) this.#uplink.enter(this.#opening, client, info);
     this.#readers.retry();
-    this.lookups.retry();
+    this.#lookups.retry();
   }
 
   openRefused(): void {
     this.#readers.expire(Number.POSITIVE_INFINITY);
-    this.lookups.expire(Number.POSITIVE_INFINITY);
+    this.#lookups.expire(Number.POSITIVE_INFINITY);
   }
 
   publication(offset: number, timeMs: number, payload: string): void {
@@ -172,17 +191,22 @@ export class Channel implements ChannelPort, Subscribed {
   }
 
   entered(client: string, info: Uint8Array): void {
-    const event = this.attendance?.entered(client, info);
+    const event = this.#attendance?.entered(client, info);
     if (event !== undefined) this.#tell(event);
   }
 
   left(client: string): void {
-    const event = this.attendance?.left(client);
+    const event = this.#attendance?.left(client);
     if (event !== undefined) this.#tell(event);
   }
 
-  #follow(): void {
+  #used(): void {
     this.#usedAtMs = this.#outlet.nowMs();
+    this.#outlet.watch(this);
+  }
+
+  #follow(): void {
+    this.#used();
     if (this.isFollowed) return;
     this.isFollowed = true;
     this.#uplink.follow(this.#opening);

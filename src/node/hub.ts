@@ -28,6 +28,8 @@ export class Hub implements Outlet {
   readonly #publish: (topic: string, frame: Frame) => void;
   readonly #onWaiting: (untilMs: number) => void;
   readonly #channels = new Map<string, Channel>();
+  /** Those that may have something to wait for: few, where most have readers. */
+  readonly #watched = new Set<Channel>();
   /** Those for whom something waits. */
   readonly #waiting = new Set<Audience>();
   #remembered = 0;
@@ -85,10 +87,16 @@ export class Hub implements Outlet {
   sweep(): void {
     const nowMs = this.nowMs();
     const unusedMs = this.#channels.size > CHANNELS_MAX / 2 ? UNUSED_CROWDED_MS : UNUSED_MS;
-    for (const channel of this.#channels.values()) {
+    for (const channel of this.#watched) {
       const isKept = channel.name === EVERYONE;
-      if (!channel.sweep(nowMs, isKept ? Number.POSITIVE_INFINITY : unusedMs)) this.#channels.delete(channel.name);
+      const swept = channel.sweep(nowMs, isKept ? Number.POSITIVE_INFINITY : unusedMs);
+      if (swept !== "watched") this.#watched.delete(channel);
+      if (swept === "closed") this.#channels.delete(channel.name);
     }
+  }
+
+  watch(channel: Channel): void {
+    this.#watched.add(channel);
   }
 
   fanOut(audience: Audience, json: string): void {

@@ -44,6 +44,11 @@ export class Readers {
     return this.#audience.size + this.#waiting.size + this.#behind.size === 0;
   }
 
+  /** Whether anyone is not live yet. */
+  get areWaiting(): boolean {
+    return this.#waiting.size + this.#behind.size > 0;
+  }
+
   /** Takes a subscription up: at once where memory allows, else when the relay has answered. */
   serve(subscription: Subscription): void {
     const offset = this.#stream.find(subscription.want, this.#nowMs());

@@ -127,14 +127,14 @@ function history(session: ClientSession, message: ClientMessageOf<"history">): A
     if (found === undefined || !session.hasRoom) session.sendError(id, "busy");
     else session.sendAsked(`{"type":"ok",${idText(id)}"channel":${channel.nameText},${found}}`);
   };
-  channel.lookups.add({ since, limit, reverse }, onLookup, hub.nowMs() + RELAY_MS);
+  channel.lookUp({ since, limit, reverse }, onLookup, hub.nowMs() + RELAY_MS);
   return undefined;
 }
 
 function presence(session: ClientSession, { id, channel: name }: ClientMessageOf<"presence">): Answered {
   const channel = readableChannel(session, name);
   if (channel === undefined) return session.sendError(id, "not_subscribed");
-  if (channel.attendance === undefined) return session.sendError(id, "refused", "Presence is off for this channel.");
+  if (!channel.presence) return session.sendError(id, "refused", "Presence is off for this channel.");
   if (session.openCalls >= OPEN_CALLS_MAX) return session.sendError(id, "limit");
   session.openCalls++;
   const onList = (listText: string | undefined) => {
@@ -142,7 +142,7 @@ function presence(session: ClientSession, { id, channel: name }: ClientMessageOf
     if (listText === undefined || !session.hasRoom) session.sendError(id, "busy");
     else session.sendAsked(`{"type":"ok",${idText(id)}"channel":${channel.nameText},"data":${listText}}`);
   };
-  channel.attendance.ask(onList, session.desk.hub.nowMs() + RELAY_MS);
+  channel.list(onList, session.desk.hub.nowMs() + RELAY_MS);
   return undefined;
 }
 

@@ -179,6 +179,7 @@ test("a channel that nobody uses is closed, and opened again by whoever comes", 
   socket.write({ type: "subscribe", channel: "room" });
   settle();
   const [{ position }] = readAll(socket);
+  behind.hub.sweep();
   expect(behind.hub.size).toBe(2);
   socket.close();
   nowMs += 29_000;
@@ -193,6 +194,24 @@ test("a channel that nobody uses is closed, and opened again by whoever comes", 
   again.write({ type: "subscribe", channel: "room", since: position });
   settle();
   expect(offsets(readAll(again))).toEqual([1, 2]);
+});
+
+test("a channel where nothing was to be waited for is looked after again once somebody waits", () => {
+  publish(ahead, "room", 3);
+  const [reader, other] = [connect(behind), connect(behind)];
+  reader.write({ type: "subscribe", channel: "room" });
+  settle();
+  expect(readAll(reader)).toMatchObject([{ type: "ok" }]);
+  // The relay answers nothing any more.
+  const isToldBusy = (asker: VirtualSocket, question: Record<string, unknown>) => {
+    behind.hub.sweep();
+    asker.write({ ...question, id: "q", channel: "room" });
+    nowMs += 10_001;
+    behind.hub.sweep();
+    expect(readAll(asker)).toMatchObject([{ type: "error", id: "q", code: "busy" }]);
+  };
+  isToldBusy(reader, { type: "history" });
+  isToldBusy(other, { type: "subscribe", last: 2 });
 });
 
 test("what all channels remember together is bounded, whatever each may", () => {
