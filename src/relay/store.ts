@@ -25,6 +25,8 @@ import { Snapshots } from "./snapshots.ts";
 const ORIGINAL_SEARCH_MAX = 10_000;
 /** How long a channel that nobody has open and that remembers nothing is kept, so that readers can resume. */
 const UNUSED_CHANNEL_MS = 600_000;
+/** Sweeps in which every channel is looked at once: there may be very many. */
+const SWEEPS_ROUND = 10;
 /** The part of the usable segments that history may take: the rest is for definitions, producers, and what is left empty at ends. */
 const HISTORY_SHARE = 0.6;
 /** Segment bytes that a channel may be relied on to need for its definition. */
@@ -35,6 +37,8 @@ export class Store {
   readonly producers: Producers;
   readonly channels = new Map<string, Channel>();
   readonly #byId = new Map<number, Channel>();
+  /** Whose turn it is to be swept. */
+  #sweeping: Iterator<Channel> = this.channels.values();
   readonly #disk: Disk;
   readonly #head: Head;
   readonly #onFree: (segment: number) => void;
@@ -88,7 +92,7 @@ export class Store {
     this.commit();
     const known = this.channels.get(name);
     if (known !== undefined) return this.#adoptPolicy(known, policy);
-    if (this.channels.size >= this.channelsMax) this.sweep(nowMs, 0);
+    if (this.channels.size >= this.channelsMax) this.freeUnused(nowMs);
     if (this.channels.size >= this.channelsMax || this.#nextId > CHANNEL_ID_MAX) return "limit";
     const channel = new Channel(this.segments, this.#nextId, name, epoch, policy, nowMs);
     if (!this.define(channel)) return "storage";
@@ -178,15 +182,30 @@ export class Store {
     this.#historyBytes -= channel.expire(nowMs);
   }
 
-  /** Expires histories and frees channels that nobody uses any more. */
-  sweep(nowMs: number, unusedMs = UNUSED_CHANNEL_MS): void {
+  /** Expires the histories of some channels, and frees those that nobody uses any more; after so many calls all have had their turn. */
+  sweep(nowMs: number): void {
     this.commit();
-    for (const channel of this.channels.values()) {
-      this.expire(channel, nowMs);
-      if (channel.openers > 0 || channel.remembered > 0 || nowMs - channel.usedAtMs < unusedMs) continue;
-      this.channels.delete(channel.name);
-      this.#byId.delete(channel.id);
+    for (let n = Math.ceil(this.channels.size / SWEEPS_ROUND); n > 0; n--) {
+      let next = this.#sweeping.next();
+      if (next.done === true) {
+        this.#sweeping = this.channels.values();
+        next = this.#sweeping.next();
+      }
+      if (next.value !== undefined) this.#sweepChannel(next.value, nowMs, UNUSED_CHANNEL_MS);
     }
+  }
+
+  /** Makes room for channels: frees all that nobody uses. */
+  freeUnused(nowMs: number): void {
+    this.commit();
+    for (const channel of this.channels.values()) this.#sweepChannel(channel, nowMs, 0);
+  }
+
+  #sweepChannel(channel: Channel, nowMs: number, unusedMs: number): void {
+    this.expire(channel, nowMs);
+    if (channel.openers > 0 || channel.remembered > 0 || nowMs - channel.usedAtMs < unusedMs) return;
+    this.channels.delete(channel.name);
+    this.#byId.delete(channel.id);
   }
 
   /** Hands the staged frames, which lie one behind the other at the end of the head, to the links that want them. */

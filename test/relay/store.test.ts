@@ -139,13 +139,28 @@ describe("order and memory", () => {
     const { store } = storeOn(new MemoryDisk(), 8);
     const channel = open(store, "news", { ...POLICY, ttlMs: 1000 });
     publish(store, channel, 1);
-    store.sweep(500, 0);
+    store.freeUnused(500);
     expect(store.channels.size).toBe(1);
-    store.sweep(2000, 0);
+    store.freeUnused(2000);
     expect(store.channels.size).toBe(0);
     const link = publish(store, channel, 2);
     expect(link.outcomes).toEqual([OUTCOME_UNKNOWN_CHANNEL]);
   });
+});
+
+test("sweeps take their turns, and each channel is freed when it has been unused for ten minutes", () => {
+  const { store } = storeOn(new MemoryDisk(), 8);
+  for (let n = 0; n < 25; n++) open(store, `room:${n}`);
+  const sizes = (nowMs: number) =>
+    Array.from({ length: 10 }, () => {
+      store.sweep(nowMs);
+      return store.channels.size;
+    });
+  expect(sizes(599_000).at(-1)).toBe(25);
+  expect(sizes(601_000)).toEqual([22, 19, 17, 15, 13, 11, 9, 8, 7, 6]);
+  expect(sizes(601_000).at(-1)).toBe(0);
+  open(store, "new");
+  expect(sizes(1_300_000).at(-1)).toBe(0);
 });
 
 describe("the ring of segments", () => {
