@@ -172,8 +172,8 @@ export class Channel {
     if (offset === this.top) this.topAt = place;
   }
 
-  /** Replay is over: counts what is there and trims it by policy. What lies below a hole is out of reach. Returns the bytes held. */
-  settle(top: number): number {
+  /** Replay is over: counts what is there and trims it by policy. What lies below a hole is out of reach. */
+  settle(top: number): void {
     if (top > this.top) {
       this.first = top + 1;
       this.top = top;
@@ -185,7 +185,6 @@ export class Channel {
     this.first = first;
     this.historyBytes = bytes;
     this.#trim();
-    return this.historyBytes;
   }
 
   #put(offset: number, place: Place, frameBytes: number): void {

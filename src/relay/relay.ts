@@ -60,8 +60,8 @@ export class Relay {
   counts(): Record<string, number> {
     let openings = 0;
     for (const link of this.#links) openings += link.openings.size;
-    const { channels, historyBytes } = this.#store;
-    return { links: this.#links.size, openings, channels: channels.size, historyBytes, questions: this.#questions };
+    const { size: channels, historyBytes } = this.#store.channels;
+    return { links: this.#links.size, openings, channels, historyBytes, questions: this.#questions };
   }
 
   connect(): RelayLink {
@@ -208,7 +208,7 @@ export class Relay {
     channel.openers++;
     channel.usedAtMs = nowMs;
     if (live) channel.live.push(link);
-    this.#store.expire(channel, nowMs);
+    this.#store.channels.expire(channel, nowMs);
     const { after, gap } = since === null ? { after: channel.top, gap: null } : resume(since, channel.readable);
     const { id, name } = channel;
     const members = presence ? channel.members.size : 0;
@@ -249,7 +249,7 @@ export class Relay {
       link.send(encodeRelayMessage({ type: "page", request, found: false, ...nothing }));
       return;
     }
-    this.#store.expire(channel, nowMs);
+    this.#store.channels.expire(channel, nowMs);
     const { readable } = channel;
     const resumed = since === null ? { after: readable.first - 1, gap: null } : resume(since, readable);
     const wanted = reverse

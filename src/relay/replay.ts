@@ -75,7 +75,8 @@ export function replay(
   const newest = new Map([...channels.values()].map((channel) => [channel.name, channel]));
   for (const channel of newest.values()) {
     if (damaged || mayHaveLost) channel.epoch = newEpoch();
-    store.restore(channel, channel.settle(tops.get(channel) ?? 0));
+    channel.settle(tops.get(channel) ?? 0);
+    store.channels.add(channel);
   }
   return { ends: whole.map(({ end }) => end), damaged };
 }

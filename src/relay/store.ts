@@ -14,19 +14,16 @@ import {
 import { OUTCOME_DUPLICATE, OUTCOME_STORAGE, OUTCOME_UNKNOWN_CHANNEL, type Policy } from "../wire/relay-messages.ts";
 import { Malformed } from "../wire/shape.ts";
 import { Channel } from "./channel.ts";
+import { Channels } from "./channels.ts";
 import { type Disk, Head } from "./head.ts";
 import type { Producers } from "./producers.ts";
-import { CHANNEL_ID_MAX, decodeRecord, encodeRecord } from "./records.ts";
+import { decodeRecord, encodeRecord } from "./records.ts";
 import type { RelayLink } from "./relay-link.ts";
 import { type Place, positionOf, SEGMENT_BYTES, type Segments, segmentOf } from "./segments.ts";
 import { Snapshots } from "./snapshots.ts";
 
 /** How far back a repeat's original is looked for, in publications. */
 const ORIGINAL_SEARCH_MAX = 10_000;
-/** How long a channel that nobody has open and that remembers nothing is kept, so that readers can resume. */
-const UNUSED_CHANNEL_MS = 600_000;
-/** Sweeps in which every channel is looked at once: there may be very many. */
-const SWEEPS_ROUND = 10;
 /** The part of the usable segments that history may take: the rest is for definitions, producers, and what is left empty at ends. */
 const HISTORY_SHARE = 0.6;
 /** Segment bytes that a channel may be relied on to need for its definition. */
@@ -35,18 +32,13 @@ const BYTES_PER_CHANNEL = 1024;
 export class Store {
   readonly segments: Segments;
   readonly producers: Producers;
-  readonly channels = new Map<string, Channel>();
-  readonly #byId = new Map<number, Channel>();
-  /** Whose turn it is to be swept. */
-  #sweeping: Iterator<Channel> = this.channels.values();
+  readonly channels = new Channels();
   readonly #disk: Disk;
   readonly #head: Head;
   readonly #onFree: (segment: number) => void;
   /** More history than this is evicted when its segment comes round. */
   readonly #historyBytesMax: number;
   readonly channelsMax: number;
-  #historyBytes = 0;
-  #nextId = 1;
   #pass = 0;
   /** Segments that were emptied since something last found room. */
   #emptied = 0;
@@ -69,22 +61,9 @@ export class Store {
     this.channelsMax = Math.floor((segments.count * SEGMENT_BYTES) / BYTES_PER_CHANNEL);
   }
 
-  /** Frame bytes that the histories of all channels hold. */
-  get historyBytes(): number {
-    return this.#historyBytes;
-  }
-
   /** Goes on where a journal ends that was read back, or begins a new one. False: the disk failed. */
   start(): boolean {
     return this.#head.start();
-  }
-
-  /** Adopts a channel found in the journal. */
-  restore(channel: Channel, historyBytes: number): void {
-    this.channels.set(channel.name, channel);
-    this.#byId.set(channel.id, channel);
-    this.#nextId = Math.max(this.#nextId, channel.id + 1);
-    this.#historyBytes += historyBytes;
   }
 
   /** The channel of that name, made and journaled if need be. `epoch` is used for a new one only. */
@@ -92,13 +71,12 @@ export class Store {
     this.commit();
     const known = this.channels.get(name);
     if (known !== undefined) return this.#adoptPolicy(known, policy);
-    if (this.channels.size >= this.channelsMax) this.freeUnused(nowMs);
-    if (this.channels.size >= this.channelsMax || this.#nextId > CHANNEL_ID_MAX) return "limit";
-    const channel = new Channel(this.segments, this.#nextId, name, epoch, policy, nowMs);
+    if (this.channels.size >= this.channelsMax) this.channels.freeUnused(nowMs);
+    const id = this.channels.nextId;
+    if (this.channels.size >= this.channelsMax || id === undefined) return "limit";
+    const channel = new Channel(this.segments, id, name, epoch, policy, nowMs);
     if (!this.define(channel)) return "storage";
-    this.#nextId++;
-    this.channels.set(name, channel);
-    this.#byId.set(channel.id, channel);
+    this.channels.add(channel);
     return channel;
   }
 
@@ -125,7 +103,7 @@ export class Store {
    * Throws Malformed for a seq of 0.
    */
   publish(link: RelayLink, frame: Uint8Array, start: number, end: number, nowMs: number): void {
-    const channel = this.#byId.get(channelIdAt(frame, start));
+    const channel = this.channels.withId(channelIdAt(frame, start));
     if (channel === undefined) {
       link.outcomes.push(OUTCOME_UNKNOWN_CHANNEL);
       return;
@@ -160,7 +138,7 @@ export class Store {
     this.#stagedTopAt.push(channel.topAt);
     this.#stagedLink.push(link);
     this.#stagedOutcome.push(link.outcomes.length);
-    this.#historyBytes += channel.append(place, end - start, nowMs);
+    this.channels.historyBytes += channel.append(place, end - start, nowMs);
     link.outcomes.push(channel.top);
   }
 
@@ -177,35 +155,10 @@ export class Store {
     this.#stagedOutcome.length = 0;
   }
 
-  /** A channel's history lost what its ttl says. */
-  expire(channel: Channel, nowMs: number): void {
-    this.#historyBytes -= channel.expire(nowMs);
-  }
-
-  /** Expires the histories of some channels, and frees those that nobody uses any more; after so many calls all have had their turn. */
+  /** Once a second or so: lets go of what nobody wants any more. */
   sweep(nowMs: number): void {
     this.commit();
-    for (let n = Math.ceil(this.channels.size / SWEEPS_ROUND); n > 0; n--) {
-      let next = this.#sweeping.next();
-      if (next.done === true) {
-        this.#sweeping = this.channels.values();
-        next = this.#sweeping.next();
-      }
-      if (next.value !== undefined) this.#sweepChannel(next.value, nowMs, UNUSED_CHANNEL_MS);
-    }
-  }
-
-  /** Makes room for channels: frees all that nobody uses. */
-  freeUnused(nowMs: number): void {
-    this.commit();
-    for (const channel of this.channels.values()) this.#sweepChannel(channel, nowMs, 0);
-  }
-
-  #sweepChannel(channel: Channel, nowMs: number, unusedMs: number): void {
-    this.expire(channel, nowMs);
-    if (channel.openers > 0 || channel.remembered > 0 || nowMs - channel.usedAtMs < unusedMs) return;
-    this.channels.delete(channel.name);
-    this.#byId.delete(channel.id);
+    this.channels.sweep(nowMs);
   }
 
   /** Hands the staged frames, which lie one behind the other at the end of the head, to the links that want them. */
@@ -231,7 +184,7 @@ export class Store {
     for (let i = staged - 1; i >= 0; i--) {
       const place = this.#stagedPlace[i];
       const position = positionOf(place);
-      this.#historyBytes -= this.#stagedChannel[i].retract(segments.frameBytes(place), this.#stagedTopAt[i]);
+      this.channels.historyBytes -= this.#stagedChannel[i].retract(segments.frameBytes(place), this.#stagedTopAt[i]);
       this.producers.forget(producerHighAt(head, position), producerLowAt(head, position), seqAt(head, position));
       this.#stagedLink[i].outcomes[this.#stagedOutcome[i]] = OUTCOME_STORAGE;
       this.#stagedLink[i].refusing.add(this.#stagedChannel[i].id);
@@ -242,7 +195,7 @@ export class Store {
   #adoptPolicy(channel: Channel, policy: Policy): Channel | "storage" {
     const { size, ttlMs, bytes } = channel.policy;
     if (size === policy.size && ttlMs === policy.ttlMs && bytes === policy.bytes) return channel;
-    this.#historyBytes -= channel.setPolicy(policy);
+    this.channels.historyBytes -= channel.setPolicy(policy);
     return this.define(channel) ? channel : "storage";
   }
 
@@ -314,15 +267,15 @@ export class Store {
   }
 
   #keepPublication(bytes: Uint8Array, at: number, end: number, place: Place, snapshots: Snapshots): boolean {
-    const channel = this.#byId.get(channelIdAt(bytes, at));
+    const channel = this.channels.withId(channelIdAt(bytes, at));
     const offset = offsetAt(bytes, at);
     if (channel?.holds(offset, place)) {
-      if (this.#historyBytes <= this.#historyBytesMax && this.#emptied < this.segments.count) {
+      if (this.channels.historyBytes <= this.#historyBytesMax && this.#emptied < this.segments.count) {
         const copy = this.#head.append(bytes, at, end);
         if (copy !== undefined) channel.move(offset, copy);
         return copy !== undefined;
       }
-      this.#historyBytes -= channel.evict(offset);
+      this.channels.historyBytes -= channel.evict(offset);
     }
     snapshots.add(producerHighAt(bytes, at), producerLowAt(bytes, at), seqAt(bytes, at));
     return channel?.topAt !== place || this.#appendDefinition(channel);
@@ -334,7 +287,7 @@ export class Store {
       snapshots.addAll(record.snapshots);
       return true;
     }
-    const channel = record.type === "define" ? this.#byId.get(record.id) : undefined;
+    const channel = record.type === "define" ? this.channels.withId(record.id) : undefined;
     return channel?.definedAt !== place || this.#appendDefinition(channel);
   }
 }

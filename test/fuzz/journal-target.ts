@@ -88,7 +88,7 @@ function goOn(store: Store): void {
   publish(store, channel.id, 0x5eed_5eed, 1 + before, '"after"');
   store.commit();
   must(channel.top === before + 1, "a new publication is not taken");
-  store.freeUnused(3);
+  store.channels.freeUnused(3);
 }
 
 export const journals: Target = {

@@ -142,7 +142,7 @@ class FuzzedRelay {
     must(answer.includes('"next"'), "the honest publication was not forwarded");
     must(this.#relay.linkCount === 1, "a link that has ended is still counted");
     must(this.#store.channels.size <= this.#store.channelsMax, "too many channels");
-    must(this.#store.historyBytes >= 0, "history has a negative size");
+    must(this.#store.channels.historyBytes >= 0, "history has a negative size");
   }
 
   #member(id: string): RelayLink {

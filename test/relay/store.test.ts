@@ -71,10 +71,10 @@ describe("order and memory", () => {
       for (const channel of [bySize, byBytes, byTime, none])
         publish(store, channel, seq, String(seq), newLink(), seq * 50);
     store.commit();
-    store.expire(byTime, 300);
+    store.channels.expire(byTime, 300);
     expect([bySize.first, byBytes.first, byTime.first, none.first]).toEqual([3, 4, 5, 6]);
     expect([bySize.top, byBytes.top, byTime.top, none.top]).toEqual([5, 5, 5, 5]);
-    expect(store.historyBytes).toBe((3 + 2 + 1) * 49);
+    expect(store.channels.historyBytes).toBe((3 + 2 + 1) * 49);
   });
 
   test("a repeat is answered with the original offset, in the same turn and later; trimmed, with 'duplicate'", () => {
@@ -139,9 +139,9 @@ describe("order and memory", () => {
     const { store } = storeOn(new MemoryDisk(), 8);
     const channel = open(store, "news", { ...POLICY, ttlMs: 1000 });
     publish(store, channel, 1);
-    store.freeUnused(500);
+    store.channels.freeUnused(500);
     expect(store.channels.size).toBe(1);
-    store.freeUnused(2000);
+    store.channels.freeUnused(2000);
     expect(store.channels.size).toBe(0);
     const link = publish(store, channel, 2);
     expect(link.outcomes).toEqual([OUTCOME_UNKNOWN_CHANNEL]);
@@ -222,7 +222,7 @@ describe("the ring of segments", () => {
     store.commit();
     expect(greedy.first).toBeGreaterThan(200);
     expect(greedy.trimmed).toBe("evicted");
-    expect(store.historyBytes).toBeLessThanOrEqual((10 * SEGMENT_BYTES) / 2 + 2 * SEGMENT_BYTES);
+    expect(store.channels.historyBytes).toBeLessThanOrEqual((10 * SEGMENT_BYTES) / 2 + 2 * SEGMENT_BYTES);
     const offsets = Array.from({ length: greedy.remembered }, (_, i) => greedy.first + i);
     expect(remembered(store, greedy)).toEqual(offsets.map((offset) => [offset, `g${offset}`]));
   });
@@ -457,7 +457,7 @@ test("a channel that could not be opened on a full disk leaves its id to the nex
   publish(store, channel, 1);
   store.commit();
   const { store: successor } = storeOn(disk, 8);
-  expect([...successor.channels.keys()]).toEqual(["news"]);
+  expect([...successor.channels.values()].map(({ name }) => name)).toEqual(["news"]);
   expect(open(successor, "news").epoch).toBe(channel.epoch);
   expect(remembered(successor, open(successor, "news"))).toEqual([[1, "1"]]);
 });

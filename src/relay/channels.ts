@@ -1,0 +1,76 @@
+// A relay's channels: found by name and by id, freed when nobody uses them any more; and what their histories hold together. Pure.
+
+import type { Channel } from "./channel.ts";
+import { CHANNEL_ID_MAX } from "./records.ts";
+
+/** How long a channel that nobody has open and that remembers nothing is kept, so that readers can resume. */
+const UNUSED_MS = 600_000;
+/** Sweeps in which every channel is looked at once: there may be very many. */
+const SWEEPS_ROUND = 10;
+
+export class Channels {
+  readonly #byName = new Map<string, Channel>();
+  readonly #byId = new Map<number, Channel>();
+  /** Whose turn it is to be swept. */
+  #sweeping: Iterator<Channel> = this.#byName.values();
+  #nextId = 1;
+  /** Frame bytes that the histories hold. */
+  historyBytes = 0;
+
+  get size(): number {
+    return this.#byName.size;
+  }
+
+  /** An id for a new channel. Undefined: there is none left. */
+  get nextId(): number | undefined {
+    return this.#nextId > CHANNEL_ID_MAX ? undefined : this.#nextId;
+  }
+
+  get(name: string): Channel | undefined {
+    return this.#byName.get(name);
+  }
+
+  withId(id: number): Channel | undefined {
+    return this.#byId.get(id);
+  }
+
+  values(): IterableIterator<Channel> {
+    return this.#byName.values();
+  }
+
+  add(channel: Channel): void {
+    this.#byName.set(channel.name, channel);
+    this.#byId.set(channel.id, channel);
+    this.#nextId = Math.max(this.#nextId, channel.id + 1);
+    this.historyBytes += channel.historyBytes;
+  }
+
+  /** A channel's history loses what its ttl says. */
+  expire(channel: Channel, nowMs: number): void {
+    this.historyBytes -= channel.expire(nowMs);
+  }
+
+  /** Expires the histories of some channels, and frees those that nobody uses; after so many sweeps all have had their turn. */
+  sweep(nowMs: number): void {
+    for (let n = Math.ceil(this.size / SWEEPS_ROUND); n > 0; n--) {
+      let next = this.#sweeping.next();
+      if (next.done === true) {
+        this.#sweeping = this.values();
+        next = this.#sweeping.next();
+      }
+      if (next.value !== undefined) this.#look(next.value, nowMs, UNUSED_MS);
+    }
+  }
+
+  /** Frees all that nobody uses now. */
+  freeUnused(nowMs: number): void {
+    for (const channel of this.values()) this.#look(channel, nowMs, 0);
+  }
+
+  #look(channel: Channel, nowMs: number, unusedMs: number): void {
+    this.expire(channel, nowMs);
+    if (channel.openers > 0 || channel.remembered > 0 || nowMs - channel.usedAtMs < unusedMs) return;
+    this.#byName.delete(channel.name);
+    this.#byId.delete(channel.id);
+  }
+}
