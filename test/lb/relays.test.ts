@@ -195,6 +195,7 @@ describe("the registry", () => {
     await node.leave();
     await client.untilEnd();
     client.finish();
+    await lb.countsWhen(({ nodes }) => nodes["node-1"] === undefined);
     node.serve();
     node.join(relays);
     await knows(lb, "node-1");
