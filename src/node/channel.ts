@@ -104,7 +104,6 @@ export class Channel implements ChannelPort, Subscribed {
 
   /** The subscription's client has read what it was sent. */
   drained(subscription: Subscription): void {
-    this.#outlet.watch(this);
     this.#readers.drained(subscription);
   }
 

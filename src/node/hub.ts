@@ -2,6 +2,7 @@
 // in number and memory. Pure.
 
 import { EVERYONE, isReserved } from "../wire/channel-name.ts";
+import { Round } from "../wire/round.ts";
 import type { Audience } from "./audience.ts";
 import { Channel, type Outlet } from "./channel.ts";
 import { type Encoding, type Frame, frameOf } from "./encoding.ts";
@@ -34,7 +35,7 @@ export class Hub implements Outlet {
   readonly #waiting = new Set<Audience>();
   #remembered = 0;
   /** Whose turn it is to give room back. */
-  #shrinking: Iterator<Channel> | undefined;
+  readonly #shrinking = new Round(this.#channels);
 
   /**
    * `publish`: gives a frame to all sessions that have joined the native topic. `onWaiting`: something has to wait, so call `flush` at that
@@ -132,16 +133,6 @@ export class Hub implements Outlet {
     if (change <= 0) return;
     // Twice round gives back three quarters of everything.
     for (let turns = 2 * this.#channels.size; turns > 0 && this.#remembered > REMEMBERED_MAX; turns--)
-      this.#shrinkNext();
-  }
-
-  #shrinkNext(): void {
-    this.#shrinking ??= this.#channels.values();
-    let next = this.#shrinking.next();
-    if (next.done === true) {
-      this.#shrinking = this.#channels.values();
-      next = this.#shrinking.next();
-    }
-    next.value?.shrink();
+      this.#shrinking.next()?.shrink();
   }
 }

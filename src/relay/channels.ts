@@ -1,5 +1,6 @@
 // A relay's channels: found by name and by id, freed when nobody uses them any more; and what their histories hold together. Pure.
 
+import { Round } from "../wire/round.ts";
 import type { Channel } from "./channel.ts";
 import { CHANNEL_ID_MAX } from "./records.ts";
 
@@ -12,7 +13,7 @@ export class Channels {
   readonly #byName = new Map<string, Channel>();
   readonly #byId = new Map<number, Channel>();
   /** Whose turn it is to be swept. */
-  #sweeping: Iterator<Channel> = this.#byName.values();
+  readonly #sweeping = new Round(this.#byName);
   #nextId = 1;
   /** Frame bytes that the histories hold. */
   historyBytes = 0;
@@ -53,12 +54,8 @@ export class Channels {
   /** Expires the histories of some channels, and frees those that nobody uses; after so many sweeps all have had their turn. */
   sweep(nowMs: number): void {
     for (let n = Math.ceil(this.size / SWEEPS_ROUND); n > 0; n--) {
-      let next = this.#sweeping.next();
-      if (next.done === true) {
-        this.#sweeping = this.values();
-        next = this.#sweeping.next();
-      }
-      if (next.value !== undefined) this.#look(next.value, nowMs, UNUSED_MS);
+      const next = this.#sweeping.next();
+      if (next !== undefined) this.#look(next, nowMs, UNUSED_MS);
     }
   }
 

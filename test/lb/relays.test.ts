@@ -248,7 +248,7 @@ describe("a relay that is away", () => {
     await Bun.write(join(relays[1].folder, "secret"), SECRET);
     const [a, b] = [new FakeNode("node-1"), new FakeNode("node-2")];
     const lb = await startLb("lb-1", relays);
-    // The lb has it from the one that lives on first, then from the other too.
+    // The lb has them from the relay that lives on first, then from the other too.
     for (const node of [a, b]) node.join([relays[1]]);
     await knows(lb, "node-1", "node-2");
     for (const node of [a, b]) node.join([relays[0]]);
