@@ -1,4 +1,5 @@
-// Subscribers and publishers of one stack, each kind in a process of its own, and what it costs the stack to serve them.
+// Subscribers and publishers of one stack, each kind in a process of its own, and what it costs the
+// stack to serve them.
 
 import { type Figures, Stopwatch } from "./measure.ts";
 import { Load } from "./processes.ts";
@@ -52,9 +53,17 @@ export class Audience {
     return this.#connect(this.#subscribers, connections);
   }
 
-  /** Spreads channels over the connections, each with 1 to `most` subscribers. Returns how many subscriptions that makes. */
+  /**
+   * Spreads channels over the connections, each with 1 to `most` subscribers. Returns how many
+   * subscriptions that makes.
+   */
   async spread(channels: number, first: number, most: number): Promise<number> {
-    const { subscriptions } = await this.#subscribers.ask({ kind: "subscribeFew", channels, first, most });
+    const { subscriptions } = await this.#subscribers.ask({
+      kind: "subscribeFew",
+      channels,
+      first,
+      most,
+    });
     return subscriptions;
   }
 

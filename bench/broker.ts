@@ -1,4 +1,5 @@
-// Question "broker": what does the broker alone cost? Ours, which journals and remembers, beside those that do and those that do not.
+// Question "broker": what does the broker alone cost? Ours, which journals and remembers, beside
+// those that do and those that do not.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -20,7 +21,9 @@ type Contestant = {
 type Broker = { pid: number; port: number; secret?: string; stop(): Promise<void> };
 
 const PUBLICATIONS = 500_000;
-/** Publications before it counts: with them the relay's memory, 128 or 64 MB, has gone round once. */
+/**
+ * Publications before it counts: with them the relay's memory, 128 or 64 MB, has gone round once.
+ */
 const WARM_UP = 1_000_000;
 const PUBLICATIONS_QUICK = 100_000;
 const WARM_UP_QUICK = 500_000;
@@ -28,7 +31,12 @@ const WARM_UP_QUICK = 500_000;
 async function relay(isQuick: boolean): Promise<Broker> {
   const tutti = await startTutti(["--nodes", "1", "--memory-mb", isQuick ? "64" : "128"]);
   const secret = readFileSync(join(tutti.folder, "secret"), "utf8").trim();
-  return { pid: await tutti.pidOf("relay-1"), port: await tutti.relayPort(), secret, stop: tutti.stop };
+  return {
+    pid: await tutti.pidOf("relay-1"),
+    port: await tutti.relayPort(),
+    secret,
+    stop: tutti.stop,
+  };
 }
 
 async function redis(...flags: string[]): Promise<Broker> {
@@ -71,7 +79,13 @@ const BROKERS = [
     share: 0.1,
     start: () => redis("--appendonly", "yes", "--appendfsync", "no"),
   },
-  { name: "nats core (no history)", command: "nats-server", kind: "nats", share: 0.5, start: () => nats() },
+  {
+    name: "nats core (no history)",
+    command: "nats-server",
+    kind: "nats",
+    share: 0.5,
+    start: () => nats(),
+  },
   {
     name: "nats JetStream (file)",
     command: "nats-server",
@@ -111,20 +125,26 @@ export const broker: Question = {
     const ready = await contestants(isQuick);
     const publications = isQuick ? PUBLICATIONS_QUICK : PUBLICATIONS;
     const warmUp = isQuick ? WARM_UP_QUICK : WARM_UP;
-    for (const { load, share } of ready) await load.ask({ count: share === 1 ? warmUp : publications * share });
-    const measurements = await inTurns("100 channels, 4 subscribers", ready, rounds, async ({ pid, load, share }) => {
-      const count = publications * share;
-      const watch = new Stopwatch([pid]);
-      const loadWatch = new Stopwatch([load.pid]);
-      const { seconds } = await load.ask({ count });
-      return {
-        cpuUs: watch.cpuUs / count,
-        perSecond: count / seconds,
-        cores: watch.cores,
-        loadCores: loadWatch.cores,
-        memoryMb: memoryKbOf([pid]) / 1024,
-      };
-    });
+    for (const { load, share } of ready)
+      await load.ask({ count: share === 1 ? warmUp : publications * share });
+    const measurements = await inTurns(
+      "100 channels, 4 subscribers",
+      ready,
+      rounds,
+      async ({ pid, load, share }) => {
+        const count = publications * share;
+        const watch = new Stopwatch([pid]);
+        const loadWatch = new Stopwatch([load.pid]);
+        const { seconds } = await load.ask({ count });
+        return {
+          cpuUs: watch.cpuUs / count,
+          perSecond: count / seconds,
+          cores: watch.cores,
+          loadCores: loadWatch.cores,
+          memoryMb: memoryKbOf([pid]) / 1024,
+        };
+      },
+    );
     await Promise.all(ready.map(({ stop }) => stop()));
     return measurements;
   },

@@ -1,4 +1,5 @@
-// Question "come-back": one server of four is killed. When do its clients hear again, and what have they missed?
+// Question "come-back": one server of four is killed. When do its clients hear again, and what have
+// they missed?
 
 import type { Kind } from "./load/protocols.ts";
 import { type Figures, inTurns } from "./measure.ts";
@@ -44,6 +45,8 @@ export const comeBack: Question = {
   async run({ isQuick, rounds }) {
     const clients = isQuick ? 100 : 400;
     const contestants = KINDS.map((kind) => ({ kind, name: kind }));
-    return inTurns(`${clients} clients`, contestants, isQuick ? 1 : rounds, ({ kind }) => killOne(kind, clients));
+    return inTurns(`${clients} clients`, contestants, isQuick ? 1 : rounds, ({ kind }) =>
+      killOne(kind, clients),
+    );
   },
 };

@@ -1,5 +1,5 @@
-// Starts the doors that are compared: tutti's lb, haproxy and nginx, each with one thread, leastconn and what its documentation
-// recommends for WebSockets.
+// Starts the doors that are compared: tutti's lb, haproxy and nginx, each with one thread,
+// leastconn and what its documentation recommends for WebSockets.
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -45,7 +45,8 @@ export async function haproxy(upstreams: Upstreams, name = "haproxy"): Promise<D
   if (Bun.which("haproxy") === null) return undefined;
   const port = await freePort();
   const servers = upstreams.map(
-    (upstream, index) => `  server s${index} ${upstream.replace(/^unix:/, "unix@")} check cookie s${index}`,
+    (upstream, index) =>
+      `  server s${index} ${upstream.replace(/^unix:/, "unix@")} check cookie s${index}`,
   );
   const config = `
 global
@@ -68,7 +69,11 @@ backend servers
   cookie SERVER insert indirect nocache
 ${servers.join("\n")}
 `;
-  return ready(name, port, await startOnPort(["haproxy", "-db", "-q", "-f", written("haproxy.cfg", config)], port));
+  return ready(
+    name,
+    port,
+    await startOnPort(["haproxy", "-db", "-q", "-f", written("haproxy.cfg", config)], port),
+  );
 }
 
 export async function nginx(upstreams: Upstreams, name = "nginx"): Promise<Door | undefined> {

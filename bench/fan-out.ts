@@ -13,7 +13,10 @@ const SECONDS_QUICK = 1.5;
 const WARM_UP: Cell = { subscribers: 500, rate: 100, bytes: 100 };
 /** The p99 that is still good. */
 const LATE_MS = 100;
-/** Above this p99, or with fewer arrived, a stack does not keep up, and is spared what is so many times more. */
+/**
+ * Above this p99, or with fewer arrived, a stack does not keep up, and is spared what is so many
+ * times more.
+ */
 const OVERRUN_MS = 2000;
 const ARRIVED = 99;
 const SPARED = 4;
@@ -24,7 +27,9 @@ const cells = (isQuick: boolean): Cell[] =>
   isQuick
     ? [{ subscribers: 500, rate: 100, bytes: 100 }]
     : [100, 1000, 4000].flatMap((subscribers) =>
-        [10, 100, 500].flatMap((rate) => [100, 1024].map((bytes) => ({ subscribers, rate, bytes }))),
+        [10, 100, 500].flatMap((rate) =>
+          [100, 1024].map((bytes) => ({ subscribers, rate, bytes })),
+        ),
       );
 
 const inWords = ({ subscribers, rate, bytes }: Cell): string =>
@@ -36,10 +41,16 @@ const traffic = ({ subscribers, rate, bytes }: Cell, seconds: number): Traffic =
 });
 
 /** The highest rate, in steps of a half, at which p99 stays under 100 ms. */
-async function highestRate(audience: Audience, subscribers: number, seconds: number): Promise<number> {
+async function highestRate(
+  audience: Audience,
+  subscribers: number,
+  seconds: number,
+): Promise<number> {
   let highest = 0;
   for (let rate = 20; ; rate = Math.ceil(rate * 1.5)) {
-    const { p99Ms, arrived } = await audience.play(traffic({ subscribers, rate, bytes: 100 }, seconds));
+    const { p99Ms, arrived } = await audience.play(
+      traffic({ subscribers, rate, bytes: 100 }, seconds),
+    );
     if (arrived < ARRIVED || p99Ms > LATE_MS) return highest;
     highest = rate;
   }
@@ -48,7 +59,8 @@ async function highestRate(audience: Audience, subscribers: number, seconds: num
 /** A stack that may be replaced by a fresh one of its kind. */
 type Contestant = { readonly name: string; audience: Audience };
 
-const keepsUp = (p99Ms: number, arrived: number): boolean => arrived >= ARRIVED && p99Ms <= OVERRUN_MS;
+const keepsUp = (p99Ms: number, arrived: number): boolean =>
+  arrived >= ARRIVED && p99Ms <= OVERRUN_MS;
 
 async function warmUp(audience: Audience): Promise<void> {
   await audience.gather(WARM_UP.subscribers);
@@ -75,12 +87,17 @@ async function measureCells(
   let gathered = 0;
   for (const cell of cells(isQuick)) {
     const offered = cell.subscribers * cell.rate;
-    if (cell.subscribers !== gathered) for (const { audience } of contestants) await audience.gather(cell.subscribers);
+    if (cell.subscribers !== gathered)
+      for (const { audience } of contestants) await audience.gather(cell.subscribers);
     gathered = cell.subscribers;
-    const able = contestants.filter(({ name }) => offered < SPARED * (tooMany.get(name) ?? Number.POSITIVE_INFINITY));
+    const able = contestants.filter(
+      ({ name }) => offered < SPARED * (tooMany.get(name) ?? Number.POSITIVE_INFINITY),
+    );
     note(inWords(cell));
     const play = async (contestant: Contestant) => {
-      const figures = await contestant.audience.play(traffic(cell, isQuick ? SECONDS_QUICK : SECONDS));
+      const figures = await contestant.audience.play(
+        traffic(cell, isQuick ? SECONDS_QUICK : SECONDS),
+      );
       if (!keepsUp(figures.p99Ms, figures.arrived)) await renew(contestant, cell.subscribers);
       return figures;
     };
@@ -114,15 +131,25 @@ export const fanOut: Question = {
     const { isQuick, rounds } = scale;
     const audiences = await Audience.all(await startStacks(kindsFor(isQuick)));
     for (const audience of audiences) await warmUp(audience);
-    const contestants: Contestant[] = audiences.map((audience) => ({ name: audience.name, audience }));
+    const contestants: Contestant[] = audiences.map((audience) => ({
+      name: audience.name,
+      audience,
+    }));
     const measurements = await measureCells(contestants, scale);
     if (!isQuick) {
       const highest = async (contestant: Contestant) => {
         await renew(contestant, HIGHEST_SUBSCRIBERS);
-        return { highest: await highestRate(contestant.audience, HIGHEST_SUBSCRIBERS, SECONDS_QUICK) };
+        return {
+          highest: await highestRate(contestant.audience, HIGHEST_SUBSCRIBERS, SECONDS_QUICK),
+        };
       };
       measurements.push(
-        ...(await inTurns("highest rate, p99 under 100 ms", contestants, Math.min(3, rounds), highest)),
+        ...(await inTurns(
+          "highest rate, p99 under 100 ms",
+          contestants,
+          Math.min(3, rounds),
+          highest,
+        )),
       );
     }
     await Promise.all(contestants.map(({ audience }) => audience.stop()));

@@ -1,4 +1,5 @@
-// Question "growth": does a delivery cost more as the cluster, the channels, the audience or the history grow?
+// Question "growth": does a delivery cost more as the cluster, the channels, the audience or the
+// history grow?
 
 import { Audience } from "./audience.ts";
 import { inTurns, type Measurement } from "./measure.ts";
@@ -37,7 +38,10 @@ async function overNodes(counts: number[]): Promise<Grown[]> {
 /** More channels of one subscriber each, as many publications in all and as many connections. */
 async function overChannels(counts: number[]): Promise<Grown[]> {
   const grown: Grown[] = [];
-  const connections = Math.max(SUBSCRIBERS, ...counts.map((channels) => channels / CHANNELS_PER_CONNECTION));
+  const connections = Math.max(
+    SUBSCRIBERS,
+    ...counts.map((channels) => channels / CHANNELS_PER_CONNECTION),
+  );
   for (const channels of counts) {
     const audience = await cluster(4);
     await audience.connect(connections);
@@ -53,7 +57,13 @@ async function overSubscribers(counts: number[]): Promise<Grown[]> {
   for (const subscribers of counts) {
     const audience = await cluster(4);
     await audience.gather(subscribers);
-    grown.push({ what: `subscribers: ${subscribers}`, audience, channels: 1, rate: 50, listeners: subscribers });
+    grown.push({
+      what: `subscribers: ${subscribers}`,
+      audience,
+      channels: 1,
+      rate: 50,
+      listeners: subscribers,
+    });
   }
   return grown;
 }
@@ -65,16 +75,32 @@ async function overHistory(counts: number[]): Promise<Grown[]> {
     const audience = await cluster(4, { BENCH_HISTORY: String(size) });
     await audience.connect(SUBSCRIBERS);
     const subscriptions = await audience.spread(100, 0, 4);
-    grown.push({ what: `history: ${size}`, audience, channels: 100, rate: 1000, listeners: subscriptions / 100 });
+    grown.push({
+      what: `history: ${size}`,
+      audience,
+      channels: 100,
+      rate: 1000,
+      listeners: subscriptions / 100,
+    });
   }
   return grown;
 }
 
-async function measure(grown: readonly Grown[], { isQuick, rounds, note }: Scale): Promise<Measurement[]> {
+async function measure(
+  grown: readonly Grown[],
+  { isQuick, rounds, note }: Scale,
+): Promise<Measurement[]> {
   const named = grown.map((each) => ({ ...each, name: each.what }));
   note(grown.map(({ what }) => what).join(", "));
   const play = ({ audience, channels, rate, listeners }: Grown) =>
-    audience.play({ rate, seconds: isQuick ? 1 : 3, bytes: 100, channels, first: 0, audience: listeners });
+    audience.play({
+      rate,
+      seconds: isQuick ? 1 : 3,
+      bytes: 100,
+      channels,
+      first: 0,
+      audience: listeners,
+    });
   // Once before it counts: what is compiled as it runs is measured when it has run.
   for (const each of grown) await play(each);
   const measured = await inTurns("", named, rounds, play);
@@ -98,7 +124,12 @@ export const growth: Question = {
   async run(scale) {
     const { isQuick } = scale;
     const measurements = await measure(await overNodes(isQuick ? [1, 4] : [1, 2, 4, 8]), scale);
-    measurements.push(...(await measure(await overChannels(isQuick ? [1, 1000] : [1, 100, 10_000, 100_000]), scale)));
+    measurements.push(
+      ...(await measure(
+        await overChannels(isQuick ? [1, 1000] : [1, 100, 10_000, 100_000]),
+        scale,
+      )),
+    );
     if (isQuick) return measurements;
     measurements.push(...(await measure(await overSubscribers([10, 100, 1000, 4000]), scale)));
     measurements.push(...(await measure(await overHistory([0, 10, 1000]), scale)));

@@ -1,7 +1,15 @@
-// Question "idle": what does a connection cost that says nothing, and how fast can connections come?
+// Question "idle": what does a connection cost that says nothing, and how fast can connections
+// come?
 
 import { Audience } from "./audience.ts";
-import { type Figures, inTurns, type Measurement, memoryKbOf, Stopwatch, treesOf } from "./measure.ts";
+import {
+  type Figures,
+  inTurns,
+  type Measurement,
+  memoryKbOf,
+  Stopwatch,
+  treesOf,
+} from "./measure.ts";
 import type { Question } from "./question.ts";
 import { kindsFor, type Stack, startStacks, tutti } from "./stacks.ts";
 
@@ -25,7 +33,8 @@ async function fill(audience: Audience, connections: number): Promise<Figures> {
   return { kb, connectUs: cpuUs / more, perSecond: more / seconds };
 }
 
-const inWords = (connections: number): string => `${connections.toLocaleString("en-US")} connections`;
+const inWords = (connections: number): string =>
+  `${connections.toLocaleString("en-US")} connections`;
 
 export const idle: Question = {
   name: "idle",
@@ -42,12 +51,17 @@ export const idle: Question = {
   async run({ isQuick }) {
     const connections = isQuick ? CONNECTIONS_QUICK : CONNECTIONS;
     const audiences = await Audience.all(await startStacks(kindsFor(isQuick)));
-    const measurements: Measurement[] = await inTurns(inWords(connections), audiences, 1, (audience) =>
-      fill(audience, connections),
+    const measurements: Measurement[] = await inTurns(
+      inWords(connections),
+      audiences,
+      1,
+      (audience) => fill(audience, connections),
     );
     await Promise.all(audiences.map((audience) => audience.stop()));
     if (isQuick) return measurements;
-    const large = await Audience.of(await tutti("tutti, 2 lb workers", ["--nodes", "4", "--lb-workers", "2"]));
+    const large = await Audience.of(
+      await tutti("tutti, 2 lb workers", ["--nodes", "4", "--lb-workers", "2"]),
+    );
     const take = () => fill(large, CONNECTIONS_TWO_WORKERS);
     measurements.push(...(await inTurns(inWords(CONNECTIONS_TWO_WORKERS), [large], 1, take)));
     await large.stop();

@@ -1,25 +1,63 @@
-// Question "lb": what does the door cost? tutti's lb beside haproxy and nginx, one thread each, in front of the same server.
+// Question "lb": what does the door cost? tutti's lb beside haproxy and nginx, one thread each, in
+// front of the same server.
 
 import { join } from "node:path";
 import { haproxy, nginx, tuttiLb } from "./doors.ts";
-import { type Figures, inTurns, type Measurement, memoryKbOf, Stopwatch, treesOf } from "./measure.ts";
+import {
+  type Figures,
+  inTurns,
+  type Measurement,
+  memoryKbOf,
+  Stopwatch,
+  treesOf,
+} from "./measure.ts";
 import { Load, temporaryFolder } from "./processes.ts";
 import type { Question, Scale } from "./question.ts";
 
-type Contestant = { readonly name: string; readonly pid: number; readonly load: Load; stop(): Promise<void> };
-type Case = { readonly what: string; readonly tunnels: number; readonly messages: number; readonly task: object };
+type Contestant = {
+  readonly name: string;
+  readonly pid: number;
+  readonly load: Load;
+  stop(): Promise<void>;
+};
+type Case = {
+  readonly what: string;
+  readonly tunnels: number;
+  readonly messages: number;
+  readonly task: object;
+};
 
 const CASES: readonly Case[] = [
-  { what: "echo 64 B, 1 in flight", tunnels: 100, messages: 30_000, task: { kind: "echo", bytes: 64, inFlight: 1 } },
-  { what: "echo 64 B, 16 in flight", tunnels: 100, messages: 150_000, task: { kind: "echo", bytes: 64, inFlight: 16 } },
-  { what: "echo 4 KiB, 1 in flight", tunnels: 100, messages: 25_000, task: { kind: "echo", bytes: 4096, inFlight: 1 } },
+  {
+    what: "echo 64 B, 1 in flight",
+    tunnels: 100,
+    messages: 30_000,
+    task: { kind: "echo", bytes: 64, inFlight: 1 },
+  },
+  {
+    what: "echo 64 B, 16 in flight",
+    tunnels: 100,
+    messages: 150_000,
+    task: { kind: "echo", bytes: 64, inFlight: 16 },
+  },
+  {
+    what: "echo 4 KiB, 1 in flight",
+    tunnels: 100,
+    messages: 25_000,
+    task: { kind: "echo", bytes: 4096, inFlight: 1 },
+  },
   {
     what: "echo 64 KiB, 1 in flight",
     tunnels: 100,
     messages: 6000,
     task: { kind: "echo", bytes: 65_536, inFlight: 1 },
   },
-  { what: "HTTP GET, kept alive", tunnels: 0, messages: 20_000, task: { kind: "get", connections: 100 } },
+  {
+    what: "HTTP GET, kept alive",
+    tunnels: 0,
+    messages: 20_000,
+    task: { kind: "get", connections: 100 },
+  },
   { what: "new WebSocket and one echo", tunnels: 0, messages: 2000, task: { kind: "connect" } },
 ];
 const QUICK_SHARE = 0.2;
@@ -47,7 +85,11 @@ async function contestants(server: Load): Promise<Contestant[]> {
   );
 }
 
-async function measure({ pid, load }: Contestant, server: Load, { messages, task }: Case): Promise<Figures> {
+async function measure(
+  { pid, load }: Contestant,
+  server: Load,
+  { messages, task }: Case,
+): Promise<Figures> {
   const [lbWatch, serverWatch, loadWatch] = [
     new Stopwatch([pid]),
     new Stopwatch([server.pid]),
@@ -57,18 +99,31 @@ async function measure({ pid, load }: Contestant, server: Load, { messages, task
   const lbUs = lbWatch.cpuUs / messages;
   const serverUs = serverWatch.cpuUs / messages;
   const perSecond = messages / lbWatch.seconds;
-  return { cpuUs: lbUs + serverUs, lbUs, serverUs, perSecond, ...latencies, loadCores: loadWatch.cores };
+  return {
+    cpuUs: lbUs + serverUs,
+    lbUs,
+    serverUs,
+    perSecond,
+    ...latencies,
+    loadCores: loadWatch.cores,
+  };
 }
 
 /** What an idle tunnel costs the door, in KB; nothing where it does not hold so many. */
-async function idle({ name, pid, load }: Contestant, tunnels: number, note: Scale["note"]): Promise<Figures> {
+async function idle(
+  { name, pid, load }: Contestant,
+  tunnels: number,
+  note: Scale["note"],
+): Promise<Figures> {
   const memoryKb = () => memoryKbOf(treesOf([pid]));
   await load.ask({ kind: "hold", tunnels: 100 });
   const before = memoryKb();
   try {
     await load.ask({ kind: "hold", tunnels });
   } catch (error) {
-    note(`${name} does not hold ${tunnels} tunnels: ${error instanceof Error ? error.message : String(error)}`);
+    note(
+      `${name} does not hold ${tunnels} tunnels: ${error instanceof Error ? error.message : String(error)}`,
+    );
     return {};
   }
   const memory = (memoryKb() - before) / (tunnels - 100);
@@ -99,15 +154,23 @@ export const lb: Question = {
     const tunnels = isQuick ? IDLE_TUNNELS_QUICK : IDLE_TUNNELS;
     // First, and once only: memory that was used is not given back at once.
     measurements.push(
-      ...(await inTurns(`${tunnels} idle tunnels`, ready, 1, (contestant) => idle(contestant, tunnels, note))),
+      ...(await inTurns(`${tunnels} idle tunnels`, ready, 1, (contestant) =>
+        idle(contestant, tunnels, note),
+      )),
     );
     for (const each of CASES) {
-      const reduced = { ...each, messages: isQuick ? Math.ceil(each.messages * QUICK_SHARE) : each.messages };
+      const reduced = {
+        ...each,
+        messages: isQuick ? Math.ceil(each.messages * QUICK_SHARE) : each.messages,
+      };
       for (const { load } of ready) await load.ask({ kind: "hold", tunnels: each.tunnels });
-      // A door that is compiled as it runs is compared when it has run: a server's first seconds are not its life.
+      // A door that is compiled as it runs is compared when it has run: a server's first seconds
+      // are not its life.
       for (const contestant of ready) await measure(contestant, server, each);
       measurements.push(
-        ...(await inTurns(each.what, ready, rounds, (contestant) => measure(contestant, server, reduced))),
+        ...(await inTurns(each.what, ready, rounds, (contestant) =>
+          measure(contestant, server, reduced),
+        )),
       );
     }
     await Promise.all([server.stop(), ...ready.map(({ stop }) => stop())]);

@@ -1,9 +1,10 @@
-// `bun run bench`: asks every question, prints its table, and keeps tables, plots and raw samples in bench/results.
+// `bun run bench`: asks every question, prints its table, and keeps tables, plots and raw samples
+// in bench/results.
 
 import { mkdirSync, readFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { join } from "node:path";
-import { parseCommandLine, parseInteger, UsageError } from "../src/wire/arguments.ts";
+import { parseCommandLine, parseInteger, UsageError } from "../src/runtime/arguments.ts";
 import { broker } from "./broker.ts";
 import { comeBack } from "./come-back.ts";
 import { fanOut } from "./fan-out.ts";
@@ -17,7 +18,17 @@ import { type Question, tableOf } from "./question.ts";
 import { requests } from "./requests.ts";
 import { restart } from "./restart.ts";
 
-const QUESTIONS: readonly Question[] = [fanOut, manyChannels, broker, lb, idle, comeBack, restart, requests, growth];
+const QUESTIONS: readonly Question[] = [
+  fanOut,
+  manyChannels,
+  broker,
+  lb,
+  idle,
+  comeBack,
+  restart,
+  requests,
+  growth,
+];
 const ROUNDS = 5;
 const ROUNDS_QUICK = 2;
 const RESULTS = join(import.meta.dir, "results");
@@ -45,17 +56,21 @@ function options() {
   if (values.help) return undefined;
   const unknown = values.only.find((name) => !QUESTIONS.some((question) => question.name === name));
   if (unknown !== undefined) throw new UsageError(`There is no question "${unknown}".\n\n${HELP}`);
-  const rounds = values.rounds === undefined ? undefined : parseInteger(values.rounds, "--rounds", 1, 1000);
+  const rounds =
+    values.rounds === undefined ? undefined : parseInteger(values.rounds, "--rounds", 1, 1000);
   return {
     isQuick: values.quick,
     rounds: rounds ?? (values.quick ? ROUNDS_QUICK : ROUNDS),
-    questions: QUESTIONS.filter(({ name }) => values.only.length === 0 || values.only.includes(name)),
+    questions: QUESTIONS.filter(
+      ({ name }) => values.only.length === 0 || values.only.includes(name),
+    ),
   };
 }
 
 /** What this was measured on. */
 async function machine(): Promise<string> {
-  const memoryGb = Number(/MemTotal: +(\d+)/.exec(readFileSync("/proc/meminfo", "utf8"))?.[1]) / 1024 / 1024;
+  const memoryGb =
+    Number(/MemTotal: +(\d+)/.exec(readFileSync("/proc/meminfo", "utf8"))?.[1]) / 1024 / 1024;
   const [{ model }] = cpus();
   const packages = ["ws", "redis", "socket.io", "@socket.io/redis-adapter", "socketcluster-server"];
   const versions = [

@@ -42,7 +42,9 @@ export const manyChannels: Question = {
     };
     for (const audience of audiences) await audience.play({ ...traffic, seconds: WARM_UP_SECONDS });
     const what = `${channels.toLocaleString("en-US")} channels`;
-    const measurements = await inTurns(what, audiences, rounds, (audience) => audience.play(traffic));
+    const measurements = await inTurns(what, audiences, rounds, (audience) =>
+      audience.play(traffic),
+    );
     await Promise.all(audiences.map((audience) => audience.stop()));
     return measurements;
   },

@@ -1,10 +1,14 @@
-// How everything is measured: CPU and memory of whole process trees, as the kernel counts them; rounds in turns; medians.
+// How everything is measured: CPU and memory of whole process trees, as the kernel counts them;
+// rounds in turns; medians.
 
 import { readdirSync, readFileSync } from "node:fs";
 
 const TICK_US = 10_000;
 
-/** One thing that was measured of one contestant: a figure for each round, by the name of what it is. */
+/**
+ * One thing that was measured of one contestant: a figure for each round, by the name of what it
+ * is.
+ */
 export type Measurement = {
   /** The case, such as "64 B, 1 in flight": contestants of one case are compared. */
   readonly what: string;
@@ -17,7 +21,10 @@ type Stat = { parent: number; cpuUs: number };
 function statOf(pid: number | string): Stat | undefined {
   try {
     const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)?.split(" ") ?? [];
-    return { parent: Number(fields[1]), cpuUs: (Number(fields[11]) + Number(fields[12])) * TICK_US };
+    return {
+      parent: Number(fields[1]),
+      cpuUs: (Number(fields[11]) + Number(fields[12])) * TICK_US,
+    };
   } catch {
     return undefined; // It is gone.
   }
@@ -43,7 +50,8 @@ export const cpuUsOf = (pids: readonly number[]): number =>
 export function memoryKbOf(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => {
     const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
-    const kb = (field: string) => Number(new RegExp(`^${field}: +(\\d+)`, "m").exec(rollup)?.[1] ?? 0);
+    const kb = (field: string) =>
+      Number(new RegExp(`^${field}: +(\\d+)`, "m").exec(rollup)?.[1] ?? 0);
     return sum + kb("Private_Clean") + kb("Private_Dirty");
   }, 0);
 }
@@ -76,14 +84,21 @@ export class Stopwatch {
 /** Figures by their names. */
 export type Figures = Readonly<Record<string, number>>;
 
-/** Measures every contestant once a round, in turns (A B A B), so that what else the machine does troubles all alike. */
+/**
+ * Measures every contestant once a round, in turns (A B A B), so that what else the machine does
+ * troubles all alike.
+ */
 export async function inTurns<C extends { readonly name: string }>(
   what: string,
   contestants: readonly C[],
   rounds: number,
   take: (contestant: C) => Promise<Figures>,
 ): Promise<Measurement[]> {
-  const taken = contestants.map(({ name }) => ({ what, who: name, figures: new Map<string, number[]>() }));
+  const taken = contestants.map(({ name }) => ({
+    what,
+    who: name,
+    figures: new Map<string, number[]>(),
+  }));
   for (let round = 0; round < rounds; round++) {
     for (const [index, contestant] of contestants.entries()) {
       const { figures } = taken[index];
@@ -102,5 +117,7 @@ export function median(numbers: readonly number[]): number {
 
 /** The value below which that share of the numbers lies. */
 export function quantile(sorted: ArrayLike<number>, share: number): number {
-  return sorted.length === 0 ? Number.NaN : sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+  return sorted.length === 0
+    ? Number.NaN
+    : sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
 }

@@ -13,7 +13,9 @@ export function drawing({ asks, plot }: Question, measurements: readonly Measure
   const points = measurements.flatMap(({ what, who, figures }) => {
     const numbers = figures[plot.figure] ?? [];
     if (numbers.length === 0) return [];
-    return [{ what, who, middle: median(numbers), low: Math.min(...numbers), high: Math.max(...numbers) }];
+    return [
+      { what, who, middle: median(numbers), low: Math.min(...numbers), high: Math.max(...numbers) },
+    ];
   });
   const { document } = parseHTML("<html><body></body></html>");
   const common = { document, width: WIDTH, style: { background: BACKGROUND, color: INK } };
@@ -28,9 +30,13 @@ export function drawing({ asks, plot }: Question, measurements: readonly Measure
 
 type Point = { what: string; who: string; middle: number; low: number; high: number };
 
-const short = (value: number): string => value.toLocaleString("en-US", { maximumSignificantDigits: 3 });
+const short = (value: number): string =>
+  value.toLocaleString("en-US", { maximumSignificantDigits: 3 });
 
-/** A bar a contestant, in the order they were measured, with the range of the rounds and the median in figures. */
+/**
+ * A bar a contestant, in the order they were measured, with the range of the rounds and the median
+ * in figures.
+ */
 function bars(points: Point[], title: string): Plot.PlotOptions {
   const cases = [...new Set(points.map(({ what }) => what))];
   const contestants = [...new Set(points.map(({ who }) => who))];
@@ -58,25 +64,42 @@ function bars(points: Point[], title: string): Plot.PlotOptions {
   };
 }
 
-/** A line a series, over the number with which its cases end ("nodes: 4"), as multiples of what the smallest number costs. */
+/**
+ * A line a series, over the number with which its cases end ("nodes: 4"), as multiples of what the
+ * smallest number costs.
+ */
 function lines(points: Point[], title: string): Plot.PlotOptions {
   const placed = points.map((point) => {
     const [series, number] = point.what.split(": ");
     return { ...point, series, at: Math.max(1, Number(number.replaceAll(",", ""))) };
   });
   const relative = placed.map((point) => {
-    const least = placed.filter(({ series }) => series === point.series).toSorted((a, b) => a.at - b.at)[0].middle;
-    return { ...point, middle: point.middle / least, low: point.low / least, high: point.high / least };
+    const least = placed
+      .filter(({ series }) => series === point.series)
+      .toSorted((a, b) => a.at - b.at)[0].middle;
+    return {
+      ...point,
+      middle: point.middle / least,
+      low: point.low / least,
+      high: point.high / least,
+    };
   });
   const ends = relative.filter(
     (point) =>
-      !relative.some((other) => other.series === point.series && other.who === point.who && other.at > point.at),
+      !relative.some(
+        (other) => other.series === point.series && other.who === point.who && other.at > point.at,
+      ),
   );
   return {
     height: 420,
     marginLeft: 60,
     marginRight: 140,
-    x: { type: "log", label: "how many", tickFormat: (value: number) => value.toLocaleString("en-US"), ticks: 5 },
+    x: {
+      type: "log",
+      label: "how many",
+      tickFormat: (value: number) => value.toLocaleString("en-US"),
+      ticks: 5,
+    },
     y: { label: `${title}, × that of the smallest`, zero: true, grid: true },
     marks: [
       Plot.ruleX(relative, { x: "at", y1: "low", y2: "high", stroke: "series" }),
@@ -87,7 +110,14 @@ function lines(points: Point[], title: string): Plot.PlotOptions {
         z: ({ series, who }: Point & { series: string }) => `${series} ${who}`,
       }),
       Plot.dot(relative, { x: "at", y: "middle", fill: "series" }),
-      Plot.text(ends, { x: "at", y: "middle", text: "series", textAnchor: "start", dx: 8, fill: "series" }),
+      Plot.text(ends, {
+        x: "at",
+        y: "middle",
+        text: "series",
+        textAnchor: "start",
+        dx: 8,
+        fill: "series",
+      }),
       Plot.ruleY([0]),
     ],
   };

@@ -1,5 +1,5 @@
-// Starts and ends the programs under test and the load generators. Nothing outlives the benchmark: what is still running when it
-// exits is killed.
+// Starts and ends the programs under test and the load generators. Nothing outlives the benchmark:
+// what is still running when it exits is killed.
 
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -76,7 +76,10 @@ const listens = (port: number): Promise<boolean> =>
     () => false,
   );
 
-/** Starts a program that is ready once it has printed what `words` matches; also tells what it printed. `stderr`: where it complains. */
+/**
+ * Starts a program that is ready once it has printed what `words` matches; also tells what it
+ * printed. `stderr`: where it complains.
+ */
 export async function startOnWords(
   argv: string[],
   words: RegExp,
@@ -123,20 +126,26 @@ const figure: Shape<number> = (value, field) => {
   throw new Error(`a load generator said ${JSON.stringify(value)} for ${field}`);
 };
 
-/** A load generator: a program of bench/load in its own process, which does one thing at a time and answers with figures. */
+/**
+ * A load generator: a program of bench/load in its own process, which does one thing at a time and
+ * answers with figures.
+ */
 export class Load {
   readonly #child: Bun.Subprocess;
   readonly #program: Program;
   #answer = Promise.withResolvers<Record<string, unknown>>();
 
   constructor(script: string) {
-    this.#child = Bun.spawn([process.execPath, "--no-orphans", join(import.meta.dir, "load", script)], {
-      stdin: "ignore",
-      stdout: "inherit",
-      stderr: "inherit",
-      ipc: (message) => this.#answer.resolve(message),
-      onExit: () => this.#answer.reject(new Error(`${script} ended`)),
-    });
+    this.#child = Bun.spawn(
+      [process.execPath, "--no-orphans", join(import.meta.dir, "load", script)],
+      {
+        stdin: "ignore",
+        stdout: "inherit",
+        stderr: "inherit",
+        ipc: (message) => this.#answer.resolve(message),
+        onExit: () => this.#answer.reject(new Error(`${script} ended`)),
+      },
+    );
     this.#answer.promise.catch(() => {});
     this.#program = keep(this.#child);
   }
@@ -151,7 +160,9 @@ export class Load {
     this.#child.send(task);
     const answer = await this.#answer.promise;
     if (typeof answer.error === "string") throw new Error(answer.error);
-    return Object.fromEntries(Object.entries(answer).map(([name, value]) => [name, figure(value, name)]));
+    return Object.fromEntries(
+      Object.entries(answer).map(([name, value]) => [name, figure(value, name)]),
+    );
   }
 
   async stop(): Promise<void> {

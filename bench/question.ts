@@ -24,15 +24,29 @@ export type Question = {
   /** What is measured how, in a sentence or two. */
   readonly method: string;
   readonly columns: readonly Column[];
-  /** The figure that the plot shows, and whether as bars by case or as lines over the numbers with which cases end. */
-  readonly plot: { readonly figure: string; readonly title: string; readonly kind: "bars" | "lines" };
+  /**
+   * The figure that the plot shows, and whether as bars by case or as lines over the numbers with
+   * which cases end.
+   */
+  readonly plot: {
+    readonly figure: string;
+    readonly title: string;
+    readonly kind: "bars" | "lines";
+  };
   run(scale: Scale): Promise<Measurement[]>;
 };
 
-/** The table of an answer, in Markdown: a block a case, medians with (min – max), and ratios to the first contestant's. */
+/**
+ * The table of an answer, in Markdown: a block a case, medians with (min – max), and ratios to the
+ * first contestant's.
+ */
 export function tableOf({ columns, plot }: Question, measurements: readonly Measurement[]): string {
   const hasRivals = new Set(measurements.map(({ who }) => who)).size > 1;
-  const head = ["", ...columns.map(({ title }) => title), ...(hasRivals ? [`${plot.title}, to ours`] : [])];
+  const head = [
+    "",
+    ...columns.map(({ title }) => title),
+    ...(hasRivals ? [`${plot.title}, to ours`] : []),
+  ];
   const rows: string[][] = [];
   for (const what of new Set(measurements.map((each) => each.what))) {
     const those = measurements.filter((each) => each.what === what);
@@ -47,8 +61,11 @@ export function tableOf({ columns, plot }: Question, measurements: readonly Meas
       ]);
     }
   }
-  const widths = head.map((_, column) => Math.max(3, ...[head, ...rows].map((row) => row[column].length)));
-  const line = (cells: string[]) => `| ${cells.map((cell, column) => cell.padEnd(widths[column])).join(" | ")} |`;
+  const widths = head.map((_, column) =>
+    Math.max(3, ...[head, ...rows].map((row) => row[column].length)),
+  );
+  const line = (cells: string[]) =>
+    `| ${cells.map((cell, column) => cell.padEnd(widths[column])).join(" | ")} |`;
   return [line(head), line(widths.map((width) => "-".repeat(width))), ...rows.map(line)].join("\n");
 }
 

@@ -1,4 +1,5 @@
-// Question "requests": how long does an answer take, and what does it cost, through the whole stack?
+// Question "requests": how long does an answer take, and what does it cost, through the whole
+// stack?
 
 import { Audience } from "./audience.ts";
 import { type Figures, inTurns, type Measurement, Stopwatch } from "./measure.ts";
@@ -18,7 +19,13 @@ async function costs(
   const watch = new Stopwatch(audience.stack.pids);
   const load = new Stopwatch([loadPid]);
   const { p50Ms, p99Ms } = await ask();
-  return { cpuUs: watch.cpuUs / requests, perSecond: requests / watch.seconds, p50Ms, p99Ms, loadCores: load.cores };
+  return {
+    cpuUs: watch.cpuUs / requests,
+    perSecond: requests / watch.seconds,
+    p50Ms,
+    p99Ms,
+    loadCores: load.cores,
+  };
 }
 
 export const requests: Question = {
@@ -36,7 +43,9 @@ export const requests: Question = {
 
   async run({ isQuick, rounds }) {
     const count = isQuick ? 3000 : 20_000;
-    const audiences = await Audience.all(await startStacks(kindsFor(isQuick).filter((kind) => kind !== "nats")));
+    const audiences = await Audience.all(
+      await startStacks(kindsFor(isQuick).filter((kind) => kind !== "nats")),
+    );
     const browsers = new Map<Audience, Load>();
     for (const audience of audiences) {
       const browser = new Load("lb.ts");
@@ -46,8 +55,11 @@ export const requests: Question = {
       await audience.call(1000, BYTES);
       await browser.ask({ kind: "get", messages: 1000, connections: CONNECTIONS });
     }
-    const measurements: Measurement[] = await inTurns("call over WebSocket", audiences, rounds, (audience) =>
-      costs(audience, audience.loadPid, count, () => audience.call(count, BYTES)),
+    const measurements: Measurement[] = await inTurns(
+      "call over WebSocket",
+      audiences,
+      rounds,
+      (audience) => costs(audience, audience.loadPid, count, () => audience.call(count, BYTES)),
     );
     const get = (audience: Audience): Promise<Figures> => {
       const browser = browsers.get(audience) ?? new Load("lb.ts");

@@ -1,4 +1,5 @@
-// Question "restart": the relay is killed. How soon is it back, with how much history, and where does the time go?
+// Question "restart": the relay is killed. How soon is it back, with how much history, and where
+// does the time go?
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,7 +15,10 @@ const FRAME_BYTES = 148;
 const CHANNELS = 100;
 const MB = 1024 * 1024;
 const EVERY_MS = 11_000;
-/** Less than a relay lives between two kills, but more often than this within 10 s it would be given up. */
+/**
+ * Less than a relay lives between two kills, but more often than this within 10 s it would be given
+ * up.
+ */
 const SERIES = 4;
 const SERIES_EVERY_MS = 1500;
 const POLL_MS = 20;
@@ -33,7 +37,9 @@ function logLines(tutti: Tutti, id: string, sinceMs: number): Line[] {
 const timeOf = (lines: readonly Line[], word: string): number =>
   Date.parse(String(lines.find(({ msg }) => msg === word)?.time));
 
-/** Kills the relay; each figure is the time from one thing to the next, the last the time in all. */
+/**
+ * Kills the relay; each figure is the time from one thing to the next, the last the time in all.
+ */
 async function killOnce(tutti: Tutti, load: Load): Promise<Figures> {
   const pid = await tutti.pidOf("relay-1");
   const killedMs = performance.timeOrigin + performance.now();
@@ -42,7 +48,9 @@ async function killOnce(tutti: Tutti, load: Load): Promise<Figures> {
   await Bun.sleep(POLL_MS);
   const relay = logLines(tutti, "relay-1", Math.floor(killedMs));
   const linkedMs = Math.max(
-    ...["node-1", "node-2"].map((id) => timeOf(logLines(tutti, id, Math.floor(killedMs)), "linked")),
+    ...["node-1", "node-2"].map((id) =>
+      timeOf(logLines(tutti, id, Math.floor(killedMs)), "linked"),
+    ),
   );
   const { processes } = await new AdminClient(tutti.folder).status();
   const startedMs = Date.parse(processes.find(({ id }) => id === "relay-1")?.since ?? "");
@@ -63,12 +71,21 @@ async function killOnce(tutti: Tutti, load: Load): Promise<Figures> {
   };
 }
 
-async function takeAll(what: string, kills: number, take: (n: number) => Promise<Figures>): Promise<Measurement> {
+async function takeAll(
+  what: string,
+  kills: number,
+  take: (n: number) => Promise<Figures>,
+): Promise<Measurement> {
   const figures = new Map<string, number[]>();
   for (let n = 0; n < kills; n++)
-    for (const [name, value] of Object.entries(await take(n))) figures.set(name, [...(figures.get(name) ?? []), value]);
+    for (const [name, value] of Object.entries(await take(n)))
+      figures.set(name, [...(figures.get(name) ?? []), value]);
   const all = Float64Array.from(figures.get("allMs") ?? []).sort();
-  return { what, who: "tutti", figures: { ...Object.fromEntries(figures), p99Ms: [quantile(all, 0.99)] } };
+  return {
+    what,
+    who: "tutti",
+    figures: { ...Object.fromEntries(figures), p99Ms: [quantile(all, 0.99)] },
+  };
 }
 
 export const restart: Question = {
@@ -99,7 +116,8 @@ export const restart: Question = {
       const publications = Math.ceil((historyMb * MB) / FRAME_BYTES);
       const remembered = Math.ceil(publications / CHANNELS);
       const port = await tutti.relayPort();
-      if (publications > 0) await load.ask({ kind: "fill", port, secret, publications, remembered });
+      if (publications > 0)
+        await load.ask({ kind: "fill", port, secret, publications, remembered });
       await load.ask({ kind: "follow", port: tutti.port });
       const kill = () => killOnce(tutti, load);
       const takeOne = async (n: number) => {
@@ -114,7 +132,11 @@ export const restart: Question = {
         return kill();
       };
       measurements.push(
-        await takeAll(`${historyMb} MB of history, ${SERIES} kills in a row`, isQuick ? SERIES : 2 * SERIES, inSeries),
+        await takeAll(
+          `${historyMb} MB of history, ${SERIES} kills in a row`,
+          isQuick ? SERIES : 2 * SERIES,
+          inSeries,
+        ),
       );
       const { wrong } = await load.ask({ kind: "wrong" });
       if (wrong > 0) throw new Error(`${wrong} deliveries were lost, repeated or out of order`);

@@ -4,7 +4,14 @@ import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { haproxy } from "./doors.ts";
 import type { Kind } from "./load/protocols.ts";
-import { freePort, PEERS, type Program, peerVersion, startOnPort, temporaryFolder } from "./processes.ts";
+import {
+  freePort,
+  PEERS,
+  type Program,
+  peerVersion,
+  startOnPort,
+  temporaryFolder,
+} from "./processes.ts";
 import { startTutti } from "./tutti.ts";
 
 export type Stack = {
@@ -23,26 +30,51 @@ export type Stack = {
 const NODES = 4;
 const APP = join(import.meta.dir, "load/app.ts");
 
-export async function tutti(name = "tutti", flags = ["--nodes", String(NODES)], env = {}): Promise<Stack> {
+export async function tutti(
+  name = "tutti",
+  flags = ["--nodes", String(NODES)],
+  env = {},
+): Promise<Stack> {
   const { pid, port, pidOf, stop } = await startTutti(["--app", APP, ...flags], env);
   return { name, kind: "tutti", port, pids: [pid], victim: () => pidOf("node-2"), stop };
 }
 
 /** haproxy, four servers under Node, and redis between them. */
-async function behindHaproxy(name: string, kind: Kind, script: string, packages: string[]): Promise<Stack | undefined> {
+async function behindHaproxy(
+  name: string,
+  kind: Kind,
+  script: string,
+  packages: string[],
+): Promise<Stack | undefined> {
   const versions = await Promise.all(packages.map(peerVersion));
-  if (versions.includes(undefined) || Bun.which("redis-server") === null || Bun.which("haproxy") === null)
+  if (
+    versions.includes(undefined) ||
+    Bun.which("redis-server") === null ||
+    Bun.which("haproxy") === null
+  )
     return undefined;
   const redisPort = await freePort();
   const redis = await startOnPort(
-    ["redis-server", "--bind", "127.0.0.1", "--port", String(redisPort), "--save", "", "--dir", temporaryFolder()],
+    [
+      "redis-server",
+      "--bind",
+      "127.0.0.1",
+      "--port",
+      String(redisPort),
+      "--save",
+      "",
+      "--dir",
+      temporaryFolder(),
+    ],
     redisPort,
   );
   const servers: Program[] = [];
   const upstreams: string[] = [];
   for (let i = 0; i < NODES; i++) {
     const port = await freePort();
-    servers.push(await startOnPort(["node", join(PEERS, script), String(port), String(redisPort)], port));
+    servers.push(
+      await startOnPort(["node", join(PEERS, script), String(port), String(redisPort)], port),
+    );
     upstreams.push(`127.0.0.1:${port}`);
   }
   const door = await haproxy(upstreams);
@@ -60,7 +92,8 @@ async function behindHaproxy(name: string, kind: Kind, script: string, packages:
   };
 }
 
-const classic = () => behindHaproxy("haproxy, 4 × ws, redis", "classic", "ws-server.js", ["ws", "redis"]);
+const classic = () =>
+  behindHaproxy("haproxy, 4 × ws, redis", "classic", "ws-server.js", ["ws", "redis"]);
 const socketIo = () =>
   behindHaproxy("haproxy, 4 × Socket.IO, redis", "socketIo", "socket-io-server.js", [
     "socket.io",
@@ -90,7 +123,10 @@ async function nats(): Promise<Stack | undefined> {
 async function socketCluster(): Promise<Stack | undefined> {
   if ((await peerVersion("socketcluster-server")) === undefined) return undefined;
   const port = await freePort();
-  const { pid, stop } = await startOnPort(["node", join(PEERS, "socketcluster-server.js"), String(port)], port);
+  const { pid, stop } = await startOnPort(
+    ["node", join(PEERS, "socketcluster-server.js"), String(port)],
+    port,
+  );
   return {
     name: "SocketCluster, 1 process",
     kind: "socketCluster",
@@ -103,7 +139,13 @@ async function socketCluster(): Promise<Stack | undefined> {
 
 /** Every stack of these kinds that is installed, tutti first. */
 export async function startStacks(kinds: readonly Kind[]): Promise<Stack[]> {
-  const starters: Record<Kind, () => Promise<Stack | undefined>> = { tutti, classic, socketIo, nats, socketCluster };
+  const starters: Record<Kind, () => Promise<Stack | undefined>> = {
+    tutti,
+    classic,
+    socketIo,
+    nats,
+    socketCluster,
+  };
   const stacks: Stack[] = [];
   for (const kind of kinds) {
     const stack = await starters[kind]();
@@ -114,4 +156,6 @@ export async function startStacks(kinds: readonly Kind[]): Promise<Stack[]> {
 
 /** The kinds that questions compare: a first impression leaves out the least known. */
 export const kindsFor = (isQuick: boolean): Kind[] =>
-  isQuick ? ["tutti", "classic", "socketIo", "nats"] : ["tutti", "classic", "socketIo", "nats", "socketCluster"];
+  isQuick
+    ? ["tutti", "classic", "socketIo", "nats"]
+    : ["tutti", "classic", "socketIo", "nats", "socketCluster"];

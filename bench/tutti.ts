@@ -25,7 +25,17 @@ export async function startTutti(
 ): Promise<Tutti> {
   const folder = join(temporaryFolder(), "data");
   const main = join(import.meta.dir, "../src/cluster/main.ts");
-  const argv = [process.execPath, main, "--port", "0", "--data", folder, "--log-level", "error", ...flags];
+  const argv = [
+    process.execPath,
+    main,
+    "--port",
+    "0",
+    "--data",
+    folder,
+    "--log-level",
+    "error",
+    ...flags,
+  ];
   const { pid, stop, words } = await startOnWords(argv, /ws:\/\/127\.0\.0\.1:(\d+)/, env, stderr);
   const pidOf = async (id: string) => {
     const { processes } = await new AdminClient(folder).status();

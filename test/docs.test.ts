@@ -1,4 +1,5 @@
-// The documents are true of the code: every command of the README runs, and PROTOCOL.md agrees with src/wire.
+// The documents are true of the code: every command of the README runs, and PROTOCOL.md agrees with
+// src/wire.
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
@@ -41,7 +42,9 @@ describe("PROTOCOL.md", () => {
   });
 
   test("names every close code, and whether to come back", () => {
-    const told = tables.filter(([code]) => /^\d{4}$/.test(code)).map(([code, back]) => [Number(code), back === "yes"]);
+    const told = tables
+      .filter(([code]) => /^\d{4}$/.test(code))
+      .map(([code, back]) => [Number(code), back === "yes"]);
     const known = Object.values(CLOSES).map(({ code, reconnect }) => [code, reconnect]);
     expect(told.toSorted()).toEqual(known.toSorted());
   });
@@ -61,7 +64,8 @@ describe("the documents", () => {
   test("are there, and their links lead somewhere", () => {
     for (const name of documents)
       for (const [, target] of read(name).matchAll(/\]\(([^)#]+)\)/g))
-        if (!/^https?:/.test(target)) expect(`${name}: ${target}: ${existsSync(join(ROOT, target))}`).toEndWith("true");
+        if (!/^https?:/.test(target))
+          expect(`${name}: ${target}: ${existsSync(join(ROOT, target))}`).toEndWith("true");
   });
 
   test("name only files that exist", () => {

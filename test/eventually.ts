@@ -1,4 +1,5 @@
-// What tests wait with where no event tells: something that is looked at until a deadline, and a turn of the event loop.
+// What tests wait with where no event tells: something that is looked at until a deadline, and a
+// turn of the event loop.
 
 const POLL_MS = 10;
 

@@ -15,14 +15,19 @@ const folder = mkdtempSync(join(tmpdir(), "tutti-readme-"));
 const env = { ...process.env, TUTTI_PORT: "0", TUTTI_DATA: join(folder, "data") };
 
 const blocks = (language: string): string[] =>
-  [...README.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms"))].map(([, text]) => text);
+  [...README.matchAll(new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\``, "gms"))].map(
+    ([, text]) => text,
+  );
 const commands = blocks("sh").flatMap((block) =>
   block.split("\n").flatMap((line) => line.replace(/\s+#.*$/, "").split(" && ")),
 );
-const block = (beginning: string): string => blocks("ts").find((text) => text.startsWith(beginning)) ?? "";
+const block = (beginning: string): string =>
+  blocks("ts").find((text) => text.startsWith(beginning)) ?? "";
 
 const typed = new Set<string>();
-/** A command that stands in the README; the test says what it changes of it so as to disturb nobody. */
+/**
+ * A command that stands in the README; the test says what it changes of it so as to disturb nobody.
+ */
 function command(text: string, change: (text: string) => string = (same) => same): string[] {
   expect(commands).toContain(text);
   typed.add(text);
@@ -30,9 +35,17 @@ function command(text: string, change: (text: string) => string = (same) => same
 }
 
 const running: Subprocess[] = [];
-/** Starts what goes on until it is stopped; resolves with what it printed up to the awaited words. */
+/**
+ * Starts what goes on until it is stopped; resolves with what it printed up to the awaited words.
+ */
 function start(words: string, argv: string[]): Promise<{ text: string; child: Subprocess }> {
-  const child = Bun.spawn(argv, { cwd: ROOT, env, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+  const child = Bun.spawn(argv, {
+    cwd: ROOT,
+    env,
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
   running.push(child);
   const said = Promise.withResolvers<{ text: string; child: Subprocess }>();
   let text = "";
@@ -49,8 +62,17 @@ function start(words: string, argv: string[]): Promise<{ text: string; child: Su
 }
 
 async function run(argv: string[]): Promise<string> {
-  const child = Bun.spawn(argv, { cwd: ROOT, env, stdin: "ignore", stdout: "pipe", stderr: "pipe" });
-  const [out, complaint] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  const child = Bun.spawn(argv, {
+    cwd: ROOT,
+    env,
+    stdin: "ignore",
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, complaint] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
   expect(`${complaint}${await child.exited}`).toEndWith("0");
   return out;
 }
@@ -71,7 +93,10 @@ afterAll(async () => {
 });
 
 test("the client's code publishes and reads", async () => {
-  const code = block('import { connect } from "tutti/client"').replace("ws://127.0.0.1:8080", address);
+  const code = block('import { connect } from "tutti/client"').replace(
+    "ws://127.0.0.1:8080",
+    address,
+  );
   writeFileSync(
     join(ROOT, "examples", ".readme-client.ts"),
     code.replace("console.log(data.title)", "{ console.log(data.title); process.exit(); }"),
@@ -104,7 +129,9 @@ test("the conversation is what a plain WebSocket hears", async () => {
   const hear = async (wanted: string): Promise<void> => {
     while (
       !heard
-        .map((line) => line.replace(/"epoch":"\w+"/, '"epoch":""').replace(/"time":\d+/, '"time":0'))
+        .map((line) =>
+          line.replace(/"epoch":"\w+"/, '"epoch":""').replace(/"time":\d+/, '"time":0'),
+        )
         .includes(wanted)
     )
       await new Promise<void>((resolve) => {
@@ -140,7 +167,9 @@ test("the same with npm, and with an app of one's own", async () => {
   const { text, child } = await start("stop ", own);
   const http = /http:\/\/\S+/.exec(text)?.[0] ?? "";
   expect(await (await fetch(http)).text()).toContain("hono.fetch fits here");
-  expect((await fetch(http, { headers: { Upgrade: "websocket", Connection: "Upgrade" } })).status).toBeGreaterThan(300);
+  expect(
+    (await fetch(http, { headers: { Upgrade: "websocket", Connection: "Upgrade" } })).status,
+  ).toBeGreaterThan(300);
   await stop(child);
 }, 60_000);
 
@@ -162,8 +191,11 @@ test("the benchmark", async () => {
 }, 120_000);
 
 test("chaos and the simulation, shortened", async () => {
-  const short = (text: string) => text.replace("--seconds 60 --clients 200", "--seconds 4 --clients 20");
-  expect(await run(command("bun run chaos --seconds 60 --clients 200 --seed 7", short))).toMatch(/lost\s+0/);
+  const short = (text: string) =>
+    text.replace("--seconds 60 --clients 200", "--seconds 4 --clients 20");
+  expect(await run(command("bun run chaos --seconds 60 --clients 200 --seed 7", short))).toMatch(
+    /lost\s+0/,
+  );
   const few = (text: string) => text.replace("1000", "5");
   await run(command("bun run sim --runs 1000", few));
 }, 120_000);

@@ -15,7 +15,10 @@ export type Driver = {
   /** Sends that many publications, the first of which is the `first`-th in all. */
   publish(first: number, count: number): void;
 };
-/** What a driver tells: how many publications are acknowledged, and how many a subscriber has had, in all. */
+/**
+ * What a driver tells: how many publications are acknowledged, and how many a subscriber has had,
+ * in all.
+ */
 export type Progress = {
   acknowledged(total: number): void;
   received(subscriber: number, total: number): void;

@@ -1,6 +1,14 @@
-// Publishes to nats-server and reads from it: core NATS, which remembers nothing, and JetStream, which keeps a stream in files.
+// Publishes to nats-server and reads from it: core NATS, which remembers nothing, and JetStream,
+// which keeps a stream in files.
 
-import { CHANNELS, type Connect, channelNames, HISTORY, PAYLOAD, SUBSCRIBERS } from "./broker-driver.ts";
+import {
+  CHANNELS,
+  type Connect,
+  channelNames,
+  HISTORY,
+  PAYLOAD,
+  SUBSCRIBERS,
+} from "./broker-driver.ts";
 import { type BytesSocket, dial } from "./bytes-socket.ts";
 import { NatsStream } from "./nats-stream.ts";
 
@@ -61,19 +69,25 @@ function publisher(socket: BytesSocket, commands: readonly string[]) {
   const bytes = commands.map((command) => Buffer.from(command));
   return {
     publish(first: number, count: number) {
-      for (let number = first; number < first + count; number++) socket.send(bytes[number % CHANNELS]);
+      for (let number = first; number < first + count; number++)
+        socket.send(bytes[number % CHANNELS]);
     },
   };
 }
 
-/** A connection with these subscriptions, all of them known to the server. `onTotal`: messages had so far, once a chunk. */
+/**
+ * A connection with these subscriptions, all of them known to the server. `onTotal`: messages had
+ * so far, once a chunk.
+ */
 async function subscribe(
   port: number,
   subjects: readonly string[],
   onTotal: (total: number) => void,
 ): Promise<BytesSocket> {
   const socket = await connect(port, onTotal);
-  socket.send(Buffer.from(subjects.map((subject, sid) => `SUB ${subject} ${sid + 1}\r\n`).join("")));
+  socket.send(
+    Buffer.from(subjects.map((subject, sid) => `SUB ${subject} ${sid + 1}\r\n`).join("")),
+  );
   return socket;
 }
 
@@ -88,7 +102,9 @@ async function connect(port: number, onTotal: (total: number) => void): Promise<
     messages.feed(chunk);
     if (messages.total > before) onTotal(messages.total);
   });
-  socket.send(Buffer.from('CONNECT {"verbose":false,"pedantic":false,"no_responders":false}\r\nPING\r\n'));
+  socket.send(
+    Buffer.from('CONNECT {"verbose":false,"pedantic":false,"no_responders":false}\r\nPING\r\n'),
+  );
   await ready.promise;
   return socket;
 }

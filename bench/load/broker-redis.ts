@@ -1,13 +1,23 @@
-// Publishes to redis and reads from it: PUBLISH, which remembers nothing, and streams (XADD and XREAD), which do.
+// Publishes to redis and reads from it: PUBLISH, which remembers nothing, and streams (XADD and
+// XREAD), which do.
 
 import { RedisClient } from "bun";
-import { CHANNELS, type Connect, channelNames, HISTORY, PAYLOAD, SUBSCRIBERS } from "./broker-driver.ts";
+import {
+  CHANNELS,
+  type Connect,
+  channelNames,
+  HISTORY,
+  PAYLOAD,
+  SUBSCRIBERS,
+} from "./broker-driver.ts";
 import { dial } from "./bytes-socket.ts";
 
 const LINE_FEED = 10;
 
 const command = (...words: string[]): Buffer =>
-  Buffer.from(`*${words.length}\r\n${words.map((word) => `$${word.length}\r\n${word}\r\n`).join("")}`);
+  Buffer.from(
+    `*${words.length}\r\n${words.map((word) => `$${word.length}\r\n${word}\r\n`).join("")}`,
+  );
 
 export const redisPublish: Connect = async ({ port }, progress) => {
   const messages = channelNames.map((channel) => command("message", channel, PAYLOAD).length);
@@ -38,11 +48,18 @@ export const redisStreams: Connect = async ({ port }, progress) => {
     command("XADD", channel, "MAXLEN", "~", String(HISTORY), "*", "data", PAYLOAD),
   );
   // An XADD is answered by the entry's id, a bulk string: two lines.
-  const driver = await publisher(port, commands, (chunk) => count(chunk, LINE_FEED) / 2, progress.acknowledged);
+  const driver = await publisher(
+    port,
+    commands,
+    (chunk) => count(chunk, LINE_FEED) / 2,
+    progress.acknowledged,
+  );
   for (let i = 0; i < SUBSCRIBERS; i++) {
     const client = new RedisClient(`redis://127.0.0.1:${port}`);
     await client.connect();
-    readStreams(client, (total) => progress.received(i, total)).catch((error: unknown) => console.error(error));
+    readStreams(client, (total) => progress.received(i, total)).catch((error: unknown) =>
+      console.error(error),
+    );
   }
   return driver;
 };
@@ -83,7 +100,8 @@ async function publisher(
   });
   return {
     publish(first: number, howMany: number) {
-      for (let number = first; number < first + howMany; number++) socket.send(commands[number % CHANNELS]);
+      for (let number = first; number < first + howMany; number++)
+        socket.send(commands[number % CHANNELS]);
     },
   };
 }

@@ -1,8 +1,15 @@
 // Publishes to tutti's relay and reads from it, as a node does.
 
+import { Link } from "../../src/runtime/link.ts";
 import { encodePublish } from "../../src/wire/frame.ts";
-import { Link } from "../../src/wire/link.ts";
-import { CHANNELS, type Connect, channelNames, HISTORY, PAYLOAD, SUBSCRIBERS } from "./broker-driver.ts";
+import {
+  CHANNELS,
+  type Connect,
+  channelNames,
+  HISTORY,
+  PAYLOAD,
+  SUBSCRIBERS,
+} from "./broker-driver.ts";
 
 const policy = { size: HISTORY, ttlMs: 600_000, bytes: 1024 * 1024 };
 /** How often a subscriber's progress is looked at, in publications. */
@@ -20,7 +27,14 @@ export const relay: Connect = async ({ port, secret }, progress) => {
         {
           welcome() {
             for (const channel of channelNames)
-              link.sendMessage({ type: "open", channel, live, presence: false, policy, since: null });
+              link.sendMessage({
+                type: "open",
+                channel,
+                live,
+                presence: false,
+                policy,
+                since: null,
+              });
           },
           publication: onPublication,
           message(message) {

@@ -1,5 +1,5 @@
-// The load of question "broker": one publisher and some subscribers of one broker, in this process. Publishes as many as it is told
-// and answers when every subscriber has had them all.
+// The load of question "broker": one publisher and some subscribers of one broker, in this process.
+// Publishes as many as it is told and answers when every subscriber has had them all.
 
 import { type Connect, type Driver, type Progress, SUBSCRIBERS, WINDOW } from "./broker-driver.ts";
 import { jetStream, nats } from "./broker-nats.ts";
@@ -44,7 +44,10 @@ const run = (count: number): Promise<void> =>
 
 serveTasks(async (task) => {
   if (typeof task.kind === "string") {
-    driver = await KINDS[task.kind]({ port: Number(task.port), secret: String(task.secret) }, progress);
+    driver = await KINDS[task.kind](
+      { port: Number(task.port), secret: String(task.secret) },
+      progress,
+    );
     return {};
   }
   const startedMs = performance.now();

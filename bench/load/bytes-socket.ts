@@ -1,4 +1,5 @@
-// A TCP connection for load generators: what the socket does not take is kept and sent later; all of a turn is one write.
+// A TCP connection for load generators: what the socket does not take is kept and sent later; all
+// of a turn is one write.
 
 import type { Socket } from "bun";
 
@@ -10,7 +11,11 @@ export type BytesSocket = {
   terminate(): void;
 };
 
-export async function dial(target: Target, onBytes: (bytes: Buffer) => void, onClose = () => {}): Promise<BytesSocket> {
+export async function dial(
+  target: Target,
+  onBytes: (bytes: Buffer) => void,
+  onClose = () => {},
+): Promise<BytesSocket> {
   let pending: Uint8Array[] = [];
   let isFlushing = false;
   const flush = (socket: Socket<undefined>) => {

@@ -1,4 +1,5 @@
-// Clients of a whole stack: they connect, subscribe, publish and call, and say what they heard and how late it was.
+// Clients of a whole stack: they connect, subscribe, publish and call, and say what they heard and
+// how late it was.
 
 import { quantile } from "../measure.ts";
 import type { BytesSocket } from "./bytes-socket.ts";
@@ -14,7 +15,9 @@ const STAMP_DIGITS = 16;
 
 const nowMs = (): number => performance.timeOrigin + performance.now();
 
-/** Data of that many bytes that says when it was sent, in whole µs, which JSON leaves as they are. */
+/**
+ * Data of that many bytes that says when it was sent, in whole µs, which JSON leaves as they are.
+ */
 function stamped(bytes: number): string {
   const head = `${STAMP}${Math.round(nowMs() * 1000)},"x":"`;
   return `${head}${"x".repeat(Math.max(0, bytes - head.length - 2))}"}`;
@@ -105,12 +108,20 @@ async function connect(kind: Kind, port: number, count: number): Promise<void> {
 
 const channelName = (index: number): string => `channel-${index}`;
 
-/** Each channel gets so many subscribers, spread over the connections; each connection waits for one answer at a time. */
-async function subscribe(channels: number, first: number, subscribersOf: (channel: number) => number): Promise<number> {
+/**
+ * Each channel gets so many subscribers, spread over the connections; each connection waits for one
+ * answer at a time.
+ */
+async function subscribe(
+  channels: number,
+  first: number,
+  subscribersOf: (channel: number) => number,
+): Promise<number> {
   const plan = connections.map((): string[] => []);
   let next = 0;
   for (let channel = 0; channel < channels; channel++)
-    for (let i = 0; i < subscribersOf(channel); i++) plan[next++ % plan.length].push(channelName(first + channel));
+    for (let i = 0; i < subscribersOf(channel); i++)
+      plan[next++ % plan.length].push(channelName(first + channel));
   await openMany(connections.length, async (index) => {
     for (const channel of plan[index]) await connections[index].subscribe(channel);
   });
@@ -118,7 +129,13 @@ async function subscribe(channels: number, first: number, subscribersOf: (channe
 }
 
 /** Publishes at an even rate for a while, over the channels and the connections in turn. */
-async function publish(rate: number, seconds: number, bytes: number, channels: number, first: number): Promise<number> {
+async function publish(
+  rate: number,
+  seconds: number,
+  bytes: number,
+  channels: number,
+  first: number,
+): Promise<number> {
   const total = Math.round(rate * seconds);
   const startedMs = performance.now();
   let sent = 0;

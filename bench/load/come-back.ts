@@ -1,5 +1,6 @@
-// The load of question "come-back": clients that reconnect as their library or its tutorials do, one of which publishes numbers. Says
-// when those that were cut heard again, and what each of them missed or had twice.
+// The load of question "come-back": clients that reconnect as their library or its tutorials do,
+// one of which publishes numbers. Says when those that were cut heard again, and what each of them
+// missed or had twice.
 
 import { join } from "node:path";
 import { connect } from "../../src/client/index.ts";
@@ -50,11 +51,15 @@ const classic: Open = (port, { cut, heard }) =>
   });
 
 const socketIo: Open = async (port, { cut, heard }) => {
-  const { io } = await import(Bun.resolveSync("socket.io-client", join(import.meta.dir, "../peers")));
+  const { io } = await import(
+    Bun.resolveSync("socket.io-client", join(import.meta.dir, "../peers"))
+  );
   const socket = io(`http://127.0.0.1:${port}`, { transports: ["websocket"], forceNew: true });
   socket.on("message", heard);
   socket.on("disconnect", cut);
-  await new Promise<void>((subscribed) => socket.on("connect", () => socket.emit("subscribe", CHANNEL, subscribed)));
+  await new Promise<void>((subscribed) =>
+    socket.on("connect", () => socket.emit("subscribe", CHANNEL, subscribed)),
+  );
   return { publish: (number) => socket.emit("publish", CHANNEL, number) };
 };
 
@@ -101,7 +106,10 @@ async function publish(rate: number, seconds: number): Promise<object> {
   await Bun.sleep(SETTLE_MS);
   const cut = subscribers.filter(({ isCut }) => isCut);
   const since = cutAtMs ?? 0;
-  const back = Float64Array.from(cut, ({ backAtMs = Number.POSITIVE_INFINITY }) => backAtMs - since).sort();
+  const back = Float64Array.from(
+    cut,
+    ({ backAtMs = Number.POSITIVE_INFINITY }) => backAtMs - since,
+  ).sort();
   return {
     cut: cut.length,
     halfMs: quantile(back, 0.5),

@@ -1,11 +1,13 @@
-// The server behind the door in question "lb": sends each message back, and answers HTTP with a few bytes.
+// The server behind the door in question "lb": sends each message back, and answers HTTP with a few
+// bytes.
 
 import { serveTasks } from "./serve.ts";
 
 const serve = (at: { unix: string } | { hostname: string; port: number }) =>
   Bun.serve({
     ...at,
-    fetch: (request, server) => (server.upgrade(request) ? undefined : new Response("Hello, world")),
+    fetch: (request, server) =>
+      server.upgrade(request) ? undefined : new Response("Hello, world"),
     websocket: {
       idleTimeout: 0,
       maxPayloadLength: 1024 * 1024,
@@ -15,7 +17,8 @@ const serve = (at: { unix: string } | { hostname: string; port: number }) =>
     },
   });
 
-// Each door has a port of its own: to one port alone a machine has no more than some 28,000 connections.
+// Each door has a port of its own: to one port alone a machine has no more than some 28,000
+// connections.
 serveTasks(async (task) => {
   if (typeof task.unix === "string") serve({ unix: task.unix });
   return { port: serve({ hostname: "127.0.0.1", port: 0 }).port };

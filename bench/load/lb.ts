@@ -1,11 +1,14 @@
-// The load of question "lb": tunnels that echo, idle tunnels, HTTP requests and fresh connections, all through one door.
+// The load of question "lb": tunnels that echo, idle tunnels, HTTP requests and fresh connections,
+// all through one door.
 
 import { quantile } from "../measure.ts";
 import { type BytesSocket, dial } from "./bytes-socket.ts";
 import { serveTasks } from "./serve.ts";
 import { binaryFrame, openMany, openWebSocket } from "./websocket.ts";
 
-const REQUEST = Buffer.from("GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n");
+const REQUEST = Buffer.from(
+  "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\nAccept: */*\r\n\r\n",
+);
 
 let port = 0;
 let tunnels: BytesSocket[] = [];
@@ -15,7 +18,9 @@ let onEcho = (_tunnel: number) => {};
 async function hold(count: number): Promise<void> {
   for (const surplus of tunnels.splice(count)) surplus.terminate();
   const base = tunnels.length;
-  const opened = await openMany(count - base, (index) => openWebSocket({ port }, () => onEcho(base + index)));
+  const opened = await openMany(count - base, (index) =>
+    openWebSocket({ port }, () => onEcho(base + index)),
+  );
   tunnels = [...tunnels, ...opened];
 }
 
@@ -37,7 +42,8 @@ function echo(messages: number, bytes: number, inFlight: number): Promise<object
       if (sent < messages) send(tunnel);
       if (had === messages) resolve(latencyFigures(latencies));
     };
-    for (let i = 0; i < inFlight; i++) for (const tunnel of tunnels.keys()) if (sent < messages) send(tunnel);
+    for (let i = 0; i < inFlight; i++)
+      for (const tunnel of tunnels.keys()) if (sent < messages) send(tunnel);
   });
 }
 

@@ -10,7 +10,10 @@ const SPACE = " ".charCodeAt(0);
 const EMPTY = Buffer.alloc(0);
 
 export type NatsEvents = {
-  /** A message whose payload begins at `start`; of the payload there may be less in `bytes` than `end` says. */
+  /**
+   * A message whose payload begins at `start`; of the payload there may be less in `bytes` than
+   * `end` says.
+   */
   message?(bytes: Buffer, start: number, end: number): void;
   ping(): void;
   pong(): void;
@@ -51,7 +54,8 @@ export class NatsStream {
     const first = bytes[start];
     if (first === M) {
       let length = 0;
-      for (let at = end - 1, scale = 1; bytes[at] !== SPACE; at--, scale *= 10) length += (bytes[at] - ZERO) * scale;
+      for (let at = end - 1, scale = 1; bytes[at] !== SPACE; at--, scale *= 10)
+        length += (bytes[at] - ZERO) * scale;
       this.#skip = length + 2;
       this.total++;
       this.#events.message?.(bytes, end + 2, end + 2 + length);

@@ -1,4 +1,5 @@
-// How a client talks to each stack, as bytes: written by hand, so that the load costs little and costs all the same.
+// How a client talks to each stack, as bytes: written by hand, so that the load costs little and
+// costs all the same.
 
 import { NatsStream } from "./nats-stream.ts";
 import { binaryFrame, frame } from "./websocket.ts";
@@ -128,8 +129,10 @@ const socketCluster: Protocol = {
           ready();
         }
       },
-      subscribe: (channel) => frame(`{"event":"#subscribe","data":{"channel":"${channel}"},"cid":${++cid}}`),
-      publish: (channel, data) => frame(`{"event":"#publish","data":{"channel":"${channel}","data":${data}}}`),
+      subscribe: (channel) =>
+        frame(`{"event":"#subscribe","data":{"channel":"${channel}"},"cid":${++cid}}`),
+      publish: (channel, data) =>
+        frame(`{"event":"#publish","data":{"channel":"${channel}","data":${data}}}`),
       call: (data) => frame(`{"event":"call","data":${data},"cid":${++cid}}`),
     };
   },
@@ -139,6 +142,13 @@ function fail(bytes: Buffer, start: number, end: number): never {
   throw new Error(`the server says: ${bytes.toString("utf8", start, end)}`);
 }
 
-export const PROTOCOLS: Readonly<Record<Kind, Protocol>> = { tutti, classic, socketIo, nats, socketCluster };
+export const PROTOCOLS: Readonly<Record<Kind, Protocol>> = {
+  tutti,
+  classic,
+  socketIo,
+  nats,
+  socketCluster,
+};
 
-export const isKind = (text: unknown): text is Kind => typeof text === "string" && Object.hasOwn(PROTOCOLS, text);
+export const isKind = (text: unknown): text is Kind =>
+  typeof text === "string" && Object.hasOwn(PROTOCOLS, text);

@@ -1,9 +1,10 @@
-// The load of question "restart": fills a relay with history as a node would, then publishes through the cluster all the time, and says how
-// long it took from a moment until something that was published since had arrived.
+// The load of question "restart": fills a relay with history as a node would, then publishes
+// through the cluster all the time, and says how long it took from a moment until something that
+// was published since had arrived.
 
 import { connect } from "../../src/client/index.ts";
+import { Link } from "../../src/runtime/link.ts";
 import { encodePublish } from "../../src/wire/frame.ts";
-import { Link } from "../../src/wire/link.ts";
 import { PAYLOAD } from "./broker-driver.ts";
 import { serveTasks } from "./serve.ts";
 
@@ -18,7 +19,12 @@ type Sent = { readonly n: number; readonly atMs: number };
 const wallMs = () => performance.timeOrigin + performance.now();
 
 /** Publishes that many to channels of which each remembers that many. */
-function fill(port: number, secret: string, publications: number, remembered: number): Promise<void> {
+function fill(
+  port: number,
+  secret: string,
+  publications: number,
+  remembered: number,
+): Promise<void> {
   const policy = { size: remembered, ttlMs: 3_600_000, bytes: 64 * 1024 * 1024 };
   const payload = new TextEncoder().encode(PAYLOAD);
   const ids: number[] = [];
@@ -27,7 +33,9 @@ function fill(port: number, secret: string, publications: number, remembered: nu
   return new Promise((done, fail) => {
     const publish = () => {
       for (; sent < Math.min(publications, acknowledged + WINDOW); sent++)
-        link.send(encodePublish(ids[sent % CHANNELS_FILLED], { high: 1, low: 2 }, sent + 1, payload));
+        link.send(
+          encodePublish(ids[sent % CHANNELS_FILLED], { high: 1, low: 2 }, sent + 1, payload),
+        );
       if (acknowledged < publications) return;
       link.close();
       done();
@@ -94,7 +102,8 @@ async function follow(port: number): Promise<void> {
 }
 
 serveTasks(async ({ kind, port, secret, publications, remembered, sinceMs }) => {
-  if (kind === "fill") await fill(Number(port), String(secret), Number(publications), Number(remembered));
+  if (kind === "fill")
+    await fill(Number(port), String(secret), Number(publications), Number(remembered));
   else if (kind === "follow") await follow(Number(port));
   else if (kind === "wrong") return { wrong };
   else

@@ -1,4 +1,5 @@
-// The frame of every load generator: tasks come over IPC, one at a time, and are answered with figures.
+// The frame of every load generator: tasks come over IPC, one at a time, and are answered with
+// figures.
 
 /** Answers each task; a task that fails is answered with its error. */
 export function serveTasks(run: (task: Record<string, unknown>) => Promise<object>): void {
@@ -7,7 +8,9 @@ export function serveTasks(run: (task: Record<string, unknown>) => Promise<objec
     run(task).then(
       (answer) => process.send?.(answer),
       (error: unknown) =>
-        process.send?.({ error: error instanceof Error ? (error.stack ?? error.message) : String(error) }),
+        process.send?.({
+          error: error instanceof Error ? (error.stack ?? error.message) : String(error),
+        }),
     );
   });
 }

@@ -1,5 +1,5 @@
-// A WebSocket client for load generators: as little work as can be, so that the load is not what is measured. It masks with zeros,
-// which is what servers unmask at least cost, alike for all.
+// A WebSocket client for load generators: as little work as can be, so that the load is not what is
+// measured. It masks with zeros, which is what servers unmask at least cost, alike for all.
 
 import { type BytesSocket, dial, type Target } from "./bytes-socket.ts";
 
@@ -65,7 +65,9 @@ class Scanner {
 
 const headBytes = (length: number): number => (length < 126 ? 2 : length === 126 ? 4 : 10);
 
-/** Where the frame at `at` ends; where that cannot be known yet, some place behind what has come. */
+/**
+ * Where the frame at `at` ends; where that cannot be known yet, some place behind what has come.
+ */
 function frameEnd(bytes: Buffer, at: number): number {
   if (at + 2 > bytes.length) return at + 2;
   const length = bytes[at + 1];
@@ -75,7 +77,11 @@ function frameEnd(bytes: Buffer, at: number): number {
   return head + (length === 126 ? bytes.readUInt16BE(at + 2) : bytes.readUInt32BE(at + 6));
 }
 
-export type WebSocketOptions = { readonly path?: string; readonly protocol?: string; onClose?(): void };
+export type WebSocketOptions = {
+  readonly path?: string;
+  readonly protocol?: string;
+  onClose?(): void;
+};
 
 /** Opens a WebSocket; resolves after the 101. */
 export async function openWebSocket(
@@ -120,7 +126,11 @@ export async function openWebSocket(
 }
 
 /** Opens that many things, some at a time. */
-export async function openMany<T>(count: number, open: (index: number) => Promise<T>, atATime = 64): Promise<T[]> {
+export async function openMany<T>(
+  count: number,
+  open: (index: number) => Promise<T>,
+  atATime = 64,
+): Promise<T[]> {
   const all: T[] = [];
   let next = 0;
   const opener = async () => {

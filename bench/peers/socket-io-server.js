@@ -13,7 +13,10 @@ await Promise.all([publisher.connect(), subscriber.connect()]);
 const http = createServer((request, response) => {
   if (!request.url.startsWith("/socket.io/")) response.end("Hello, world");
 });
-const io = new Server(http, { adapter: createAdapter(publisher, subscriber), transports: ["websocket"] });
+const io = new Server(http, {
+  adapter: createAdapter(publisher, subscriber),
+  transports: ["websocket"],
+});
 
 io.on("connection", (socket) => {
   socket.on("subscribe", async (channel, acknowledge) => {

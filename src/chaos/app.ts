@@ -1,7 +1,10 @@
-// The app that a tormented cluster runs: everyone may do everything, and nothing is forgotten while the torment lasts.
+// The app that a tormented cluster runs: everyone may do everything, and nothing is forgotten while
+// the torment lasts.
 
 import { app } from "tutti";
 
 export default app({
-  channels: { "chaos/{name}": { history: { size: 1_000_000, ttl: "1d", bytes: 256 * 1024 * 1024 } } },
+  channels: {
+    "chaos/{name}": { history: { size: 1_000_000, ttl: "1d", bytes: 256 * 1024 * 1024 } },
+  },
 });

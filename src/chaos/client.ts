@@ -2,7 +2,10 @@
 
 export interface ChaosClient {
   publish(channel: string): void;
-  /** Leaves its node, and comes back to whichever the lb chooses: so that nodes which were restarted get clients again. */
+  /**
+   * Leaves its node, and comes back to whichever the lb chooses: so that nodes which were restarted
+   * get clients again.
+   */
   wander?(): void;
   /** Resolves when it has let go of its connection. */
   close(): Promise<void>;

@@ -1,5 +1,5 @@
-// The cluster that is tormented: started as the program that an operator starts, on a data folder of its own, and asked over its admin
-// socket which processes it has.
+// The cluster that is tormented: started as the program that an operator starts, on a data folder
+// of its own, and asked over its admin socket which processes it has.
 
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -15,11 +15,22 @@ const POLL_MS = 20;
 
 const role = oneOf("relay", "node", "lb");
 export type Role = Shaped<typeof role>;
-const processShape = object({ role, id: text(1, 64), pid: nullable(integer(0, Number.MAX_SAFE_INTEGER)) });
+const processShape = object({
+  role,
+  id: text(1, 64),
+  pid: nullable(integer(0, Number.MAX_SAFE_INTEGER)),
+});
 export type ClusterProcess = Shaped<typeof processShape>;
-const statusShape = object({ address: nullable(text(1, 255)), processes: list(processShape, 1000) });
+const statusShape = object({
+  address: nullable(text(1, 255)),
+  processes: list(processShape, 1000),
+});
 
-export type ClusterOptions = { readonly nodes: number; readonly relays: number; readonly lbs: number };
+export type ClusterOptions = {
+  readonly nodes: number;
+  readonly relays: number;
+  readonly lbs: number;
+};
 
 export class Cluster {
   readonly #options: ClusterOptions;
@@ -41,17 +52,29 @@ export class Cluster {
   async start(): Promise<void> {
     const { nodes, relays, lbs } = this.#options;
     const port = this.#address === "" ? "0" : this.#address.split(":")[1];
-    const flags = ["--data", join(this.#folder, "data"), "--app", APP, "--port", port, "--nodes", String(nodes)];
+    const flags = [
+      "--data",
+      join(this.#folder, "data"),
+      "--app",
+      APP,
+      "--port",
+      port,
+      "--nodes",
+      String(nodes),
+    ];
     const more = ["--relays", String(relays), "--lb-workers", String(lbs), "--log-level", "warn"];
     const settings = Object.entries(process.env).filter(([name]) => !name.startsWith("TUTTI_"));
     // --no-orphans: the cluster ends even if we are killed.
-    const supervisor = Bun.spawn([process.execPath, "--no-orphans", PROGRAM, "start", ...flags, ...more], {
-      cwd: this.#folder,
-      env: Object.fromEntries(settings),
-      stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
-    });
+    const supervisor = Bun.spawn(
+      [process.execPath, "--no-orphans", PROGRAM, "start", ...flags, ...more],
+      {
+        cwd: this.#folder,
+        env: Object.fromEntries(settings),
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "pipe",
+      },
+    );
     this.#supervisor = supervisor;
     const complaint = new Response(supervisor.stderr).text();
     const screen = untilUp(supervisor.stdout);
@@ -68,11 +91,15 @@ export class Cluster {
     return processes.flatMap(({ role, id, pid }) => (pid === null ? [] : [{ role, id, pid }]));
   }
 
-  /** Stops all of it in order, or kills the supervisor, with which the others go. Resolves when none of it is left. */
+  /**
+   * Stops all of it in order, or kills the supervisor, with which the others go. Resolves when none
+   * of it is left.
+   */
   async stop(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
     const supervisor = this.#supervisor;
     if (supervisor === undefined) return;
-    const pids = signal === "SIGKILL" ? (await this.processes().catch(() => [])).map(({ pid }) => pid) : [];
+    const pids =
+      signal === "SIGKILL" ? (await this.processes().catch(() => [])).map(({ pid }) => pid) : [];
     supervisor.kill(signal);
     if (
       !(await within(
@@ -101,12 +128,18 @@ export class Cluster {
 
   async #status(): Promise<Shaped<typeof statusShape>> {
     const unix = join(this.#folder, "data", "admin.sock");
-    const response = await fetch("http://cluster/status", { unix, signal: AbortSignal.timeout(5000) });
+    const response = await fetch("http://cluster/status", {
+      unix,
+      signal: AbortSignal.timeout(5000),
+    });
     return statusShape(await response.json(), "status");
   }
 }
 
-/** Resolves to whether the cluster has said that it is up before it ended. Reads on, so that it never waits for a reader. */
+/**
+ * Resolves to whether the cluster has said that it is up before it ended. Reads on, so that it
+ * never waits for a reader.
+ */
 function untilUp(stdout: ReadableStream<Uint8Array>): Promise<boolean> {
   const up = Promise.withResolvers<boolean>();
   const read = async () => {

@@ -1,10 +1,13 @@
-// What publishers and subscribers write down while a cluster is tormented, and the rules that it is judged by. Types and words only.
+// What publishers and subscribers write down while a cluster is tormented, and the rules that it is
+// judged by. Types and words only.
 
 import type { Gap, Position } from "../wire/position.ts";
 
 /**
- * One publication, in its publisher's list in the order it was published. `value` is its own: no other publication has it.
- * `ok`: acknowledged; `failed`: refused for certain; `unknown`: its publisher went away before the answer; `pending`: no answer yet.
+ * One publication, in its publisher's list in the order it was published. `value` is its own: no
+ * other publication has it.
+ * `ok`: acknowledged; `failed`: refused for certain; `unknown`: its publisher went away before the
+ * answer; `pending`: no answer yet.
  */
 export type Publication = {
   readonly channel: string;
@@ -16,14 +19,22 @@ export type Publication = {
 };
 
 /**
- * What happened to a subscriber, in order. `stands`: it was told where it is, at first, after every resume, and with each gap.
- * It is owed everything that follows the first.
+ * What happened to a subscriber, in order. `stands`: it was told where it is, at first, after every
+ * resume, and with each gap. It is owed everything that follows the first.
  */
 export type ReadEvent =
   | { readonly type: "stands"; readonly position: Position; readonly gap?: Gap | undefined }
-  | { readonly type: "message"; readonly epoch: string; readonly offset: number; readonly value: string };
+  | {
+      readonly type: "message";
+      readonly epoch: string;
+      readonly offset: number;
+      readonly value: string;
+    };
 
-/** One subscription from its beginning until it was given up, or the end. `isOver`: it was given up, and is not owed the end. */
+/**
+ * One subscription from its beginning until it was given up, or the end. `isOver`: it was given up,
+ * and is not owed the end.
+ */
 export type Reading = {
   readonly reader: string;
   readonly channel: string;
@@ -36,7 +47,10 @@ export type History = {
   readonly readings: readonly Reading[];
   /** No policy or memory was exceeded: then a gap is a loss, told or not. */
   readonly isWithinHistory?: boolean;
-  /** The machine has lost power: then a publication may stand in two lineages, and come late into the second. */
+  /**
+   * The machine has lost power: then a publication may stand in two lineages, and come late into
+   * the second.
+   */
   readonly hasLostPower?: boolean;
 };
 

@@ -1,5 +1,5 @@
-// What all clients together write down: publications with their answers, what each subscriber was told and given, and how long things
-// took after each trouble. Pure: the time is told.
+// What all clients together write down: publications with their answers, what each subscriber was
+// told and given, and how long things took after each trouble. Pure: the time is told.
 
 import type { Gap, Position } from "../wire/position.ts";
 import type { History, Publication, ReadEvent, Reading } from "./history.ts";
@@ -24,7 +24,11 @@ export class Ledger {
   }
 
   get history(): History {
-    return { publications: [...this.#publications.values()], readings: this.#readings, isWithinHistory: true };
+    return {
+      publications: [...this.#publications.values()],
+      readings: this.#readings,
+      isWithinHistory: true,
+    };
   }
 
   get published(): number {
@@ -34,7 +38,8 @@ export class Ledger {
   /** What is still to come before everything has arrived: answers, and readers that are behind. */
   get missing(): { readonly answers: number; readonly readers: number } {
     const answers = this.published - this.acknowledged - this.failed;
-    const isBehind = ({ channel, events }: OpenReading) => offsetOf(events.at(-1)) < (this.#tops.get(channel) ?? 0);
+    const isBehind = ({ channel, events }: OpenReading) =>
+      offsetOf(events.at(-1)) < (this.#tops.get(channel) ?? 0);
     return { answers, readers: this.#readings.filter(isBehind).length };
   }
 
@@ -70,11 +75,21 @@ export class Ledger {
   }
 
   stands(events: ReadEvent[], position: Position, gap: Gap | undefined): void {
-    events.push({ type: "stands", position: { epoch: position.epoch, offset: position.offset }, gap });
+    events.push({
+      type: "stands",
+      position: { epoch: position.epoch, offset: position.offset },
+      gap,
+    });
     if (gap !== undefined) this.gaps++;
   }
 
-  received(events: ReadEvent[], channel: string, { epoch, offset }: Position, value: string, nowMs: number): void {
+  received(
+    events: ReadEvent[],
+    channel: string,
+    { epoch, offset }: Position,
+    value: string,
+    nowMs: number,
+  ): void {
     this.deliveries++;
     events.push({ type: "message", epoch, offset, value });
     this.#rise(channel, offset);

@@ -1,6 +1,7 @@
-// `bun run chaos`: torments a real cluster under load and says whether it kept its promise. The exit code is the verdict.
+// `bun run chaos`: torments a real cluster under load and says whether it kept its promise. The
+// exit code is the verdict.
 
-import { parseCommandLine, parseInteger, UsageError } from "../wire/arguments.ts";
+import { parseCommandLine, parseInteger, UsageError } from "../runtime/arguments.ts";
 import { isPassed, reportOf } from "./report.ts";
 import { type ChaosOptions, torment } from "./run.ts";
 
@@ -26,7 +27,13 @@ function options(): ChaosOptions | undefined {
   const { values } = parseCommandLine(
     {
       options: {
-        ...{ seconds: text(60), clients: text(200), channels: text(20), rate: text(150), seed: text(1) },
+        ...{
+          seconds: text(60),
+          clients: text(200),
+          channels: text(20),
+          rate: text(150),
+          seed: text(1),
+        },
         ...{ nodes: text(3), relays: text(1), lbs: text(2) },
         help: { type: "boolean", short: "h", default: false },
       },
@@ -55,7 +62,9 @@ async function run(): Promise<number> {
     return 0;
   }
   const { seed, seconds, clients, channels, rate, nodes, relays, lbs } = chosen;
-  say(`seed ${seed} · ${seconds} s · ${clients} clients · ${channels} channels · ${rate} publications a second`);
+  say(
+    `seed ${seed} · ${seconds} s · ${clients} clients · ${channels} channels · ${rate} publications a second`,
+  );
   say(`a cluster of ${nodes} nodes, ${relays} relays, ${lbs} lbs`);
   const verdict = await torment(chosen, say);
   for (const line of reportOf(verdict)) say(line);

@@ -1,5 +1,5 @@
-// How long publishing and delivery stood still after each trouble: the longest that anything which was under way then, or was begun
-// since, had to wait for its answer or its arrival. Pure.
+// How long publishing and delivery stood still after each trouble: the longest that anything which
+// was under way then, or was begun since, had to wait for its answer or its arrival. Pure.
 
 /** A trouble that was made, such as "kill relay". */
 export type Trouble = { readonly kind: string; readonly atMs: number };
@@ -29,13 +29,15 @@ export class Pauses {
   /** A publication that was handed over at `sinceMs` has been acknowledged. */
   publishing(sinceMs: number, nowMs: number): void {
     const latest = this.#pauses.at(-1);
-    if (latest !== undefined) latest.publishingMs = Math.max(latest.publishingMs, waited(latest, sinceMs, nowMs));
+    if (latest !== undefined)
+      latest.publishingMs = Math.max(latest.publishingMs, waited(latest, sinceMs, nowMs));
   }
 
   /** A publication that was handed over at `sinceMs` has reached a subscriber. */
   delivery(sinceMs: number, nowMs: number): void {
     const latest = this.#pauses.at(-1);
-    if (latest !== undefined) latest.deliveryMs = Math.max(latest.deliveryMs, waited(latest, sinceMs, nowMs));
+    if (latest !== undefined)
+      latest.deliveryMs = Math.max(latest.deliveryMs, waited(latest, sinceMs, nowMs));
   }
 
   /** By kind, and of all together. */
@@ -47,7 +49,8 @@ export class Pauses {
 }
 
 /** Time from before the trouble is not the trouble's. */
-const waited = ({ atMs }: Trouble, sinceMs: number, nowMs: number): number => nowMs - Math.max(atMs, sinceMs);
+const waited = ({ atMs }: Trouble, sinceMs: number, nowMs: number): number =>
+  nowMs - Math.max(atMs, sinceMs);
 
 function summaryOf(kind: string, pauses: readonly Pause[]): Summary {
   return {
@@ -60,6 +63,7 @@ function summaryOf(kind: string, pauses: readonly Pause[]): Summary {
 
 export function spreadOf(values: readonly number[]): Spread {
   const sorted = [...values].sort((a, b) => a - b);
-  const at = (share: number) => Math.round(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0);
+  const at = (share: number) =>
+    Math.round(sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0);
   return { p50: at(0.5), p99: at(0.99), max: at(1) };
 }

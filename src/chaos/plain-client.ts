@@ -1,7 +1,13 @@
-// A client that speaks the protocol by itself, without the SDK: what PROTOCOL.md asks of a client and not more. It resumes by position
-// and repeats what was not answered; whatever it does not understand, it comes back for.
+// A client that speaks the protocol by itself, without the SDK: what PROTOCOL.md asks of a client
+// and not more. It resumes by position and repeats what was not answered; whatever it does not
+// understand, it comes back for.
 
-import { type NodeMessage, type NodeMessageOf, nodeMessage, UNACKNOWLEDGED_MAX } from "../wire/client-messages.ts";
+import {
+  type NodeMessage,
+  type NodeMessageOf,
+  nodeMessage,
+  UNACKNOWLEDGED_MAX,
+} from "../wire/client-messages.ts";
 import type { Position } from "../wire/position.ts";
 import type { ChaosClient } from "./client.ts";
 import type { ReadEvent } from "./history.ts";
@@ -13,7 +19,10 @@ const CONNECT_MS = 5000;
 const PING_MS = 4000;
 const PONG_MS = 3000;
 
-/** One channel as this client reads it. `ask`: the number of its latest subscribe, whose answer makes it live. */
+/**
+ * One channel as this client reads it. `ask`: the number of its latest subscribe, whose answer
+ * makes it live.
+ */
 type Subscription = {
   readonly channel: string;
   readonly events: ReadEvent[];
@@ -21,7 +30,12 @@ type Subscription = {
   ask: number;
   isLive: boolean;
 };
-type Pending = { readonly seq: number; readonly channel: string; readonly value: string; isSent: boolean };
+type Pending = {
+  readonly seq: number;
+  readonly channel: string;
+  readonly value: string;
+  isSent: boolean;
+};
 
 export class PlainClient implements ChaosClient {
   readonly #name: string;
@@ -42,13 +56,25 @@ export class PlainClient implements ChaosClient {
   #seq = 0;
   #asks = 0;
 
-  constructor(name: string, url: string, channels: readonly string[], ledger: Ledger, random: () => number) {
+  constructor(
+    name: string,
+    url: string,
+    channels: readonly string[],
+    ledger: Ledger,
+    random: () => number,
+  ) {
     this.#name = name;
     this.#url = url;
     this.#ledger = ledger;
     this.#random = random;
     this.#subscriptions = channels.map((channel) => {
-      return { channel, events: ledger.read(name, channel), position: undefined, ask: 0, isLive: false };
+      return {
+        channel,
+        events: ledger.read(name, channel),
+        position: undefined,
+        ask: 0,
+        isLive: false,
+      };
     });
     this.#ticker = setInterval(() => this.#tick(), 500);
     this.#connect();

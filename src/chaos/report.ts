@@ -19,7 +19,17 @@ export const isPassed = ({ violations, failures, acknowledged }: Verdict): boole
   violations.length === 0 && failures.length === 0 && acknowledged > 0;
 
 export function reportOf(verdict: Verdict): string[] {
-  const { violations, failures, troubles, published, acknowledged, refused, deliveries, gaps, quietMs } = verdict;
+  const {
+    violations,
+    failures,
+    troubles,
+    published,
+    acknowledged,
+    refused,
+    deliveries,
+    gaps,
+    quietMs,
+  } = verdict;
   const counts = Object.entries(COUNTS).map(
     ([name, rules]) => `${name} ${violations.filter(({ rule }) => rules.includes(rule)).length}`,
   );

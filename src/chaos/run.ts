@@ -1,5 +1,7 @@
-// One torment from its beginning to the verdict: a cluster, its clients, the troubles, a time of quiet, and the checker.
+// One torment from its beginning to the verdict: a cluster, its clients, the troubles, a time of
+// quiet, and the checker.
 
+import { below, pick, type Random, seeded } from "../runtime/random.ts";
 import { check } from "./checker.ts";
 import type { ChaosClient } from "./client.ts";
 import { Cluster } from "./cluster.ts";
@@ -7,7 +9,6 @@ import type { Violation } from "./history.ts";
 import { Ledger } from "./ledger.ts";
 import { Pauses, type Summary } from "./pauses.ts";
 import { PlainClient } from "./plain-client.ts";
-import { below, pick, type Random, seeded } from "./random.ts";
 import { SdkClient } from "./sdk-client.ts";
 import { Troubles } from "./troubles.ts";
 
@@ -49,8 +50,13 @@ const QUIET_MS = 30_000;
 const ECHO_MS = 500;
 const POLL_MS = 50;
 
-/** `say`: what is going on, for whoever watches. Throws where the cluster cannot be started at all. */
-export async function torment(options: ChaosOptions, say: (line: string) => void): Promise<Verdict> {
+/**
+ * `say`: what is going on, for whoever watches. Throws where the cluster cannot be started at all.
+ */
+export async function torment(
+  options: ChaosOptions,
+  say: (line: string) => void,
+): Promise<Verdict> {
   const cluster = new Cluster(options);
   const clients: ChaosClient[] = [];
   try {
@@ -73,9 +79,17 @@ async function suffer(
   const ledger = new Ledger(pauses);
   const failures: string[] = [];
   const channels = Array.from({ length: options.channels }, (_, n) => `chaos/${n + 1}`);
-  await connectAll(options.clients, `ws://${cluster.address}`, channels, ledger, seeded(seed + 1), clients);
+  await connectAll(
+    options.clients,
+    `ws://${cluster.address}`,
+    channels,
+    ledger,
+    seeded(seed + 1),
+    clients,
+  );
   await arrived(ledger);
-  if (ledger.missing.readers > 0) throw new Error(`${ledger.missing.readers} subscriptions did not come up.`);
+  if (ledger.missing.readers > 0)
+    throw new Error(`${ledger.missing.readers} subscriptions did not come up.`);
   const startedMs = performance.now();
   say(`${clients.length} clients are connected, half of them by the SDK; the troubles begin`);
   const random = seeded(seed + 2);
@@ -141,7 +155,10 @@ function publishPaced(
   }, TICK_MS);
 }
 
-/** Resolves when every publication is answered and every reader has all there is, or the time is over; to how long that took. */
+/**
+ * Resolves when every publication is answered and every reader has all there is, or the time is
+ * over; to how long that took.
+ */
 async function arrived(ledger: Ledger): Promise<number> {
   const startedMs = performance.now();
   const isMissing = () => ledger.missing.answers + ledger.missing.readers > 0;

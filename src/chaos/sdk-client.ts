@@ -36,10 +36,13 @@ export class SdkClient implements ChaosClient {
   #read(name: string): void {
     const channel = this.#client.channel<string>(name);
     const events = this.#ledger.read(this.#name, name);
-    channel.on("message", (message) => this.#ledger.received(events, name, message, message.data, performance.now()));
+    channel.on("message", (message) =>
+      this.#ledger.received(events, name, message, message.data, performance.now()),
+    );
     channel.on("gap", ({ position, ...gap }) => this.#ledger.stands(events, position, gap));
     channel.on("subscribed", ({ position }) => this.#ledger.stands(events, position, undefined));
-    // A subscription that is refused is never told where it stands, which the checker does not forgive either.
+    // A subscription that is refused is never told where it stands, which the checker does not
+    // forgive either.
     channel.subscribe().catch(() => {});
   }
 }

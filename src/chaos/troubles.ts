@@ -1,12 +1,21 @@
-// What is done to the cluster, in an order that a seed decides: processes are killed, alone and two in a row, or stopped for a while, and
-// now and then all of it ends and starts again on the same data folder.
+// What is done to the cluster, in an order that a seed decides: processes are killed, alone and two
+// in a row, or stopped for a while, and now and then all of it ends and starts again on the same
+// data folder.
 
+import { below, between, pick, type Random } from "../runtime/random.ts";
 import type { Cluster, ClusterProcess, Role } from "./cluster.ts";
-import { below, between, pick, type Random } from "./random.ts";
 
 /** Every kind comes once or more in each round, so that a short torment has most of them. */
 const ROUND = [
-  ...["kill relay", "kill node", "kill lb", "stop a process", "kill relay", "kill node", "kill two"],
+  ...[
+    "kill relay",
+    "kill node",
+    "kill lb",
+    "stop a process",
+    "kill relay",
+    "kill node",
+    "kill two",
+  ],
   ...["restart the cluster"],
 ] as const;
 type Kind = (typeof ROUND)[number];
@@ -15,7 +24,10 @@ const BETWEEN_MS = [900, 3000] as const;
 const STOPPED_MS = [100, 3000] as const;
 /** The second of two kills comes this soon; it may meet a process that is just coming back. */
 const SECOND_MS = [0, 400] as const;
-/** A supervisor gives up a process that dies more often than 5 times in 10 s: here that would be our doing. */
+/**
+ * A supervisor gives up a process that dies more often than 5 times in 10 s: here that would be our
+ * doing.
+ */
 const KILLS_MAX = 3;
 const KILLS_WINDOW_MS = 11_000;
 
@@ -82,10 +94,12 @@ export class Troubles {
   /** Some process that runs; undefined: none that may be harmed now. */
   async #target(role?: Role): Promise<Target | undefined> {
     const nowMs = performance.now();
-    const killsOf = (id: string) => this.#kills.filter((kill) => kill.id === id && nowMs - kill.atMs < KILLS_WINDOW_MS);
+    const killsOf = (id: string) =>
+      this.#kills.filter((kill) => kill.id === id && nowMs - kill.atMs < KILLS_WINDOW_MS);
     const processes = await this.#cluster.processes();
     const suitable = processes.filter(
-      (process) => (role === undefined || process.role === role) && killsOf(process.id).length < KILLS_MAX,
+      (process) =>
+        (role === undefined || process.role === role) && killsOf(process.id).length < KILLS_MAX,
     );
     return suitable.length === 0 ? undefined : pick(this.#random, suitable);
   }

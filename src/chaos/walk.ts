@@ -1,8 +1,9 @@
-// One subscriber's way through a channel: what it was owed and not given, given twice, or given out of order. Pure.
+// One subscriber's way through a channel: what it was owed and not given, given twice, or given out
+// of order. Pure.
 
 import type { Gap, Position } from "../wire/position.ts";
 import type { History, Publication, Reading, Report } from "./history.ts";
-import type { Lineage, Places } from "./places.ts";
+import type { Lineage, Places } from "./observed-log.ts";
 
 /** One subscriber's way through a channel. */
 export class Walk {
@@ -39,7 +40,10 @@ export class Walk {
     if (this.#reading.isOver === true) return;
     if (this.#offset < 0) return this.#report("C8", `${this.#who} was never told where it stands`);
     for (const offset of this.#lineage.sorted.slice(this.#index))
-      this.#report("C8", `${this.#who} stopped at ${this.#offset} and has not read ${this.#name(offset)}`);
+      this.#report(
+        "C8",
+        `${this.#who} stopped at ${this.#offset} and has not read ${this.#name(offset)}`,
+      );
   }
 
   get #who(): string {
@@ -56,15 +60,27 @@ export class Walk {
 
   #message(epoch: string, offset: number, value: string): void {
     if (this.#offset < 0)
-      return this.#report("C5", `${this.#who} was given ${value} before it was told where it stands`);
+      return this.#report(
+        "C5",
+        `${this.#who} was given ${value} before it was told where it stands`,
+      );
     if (epoch !== this.#epoch) {
-      this.#report("C5", `${this.#who} was given ${value} of lineage ${epoch} without being told of it`);
+      this.#report(
+        "C5",
+        `${this.#who} was given ${value} of lineage ${epoch} without being told of it`,
+      );
       return this.#stand({ epoch, offset });
     }
     if (offset === this.#offset)
-      return this.#report("C2", `${this.#who} was given ${value} again at ${offset}, the last it has read`);
+      return this.#report(
+        "C2",
+        `${this.#who} was given ${value} again at ${offset}, the last it has read`,
+      );
     if (offset < this.#offset)
-      return this.#report("C4", `${this.#who} was given ${value} at ${offset} when it had read ${this.#offset}`);
+      return this.#report(
+        "C4",
+        `${this.#who} was given ${value} at ${offset} when it had read ${this.#offset}`,
+      );
     this.#skipTo(offset - 1);
     this.#offset = offset;
     this.#index++;
@@ -84,7 +100,10 @@ export class Walk {
       return this.#skipTo(position.offset);
     }
     if (position.offset < this.#offset)
-      this.#report("C4", `${this.#who} was put at ${position.offset} when it had read ${this.#offset}`);
+      this.#report(
+        "C4",
+        `${this.#who} was put at ${position.offset} when it had read ${this.#offset}`,
+      );
     if (gap !== undefined && gap.from <= gap.to) {
       this.#skipTo(gap.from - 1);
       this.#passOver(gap.to);
@@ -111,7 +130,8 @@ export class Walk {
     const { sorted } = this.#lineage;
     for (; this.#index < sorted.length && sorted[this.#index] <= offset; this.#index++) {
       const skipped = sorted[this.#index];
-      const wasAcknowledged = this.#published.get(this.#lineage.values.get(skipped) ?? "")?.outcome === "ok";
+      const wasAcknowledged =
+        this.#published.get(this.#lineage.values.get(skipped) ?? "")?.outcome === "ok";
       const line = `${this.#who} went from ${this.#offset} to ${offset + 1} over ${this.#name(skipped)}`;
       this.#report(wasAcknowledged ? "C1" : "C5", line);
     }

@@ -11,8 +11,15 @@ import type { Start, Subscribed } from "./subscription.ts";
 
 const LOOK_TIMEOUT_MS = 30_000;
 
-/** A publication. It is its own position: `subscribe({ since: message })` goes on after it. `time`: ms since the Unix epoch. */
-export type Message<T> = Position & { readonly channel: string; readonly time: number; readonly data: T };
+/**
+ * A publication. It is its own position: `subscribe({ since: message })` goes on after it. `time`:
+ * ms since the Unix epoch.
+ */
+export type Message<T> = Position & {
+  readonly channel: string;
+  readonly time: number;
+  readonly data: T;
+};
 
 export type ChannelEvents<T> = {
   message: Message<T>;
@@ -22,11 +29,16 @@ export type ChannelEvents<T> = {
   leave: Present;
   /** A node has taken the subscription up, at first and again after every lost connection. */
   subscribed: Subscribed;
-  /** The app has ended the subscription: it does not let this client read the channel (any more). */
+  /**
+   * The app has ended the subscription: it does not let this client read the channel (any more).
+   */
   refused: TuttiError;
 };
 
-/** Oldest first. `more`: what lies beyond, in the direction asked for. `gap`: what was asked for and is gone. */
+/**
+ * Oldest first. `more`: what lies beyond, in the direction asked for. `gap`: what was asked for and
+ * is gone.
+ */
 export type History<T> = {
   readonly messages: readonly Message<T>[];
   readonly position: Position;
@@ -49,15 +61,19 @@ export class Channel<T> {
     this.#shell = shell;
   }
 
-  /** The last publication that was taken in; undefined until subscribed. (One that waits in a loop's buffer counts as taken in.) */
+  /**
+   * The last publication that was taken in; undefined until subscribed. (One that waits in a loop's
+   * buffer counts as taken in.)
+   */
   get position(): Position | undefined {
     return this.#shell.core.positionOf(this.name);
   }
 
   /**
-   * Resolves when a node has taken the subscription up; from then on it is taken up again after every lost connection, at the
-   * position where it was lost. `since`: go on after this position. `last`: begin that many publications back. With neither, what
-   * is subscribed already stays as it is. Messages that come before anyone listens or iterates are kept for whoever does first.
+   * Resolves when a node has taken the subscription up; from then on it is taken up again after
+   * every lost connection, at the position where it was lost. `since`: go on after this position.
+   * `last`: begin that many publications back. With neither, what is subscribed already stays as it
+   * is. Messages that come before anyone listens or iterates are kept for whoever does first.
    */
   subscribe(start?: Start): Promise<Subscribed> {
     if (start !== undefined) this.#unread = new Inbox();
@@ -70,28 +86,36 @@ export class Channel<T> {
   }
 
   /** Returns what takes the listener away again. Listening does not subscribe. */
-  on<K extends keyof ChannelEvents<T>>(type: K, listener: (event: ChannelEvents<T>[K]) => void): () => void {
+  on<K extends keyof ChannelEvents<T>>(
+    type: K,
+    listener: (event: ChannelEvents<T>[K]) => void,
+  ): () => void {
     const off = this.#emitter.on(type, listener);
     if (type === "message") queueMicrotask(() => this.#catchUp());
     return off;
   }
 
   /**
-   * Resolves with the publication's place when the cluster has it for good, however often the connection is lost meanwhile; with
-   * undefined when an earlier publication with this `key` is too old for its place to be known. Rejects when the app refuses it.
-   * Publications of one client to one channel keep their order.
+   * Resolves with the publication's place when the cluster has it for good, however often the
+   * connection is lost meanwhile; with undefined when an earlier publication with this `key` is too
+   * old for its place to be known. Rejects when the app refuses it. Publications of one client to
+   * one channel keep their order.
    */
   async publish(data: T, options: { readonly key?: string } = {}): Promise<Position | undefined> {
     const json: string | undefined = JSON.stringify(data);
-    if (json === undefined) throw new TypeError("publish: the data must be something that JSON can say");
+    if (json === undefined)
+      throw new TypeError("publish: the data must be something that JSON can say");
     return this.#shell.publish(this.name, json, options.key);
   }
 
   /**
-   * Publications after `since` (or the oldest that are remembered); with `reverse` the last ones before it. At most `limit`, which is
-   * 100 where it is not given and 1000 at most. Only of a channel that is subscribed.
+   * Publications after `since` (or the oldest that are remembered); with `reverse` the last ones
+   * before it. At most `limit`, which is 100 where it is not given and 1000 at most. Only of a
+   * channel that is subscribed.
    */
-  async history(options: { since?: Position; limit?: number; reverse?: boolean } = {}): Promise<History<T>> {
+  async history(
+    options: { since?: Position; limit?: number; reverse?: boolean } = {},
+  ): Promise<History<T>> {
     const { since, ...rest } = options;
     const from = since === undefined ? undefined : { epoch: since.epoch, offset: since.offset };
     const frame = { type: "history", channel: this.name, since: from, ...rest } as const;
@@ -102,16 +126,23 @@ export class Channel<T> {
     return { messages, position: position ?? { epoch: "", offset: 0 }, more, gap };
   }
 
-  /** The clients that are subscribed right now, where the app has presence on for this channel and it is subscribed. */
+  /**
+   * The clients that are subscribed right now, where the app has presence on for this channel and
+   * it is subscribed.
+   */
   async presence(): Promise<readonly Present[]> {
-    const { data } = await this.#shell.request({ type: "presence", channel: this.name }, LOOK_TIMEOUT_MS);
+    const { data } = await this.#shell.request(
+      { type: "presence", channel: this.name },
+      LOOK_TIMEOUT_MS,
+    );
     return presentList(data, "data");
   }
 
   /**
-   * Subscribes where that has not been done, then gives every message in order. A loop that is slower than the channel loses
-   * nothing: over a bound the channel is left unread (for listeners too), and taken up again by position when the loop has caught
-   * up. Ends on `unsubscribe` and `close`; throws when the app refuses.
+   * Subscribes where that has not been done, then gives every message in order. A loop that is
+   * slower than the channel loses nothing: over a bound the channel is left unread (for listeners
+   * too), and taken up again by position when the loop has caught up. Ends on `unsubscribe` and
+   * `close`; throws when the app refuses.
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Message<T>, undefined> {
     const inbox = this.#openReader();
@@ -155,7 +186,10 @@ export class Channel<T> {
     return this.#readers.size > 0 || this.#emitter.has("message");
   }
 
-  /** The one place where what came over the wire gets the type that the app has promised for this channel. */
+  /**
+   * The one place where what came over the wire gets the type that the app has promised for this
+   * channel.
+   */
   #message(epoch: string, offset: number, time: number, data: unknown): Message<T> {
     return { channel: this.name, epoch, offset, time, data: data as T };
   }

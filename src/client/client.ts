@@ -12,10 +12,15 @@ const CALL_TIMEOUT_MS = 30_000;
 const CLOSE_WITHIN_MS = 5000;
 
 export type ClientEvents = {
-  /** A node has let us in; subscriptions are on their way. `node`: its id. `session`: what it calls this connection. */
+  /**
+   * A node has let us in; subscriptions are on their way. `node`: its id. `session`: what it calls
+   * this connection.
+   */
   connected: { readonly node: string; readonly session: string };
   disconnected: Disconnected;
-  /** The node is going away: the client leaves it after `reconnectAfterMs` and connects to another. */
+  /**
+   * The node is going away: the client leaves it after `reconnectAfterMs` and connects to another.
+   */
   goodbye: { readonly reason: string; readonly reconnectAfterMs: number };
   /** What the app sends to everyone. Listening to it subscribes. */
   broadcast: Message<unknown>;
@@ -46,7 +51,10 @@ export class Client {
     return this.#shell.core.node;
   }
 
-  /** What the node calls this connection (and presence, this client); undefined while we are not connected. */
+  /**
+   * What the node calls this connection (and presence, this client); undefined while we are not
+   * connected.
+   */
   get session(): string | undefined {
     return this.#shell.core.session;
   }
@@ -64,23 +72,34 @@ export class Client {
   }
 
   /**
-   * Calls a method of the app; `T` is what it answers. Rejects with what the app refused, with `timeout`, or with `disconnected` when
-   * the connection was lost before the answer: a call is never made twice. Without a connection it waits for one.
+   * Calls a method of the app; `T` is what it answers. Rejects with what the app refused, with
+   * `timeout`, or with `disconnected` when the connection was lost before the answer: a call is
+   * never made twice. Without a connection it waits for one.
    */
-  async call<T = unknown>(method: string, params?: unknown, options: { timeoutMs?: number } = {}): Promise<T> {
-    const ok = await this.#shell.request({ type: "call", method, params }, options.timeoutMs ?? CALL_TIMEOUT_MS);
+  async call<T = unknown>(
+    method: string,
+    params?: unknown,
+    options: { timeoutMs?: number } = {},
+  ): Promise<T> {
+    const ok = await this.#shell.request(
+      { type: "call", method, params },
+      options.timeoutMs ?? CALL_TIMEOUT_MS,
+    );
     return ok.data as T;
   }
 
   /** Returns what takes the listener away again. */
-  on<K extends keyof ClientEvents>(type: K, listener: (event: ClientEvents[K]) => void): () => void {
+  on<K extends keyof ClientEvents>(
+    type: K,
+    listener: (event: ClientEvents[K]) => void,
+  ): () => void {
     if (type === "broadcast") this.#hearBroadcasts();
     return this.#emitter.on(type, listener);
   }
 
   /**
-   * Ends the client. Publications and calls that are pending get `withinMs` to be answered; what is not then, or is begun after
-   * this, is rejected with `closed`.
+   * Ends the client. Publications and calls that are pending get `withinMs` to be answered; what is
+   * not then, or is begun after this, is rejected with `closed`.
    */
   close(options: { withinMs?: number } = {}): Promise<void> {
     return this.#shell.close(options.withinMs ?? CLOSE_WITHIN_MS);
@@ -95,7 +114,10 @@ export class Client {
         return this.#emitter.emit("disconnected", { code, reason, wasConnected, reconnectInMs });
       }
       case "goodbye":
-        return this.#emitter.emit("goodbye", { reason: event.reason, reconnectAfterMs: event.reconnectAfterMs });
+        return this.#emitter.emit("goodbye", {
+          reason: event.reason,
+          reconnectAfterMs: event.reconnectAfterMs,
+        });
       case "error":
         return this.#emitter.emit("error", new TuttiError(event.fault));
       default:

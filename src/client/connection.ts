@@ -1,12 +1,15 @@
-// Where the one connection of a client stands: dialing, greeting, connected, waiting to dial again, ended; and whether its node is
-// alive. Pure: it says when something is due, it does not do it.
+// Where the one connection of a client stands: dialing, greeting, connected, waiting to dial again,
+// ended; and whether its node is alive. Pure: it says when something is due, it does not do it.
 
 import type { NodeMessageOf } from "../wire/client-messages.ts";
 import { backoffMs } from "./backoff.ts";
 
 const GREETING_MS = 10_000;
 const PONG_MS = 5000;
-/** A connection that held this long was a success: the next loss is a new one, and the next dial comes soon. */
+/**
+ * A connection that held this long was a success: the next loss is a new one, and the next dial
+ * comes soon.
+ */
 const STABLE_MS = 1000;
 
 type Welcome = NodeMessageOf<"welcome">;
@@ -17,7 +20,10 @@ type Phase =
   | { readonly is: "connected"; readonly since: number; readonly welcome: Welcome }
   | { readonly is: "ended"; readonly isRefused: boolean };
 
-/** `connecting`: dialing or greeting. `waiting`: lost, will dial again. `refused`: the app does not let us in. */
+/**
+ * `connecting`: dialing or greeting. `waiting`: lost, will dial again. `refused`: the app does not
+ * let us in.
+ */
 export type ConnectionState = "connecting" | "connected" | "waiting" | "closed" | "refused";
 
 /** `cut`: it is dead, or never came up. */
@@ -36,7 +42,9 @@ export class Connection {
 
   get state(): ConnectionState {
     if (this.#phase.is === "ended") return this.#phase.isRefused ? "refused" : "closed";
-    return this.#phase.is === "dialing" || this.#phase.is === "greeting" ? "connecting" : this.#phase.is;
+    return this.#phase.is === "dialing" || this.#phase.is === "greeting"
+      ? "connecting"
+      : this.#phase.is;
   }
 
   /** What the node has said of itself; undefined while we are not connected. */
@@ -80,7 +88,10 @@ export class Connection {
     this.#saidAt = now;
   }
 
-  /** The node's welcome, or its ok to our connect; they come in either order. True when with this one we are connected. */
+  /**
+   * The node's welcome, or its ok to our connect; they come in either order. True when with this
+   * one we are connected.
+   */
   greeted(message: Welcome | "let_in", now: number): boolean {
     if (this.#phase.is !== "greeting") return false;
     if (message === "let_in") this.#isLetIn = true;
@@ -98,7 +109,10 @@ export class Connection {
   lost(now: number, random: number): number {
     const wasStable = this.#phase.is === "connected" && now - this.#phase.since >= STABLE_MS;
     if (wasStable) this.#attempt = 0;
-    const waitMs = this.#leaveAt === undefined ? backoffMs(this.#attempt++, random) : Math.max(0, this.#leaveAt - now);
+    const waitMs =
+      this.#leaveAt === undefined
+        ? backoffMs(this.#attempt++, random)
+        : Math.max(0, this.#leaveAt - now);
     this.#leaveAt = undefined;
     this.#phase = { is: "waiting", until: now + waitMs };
     return waitMs;
@@ -108,7 +122,9 @@ export class Connection {
     this.#phase = { is: "ended", isRefused };
   }
 
-  /** The network may have come back: what waits is due now, and what seems connected is to prove it. */
+  /**
+   * The network may have come back: what waits is due now, and what seems connected is to prove it.
+   */
   hurry(now: number): void {
     if (this.#phase.is === "waiting") this.#phase = { is: "waiting", until: now };
     this.#attempt = 0;
@@ -122,7 +138,8 @@ export class Connection {
     if (phase.is !== "connected") return phase.deadline <= now ? "cut" : undefined;
     const lateMs = now - this.#heartbeatAt(phase.welcome.pingMs);
     if (lateMs < 0) return undefined;
-    // Woken far too late, it is we who slept (a laptop's lid, a tab in the background): ask again before judging.
+    // Woken far too late, it is we who slept (a laptop's lid, a tab in the background): ask again
+    // before judging.
     if (this.#isUnanswered() && lateMs < PONG_MS) return "cut";
     this.#pingedAt = now;
     this.#saidAt = now;
@@ -135,7 +152,10 @@ export class Connection {
     if (phase.is === "ended") return Number.POSITIVE_INFINITY;
     if (phase.is === "waiting") return phase.until;
     if (phase.is !== "connected") return phase.deadline;
-    const leaveAt = this.#leaveAt === undefined || this.#leaveAt <= now ? Number.POSITIVE_INFINITY : this.#leaveAt;
+    const leaveAt =
+      this.#leaveAt === undefined || this.#leaveAt <= now
+        ? Number.POSITIVE_INFINITY
+        : this.#leaveAt;
     return Math.min(this.#heartbeatAt(phase.welcome.pingMs), leaveAt);
   }
 

@@ -1,14 +1,26 @@
-// What the client does, as a state machine: a step and the time in, effects out. No WebSocket, clock or randomness in here, so
-// that a simulation can drive it through anything.
+// What the client does, as a state machine: a step and the time in, effects out. No WebSocket,
+// clock or randomness in here, so that a simulation can drive it through anything.
 
-import { type ClientMessage, type NodeMessage, type NodeMessageOf, nodeMessage } from "../wire/client-messages.ts";
+import {
+  type ClientMessage,
+  type NodeMessage,
+  type NodeMessageOf,
+  nodeMessage,
+} from "../wire/client-messages.ts";
 import { CLOSES, shouldReconnect } from "../wire/codes.ts";
 import type { Position } from "../wire/position.ts";
 import { Malformed } from "../wire/shape.ts";
 import { Connection, type ConnectionState } from "./connection.ts";
 import { Outbox } from "./outbox.ts";
 import { Requests } from "./requests.ts";
-import { type ClientEvent, type Command, type Effect, FAULTS, type Fault, type Step } from "./steps.ts";
+import {
+  type ClientEvent,
+  type Command,
+  type Effect,
+  FAULTS,
+  type Fault,
+  type Step,
+} from "./steps.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 const CONNECT_ID = "connect";
@@ -25,7 +37,10 @@ export class Core {
   #closeAt: number | undefined;
   #effects: Effect[] = [];
 
-  /** `producer`: 16 random bytes as hex, by which every node knows that it is us again. `random`: from 0 up to 1. */
+  /**
+   * `producer`: 16 random bytes as hex, by which every node knows that it is us again. `random`:
+   * from 0 up to 1.
+   */
   constructor(producer: string, random: () => number) {
     this.#producer = producer;
     this.#random = random;
@@ -43,7 +58,9 @@ export class Core {
     return this.#connection.isEnded;
   }
 
-  /** The node that serves us, and what it calls our session; undefined while we are not connected. */
+  /**
+   * The node that serves us, and what it calls our session; undefined while we are not connected.
+   */
   get node(): string | undefined {
     return this.#connection.welcome?.node;
   }
@@ -74,7 +91,12 @@ export class Core {
         return this.#dial();
       case "opened":
         this.#connection.opened(this.#now);
-        return this.#send({ type: "connect", id: CONNECT_ID, producer: this.#producer, token: step.token });
+        return this.#send({
+          type: "connect",
+          id: CONNECT_ID,
+          producer: this.#producer,
+          token: step.token,
+        });
       case "closed":
         return this.#closed(step.code, step.reason);
       case "wake":
@@ -86,7 +108,10 @@ export class Core {
         this.#closeAt ??= this.#now + step.withinMs;
         return undefined;
       case "unsubscribe":
-        if (this.#subscriptions.remove(step.channel, FAULTS.unsubscribed) && this.#connection.welcome !== undefined)
+        if (
+          this.#subscriptions.remove(step.channel, FAULTS.unsubscribed) &&
+          this.#connection.welcome !== undefined
+        )
           this.#send({ type: "unsubscribe", channel: step.channel });
         return undefined;
       case "pause":
@@ -102,8 +127,10 @@ export class Core {
     const { ticket } = command;
     if (this.#closeAt !== undefined || this.isEnded)
       return this.#emit({ type: "failed", ticket, fault: FAULTS.closed });
-    if (command.type === "publish") return this.#outbox.add(ticket, command.channel, command.json, command.key);
-    if (command.type === "request") return this.#requests.add(ticket, command.frame, this.#now + command.timeoutMs);
+    if (command.type === "publish")
+      return this.#outbox.add(ticket, command.channel, command.json, command.key);
+    if (command.type === "request")
+      return this.#requests.add(ticket, command.frame, this.#now + command.timeoutMs);
     return this.#subscriptions.add(ticket, command.channel, command.start);
   }
 
@@ -151,7 +178,8 @@ export class Core {
   #greet(greeting: NodeMessageOf<"welcome"> | "let_in"): void {
     if (!this.#connection.greeted(greeting, this.#now)) return;
     const { welcome } = this.#connection;
-    if (welcome !== undefined) this.#tell({ type: "connected", node: welcome.node, session: welcome.session });
+    if (welcome !== undefined)
+      this.#tell({ type: "connected", node: welcome.node, session: welcome.session });
   }
 
   /** Replies carry our ids: "p" and a seq, "r" and a ticket, "s" and the number of a subscribe. */
@@ -161,7 +189,8 @@ export class Core {
     if (id === CONNECT_ID) this.#greet("let_in");
     else if (id.startsWith("p")) this.#outbox.accepted(number, ok);
     else if (id.startsWith("r")) this.#requests.accepted(number, ok);
-    else if (!this.#subscriptions.accepted(number, ok)) this.#unreadable("a subscribe is answered without a position");
+    else if (!this.#subscriptions.accepted(number, ok))
+      this.#unreadable("a subscribe is answered without a position");
   }
 
   #refused({ id, code, message, retry }: NodeMessageOf<"error">): void {
@@ -171,7 +200,8 @@ export class Core {
     const number = Number(name.slice(1));
     if (name.startsWith("p")) return this.#outbox.refused(number, fault, this.#now, this.#random());
     if (name.startsWith("r")) return this.#requests.refused(number, fault);
-    if (name.startsWith("s")) return this.#subscriptions.refused(number, fault, this.#now, this.#random());
+    if (name.startsWith("s"))
+      return this.#subscriptions.refused(number, fault, this.#now, this.#random());
     if (retry) return this.#cut(CLOSES.normal.code, message);
     return this.#end(fault, CLOSES.refused.code, message);
   }
@@ -195,7 +225,10 @@ export class Core {
       this.#cut(CLOSES.normal.code, "leaving");
       this.#dial();
     }
-    if (this.#closeAt !== undefined && (this.#closeAt <= this.#now || this.#outbox.size + this.#requests.size === 0))
+    if (
+      this.#closeAt !== undefined &&
+      (this.#closeAt <= this.#now || this.#outbox.size + this.#requests.size === 0)
+    )
       this.#end(FAULTS.closed, CLOSES.normal.code, CLOSES.normal.reason);
     else this.#arm();
   }
@@ -204,7 +237,8 @@ export class Core {
   #flush({ limits }: NodeMessageOf<"welcome">): void {
     this.#subscriptions.flush(this.#now);
     this.#outbox.flush(this.#now, limits.unacknowledged, limits.frameBytes);
-    // A node that has said goodbye may not live to answer: what cannot be asked twice waits for the next.
+    // A node that has said goodbye may not live to answer: what cannot be asked twice waits for the
+    // next.
     if (!this.#connection.isLeaving) this.#requests.flush(limits.frameBytes);
   }
 
@@ -229,7 +263,8 @@ export class Core {
 
   #closed(code: number, reason: string): void {
     if (shouldReconnect(code)) this.#lost(code, reason);
-    else if (code === CLOSES.refused.code) this.#end({ ...FAULTS.refused, message: reason }, code, reason);
+    else if (code === CLOSES.refused.code)
+      this.#end({ ...FAULTS.refused, message: reason }, code, reason);
     else this.#end(FAULTS.closed, code, reason);
   }
 

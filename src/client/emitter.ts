@@ -17,7 +17,10 @@ export class Emitter<Events extends object> {
     return (this.#listeners[type]?.size ?? 0) > 0;
   }
 
-  /** A listener that throws is the app's own mistake: it is reported as uncaught, and the client goes on. */
+  /**
+   * A listener that throws is the app's own mistake: it is reported as uncaught, and the client
+   * goes on.
+   */
   emit<K extends keyof Events>(type: K, event: Events[K]): void {
     for (const listener of this.#listeners[type] ?? []) {
       try {

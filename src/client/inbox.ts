@@ -1,12 +1,16 @@
-// Messages between their arrival and the loop that reads them: bounded, in order, none dropped. When it is full its owner stops
-// taking messages in, which costs nothing but time: a channel goes on by position.
+// Messages between their arrival and the loop that reads them: bounded, in order, none dropped.
+// When it is full its owner stops taking messages in, which costs nothing but time: a channel goes
+// on by position.
 
 /** Messages, and characters of their frames, at which an inbox is full. */
 export const INBOX_MESSAGES_MAX = 1000;
 export const INBOX_CHARACTERS_MAX = 4 * 1024 * 1024;
 
 type Slot<T> = { readonly value: T; readonly characters: number };
-type Waiter<T> = { resolve(result: IteratorResult<T, undefined>): void; reject(error: Error): void };
+type Waiter<T> = {
+  resolve(result: IteratorResult<T, undefined>): void;
+  reject(error: Error): void;
+};
 
 export class Inbox<T> {
   #slots: Slot<T>[] = [];
@@ -52,10 +56,13 @@ export class Inbox<T> {
   next(): Promise<IteratorResult<T, undefined>> {
     const slot = this.take();
     if (slot !== undefined) return Promise.resolve({ done: false, value: slot.value });
-    if (this.#end === undefined) return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
+    if (this.#end === undefined)
+      return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
     const { error } = this.#end;
     this.#end = { error: undefined };
-    return error === undefined ? Promise.resolve({ done: true, value: undefined }) : Promise.reject(error);
+    return error === undefined
+      ? Promise.resolve({ done: true, value: undefined })
+      : Promise.reject(error);
   }
 
   /** Nothing more comes: whoever waits is told, after what is here has been read. */

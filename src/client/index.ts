@@ -1,4 +1,5 @@
-// The client SDK, `tutti/client`: for browsers, Bun, and Node 22 or later. This file is all that is public of it.
+// The client SDK, `tutti/client`: for browsers, Bun, and Node 22 or later. This file is all that is
+// public of it.
 
 import { Client } from "./client.ts";
 import type { WebSocketLike } from "./shell.ts";
@@ -23,14 +24,17 @@ export type ConnectOptions = {
 };
 
 /**
- * A client that connects, and goes on connecting whenever it has to, until `close`. `url`: "ws://…", "wss://…", or "http(s)://…"
- * for the same address. Throws TypeError when that is no such URL, or when there is no WebSocket.
+ * A client that connects, and goes on connecting whenever it has to, until `close`. `url`:
+ * "ws://…", "wss://…", or "http(s)://…" for the same address. Throws TypeError when that is no such
+ * URL, or when there is no WebSocket.
  */
 export function connect(url: string | URL, options: ConnectOptions = {}): Client {
   const target = new URL(url);
   target.protocol = target.protocol.replace(/^http/, "ws");
-  if (!/^wss?:$/.test(target.protocol)) throw new TypeError(`connect: ${url} is neither ws:// nor wss://`);
+  if (!/^wss?:$/.test(target.protocol))
+    throw new TypeError(`connect: ${url} is neither ws:// nor wss://`);
   const { token, WebSocket = globalThis.WebSocket } = options;
-  if (WebSocket === undefined) throw new TypeError("connect: this runtime has no WebSocket; pass one as an option");
+  if (WebSocket === undefined)
+    throw new TypeError("connect: this runtime has no WebSocket; pass one as an option");
   return new Client({ url: target.href, token, WebSocket });
 }

@@ -1,11 +1,14 @@
-// Publications from the moment the app hands them over until a node has acknowledged or refused them: numbered, kept in order,
-// sent again on every new connection. Pure.
+// Publications from the moment the app hands them over until a node has acknowledged or refused
+// them: numbered, kept in order, sent again on every new connection. Pure.
 
 import { type NodeMessageOf, SEQ_MAX, UNACKNOWLEDGED_MAX } from "../wire/client-messages.ts";
 import { backoffMs } from "./backoff.ts";
 import { type Emit, FAULTS, type Fault, isLongerThan } from "./steps.ts";
 
-/** Publications that may wait behind the unacknowledged ones, and the characters all of them may hold. */
+/**
+ * Publications that may wait behind the unacknowledged ones, and the characters all of them may
+ * hold.
+ */
 const WAITING_MAX = 4096;
 const CHARACTERS_MAX = 16 * 1024 * 1024;
 
@@ -19,14 +22,17 @@ type Entry = {
 };
 
 /**
- * A channel in which a publication was refused for now. Until one has gone through they are sent singly (`probe`), so that none
- * overtakes another.
+ * A channel in which a publication was refused for now. Until one has gone through they are sent
+ * singly (`probe`), so that none overtakes another.
  */
 type Hold = { until: number; attempt: number; probe: number | undefined };
 
 export class Outbox {
   readonly #emit: Emit;
-  /** By seq, which is also the order of the map: an entry stays in its place when it has to be sent again. */
+  /**
+   * By seq, which is also the order of the map: an entry stays in its place when it has to be sent
+   * again.
+   */
   readonly #entries = new Map<number, Entry>();
   readonly #holds = new Map<string, Hold>();
   #seq = 0;
@@ -46,9 +52,11 @@ export class Outbox {
     const isFull =
       this.#entries.size >= UNACKNOWLEDGED_MAX + WAITING_MAX ||
       (this.#entries.size > 0 && this.#characters + json.length > CHARACTERS_MAX);
-    if (isFull || this.#seq >= SEQ_MAX) return this.#emit({ type: "failed", ticket, fault: FAULTS.queueFull });
+    if (isFull || this.#seq >= SEQ_MAX)
+      return this.#emit({ type: "failed", ticket, fault: FAULTS.queueFull });
     const seq = ++this.#seq;
-    // A key identifies the publication by itself, whoever publishes it; without one the seq does, for this client.
+    // A key identifies the publication by itself, whoever publishes it; without one the seq does,
+    // for this client.
     const identity = key === undefined ? `"seq":${seq}` : `"key":${JSON.stringify(key)}`;
     const text = `{"type":"publish","id":"p${seq}","channel":${JSON.stringify(channel)},${identity},"data":${json}}`;
     this.#entries.set(seq, { ticket, channel, seq, text, isSent: false });
@@ -59,7 +67,8 @@ export class Outbox {
   /** Sends what may be sent now, in order. The limits are the node's. */
   flush(now: number, unacknowledgedMax: number, frameBytesMax: number): void {
     if (this.#unsent === 0) return;
-    // Counted from the oldest that is open, answered ones between included: the relay remembers that many seqs, no more.
+    // Counted from the oldest that is open, answered ones between included: the relay remembers
+    // that many seqs, no more.
     const windowEnd = this.#oldestSeq() + Math.min(unacknowledgedMax, UNACKNOWLEDGED_MAX);
     for (const entry of this.#entries.values()) {
       if (entry.seq >= windowEnd) break;
@@ -89,7 +98,11 @@ export class Outbox {
     // Those that were in flight together are refused together: that is one failure, not many.
     if (hold !== undefined && hold.probe !== seq) return;
     const attempt = (hold?.attempt ?? 0) + 1;
-    this.#holds.set(entry.channel, { until: now + backoffMs(attempt, random), attempt, probe: undefined });
+    this.#holds.set(entry.channel, {
+      until: now + backoffMs(attempt, random),
+      attempt,
+      probe: undefined,
+    });
   }
 
   /** What was sent and not answered may or may not have arrived: all of it is due again. */
@@ -99,7 +112,9 @@ export class Outbox {
     for (const hold of this.#holds.values()) hold.probe = undefined;
   }
 
-  /** When a postponed channel is due. One that is due already waits for an answer, not for the time. */
+  /**
+   * When a postponed channel is due. One that is due already waits for an answer, not for the time.
+   */
   wakeAt(now: number): number {
     let at = Number.POSITIVE_INFINITY;
     for (const { until } of this.#holds.values()) if (until > now && until < at) at = until;

@@ -16,7 +16,9 @@ type Entry = {
   isSent: boolean;
 };
 
-export type RequestFrame = { readonly type: "call" | "history" | "presence" } & Readonly<Record<string, unknown>>;
+export type RequestFrame = { readonly type: "call" | "history" | "presence" } & Readonly<
+  Record<string, unknown>
+>;
 
 export class Requests {
   readonly #emit: Emit;
@@ -38,9 +40,16 @@ export class Requests {
 
   /** `deadline`: when it fails if nobody has answered. */
   add(ticket: number, frame: RequestFrame, deadline: number): void {
-    if (this.#entries.size >= REQUESTS_MAX) return this.#emit({ type: "failed", ticket, fault: FAULTS.queueFull });
+    if (this.#entries.size >= REQUESTS_MAX)
+      return this.#emit({ type: "failed", ticket, fault: FAULTS.queueFull });
     const text = JSON.stringify({ ...frame, id: `r${ticket}` });
-    this.#entries.set(ticket, { ticket, text, isRepeatable: frame.type !== "call", deadline, isSent: false });
+    this.#entries.set(ticket, {
+      ticket,
+      text,
+      isRepeatable: frame.type !== "call",
+      deadline,
+      isSent: false,
+    });
     this.#unsent++;
   }
 
@@ -79,7 +88,8 @@ export class Requests {
   }
 
   expire(now: number): void {
-    for (const entry of this.#entries.values()) if (entry.deadline <= now) this.#fail(entry, FAULTS.timeout);
+    for (const entry of this.#entries.values())
+      if (entry.deadline <= now) this.#fail(entry, FAULTS.timeout);
   }
 
   wakeAt(): number {

@@ -1,4 +1,5 @@
-// Binds the state machine to the world: a WebSocket, one timer, the clock, and the promises of those who wait.
+// Binds the state machine to the world: a WebSocket, one timer, the clock, and the promises of
+// those who wait.
 
 import { type NodeMessageOf, SUBPROTOCOL_JSON } from "../wire/client-messages.ts";
 import type { Position } from "../wire/position.ts";
@@ -8,11 +9,17 @@ import type { RequestFrame } from "./requests.ts";
 import type { ChannelEvent, ClientEvent, Command, Effect, Step } from "./steps.ts";
 import type { Start, Subscribed } from "./subscription.ts";
 
-/** As much of a WebSocket as the client uses: the browser's, Bun's, Node's, or another that behaves like them. */
+/**
+ * As much of a WebSocket as the client uses: the browser's, Bun's, Node's, or another that behaves
+ * like them.
+ */
 export type WebSocketLike = {
   addEventListener(type: "open" | "error", listener: () => void): void;
   addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
-  addEventListener(type: "close", listener: (event: { code: number; reason: string }) => void): void;
+  addEventListener(
+    type: "close",
+    listener: (event: { code: number; reason: string }) => void,
+  ): void;
   send(text: string): void;
   close(code: number, reason: string): void;
 };
@@ -62,7 +69,13 @@ export class Shell {
   }
 
   publish(channel: string, json: string, key: string | undefined): Promise<Position | undefined> {
-    return this.#ask(this.#publishes, (ticket) => ({ type: "publish", ticket, channel, json, key }));
+    return this.#ask(this.#publishes, (ticket) => ({
+      type: "publish",
+      ticket,
+      channel,
+      json,
+      key,
+    }));
   }
 
   request(frame: RequestFrame, timeoutMs: number): Promise<NodeMessageOf<"ok">> {
@@ -82,7 +95,9 @@ export class Shell {
     });
   }
 
-  /** What listeners do in answer to an effect comes after all the effects that were there before. */
+  /**
+   * What listeners do in answer to an effect comes after all the effects that were there before.
+   */
   step(step: Step): void {
     this.#effects.push(...this.#core.step(step, performance.now()));
     if (this.#isApplying) return;
@@ -146,7 +161,8 @@ export class Shell {
       .then(token)
       .then(
         (fresh) => this.#connect(dial, fresh),
-        (error: unknown) => this.#closed(dial, `no token: ${error instanceof Error ? error.message : String(error)}`),
+        (error: unknown) =>
+          this.#closed(dial, `no token: ${error instanceof Error ? error.message : String(error)}`),
       );
   }
 
@@ -176,7 +192,10 @@ export class Shell {
 
   #wakeAt(at: number): void {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.step({ type: "wake" }), Math.max(0, at - performance.now()));
+    this.#timer = setTimeout(
+      () => this.step({ type: "wake" }),
+      Math.max(0, at - performance.now()),
+    );
   }
 
   #end(): void {

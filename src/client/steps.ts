@@ -21,16 +21,29 @@ export const FAULTS = {
     retry: false,
   },
   timeout: { code: "timeout", message: "No answer came in time.", retry: true },
-  queueFull: { code: "queue_full", message: "Too much is waiting to be sent already.", retry: true },
+  queueFull: {
+    code: "queue_full",
+    message: "Too much is waiting to be sent already.",
+    retry: true,
+  },
   tooLarge: { code: "too_large", ...ERRORS.too_large },
 } as const satisfies Record<string, Fault>;
 
-type Publish = { readonly channel: string; readonly json: string; readonly key: string | undefined };
+type Publish = {
+  readonly channel: string;
+  readonly json: string;
+  readonly key: string | undefined;
+};
 
 /** `ticket` names the promise that the answer belongs to; the shell gives each another. */
 export type Command =
   | ({ readonly type: "publish"; readonly ticket: number } & Publish)
-  | { readonly type: "request"; readonly ticket: number; readonly frame: RequestFrame; readonly timeoutMs: number }
+  | {
+      readonly type: "request";
+      readonly ticket: number;
+      readonly frame: RequestFrame;
+      readonly timeoutMs: number;
+    }
   /** Without a start, one that stands already is left where it stands. */
   | {
       readonly type: "subscribe";
@@ -55,8 +68,8 @@ export type Step =
   | { readonly type: "close"; readonly withinMs: number };
 
 /**
- * A connection, or an attempt at one, has failed or ended. `code`: of the WebSocket's close. `reconnectInMs`: until the next
- * attempt; undefined where the client does not come back.
+ * A connection, or an attempt at one, has failed or ended. `code`: of the WebSocket's close.
+ * `reconnectInMs`: until the next attempt; undefined where the client does not come back.
  */
 export type Disconnected = {
   readonly code: number;
@@ -109,7 +122,10 @@ export type Emit = (effect: Effect) => void;
 
 const encoder = new TextEncoder();
 
-/** Whether `text` is more than `bytesMax` bytes of UTF-8. A frame that is too long would cost us the connection. */
+/**
+ * Whether `text` is more than `bytesMax` bytes of UTF-8. A frame that is too long would cost us the
+ * connection.
+ */
 export function isLongerThan(text: string, bytesMax: number): boolean {
   if (text.length > bytesMax) return true;
   return text.length * 3 > bytesMax && encoder.encode(text).length > bytesMax;

@@ -1,19 +1,30 @@
-// One channel that this client reads: where it stands, which frames move it forward, and how it goes on after a lost connection.
-// Pure.
+// One channel that this client reads: where it stands, which frames move it forward, and how it
+// goes on after a lost connection. Pure.
 
 import type { NodeMessageOf } from "../wire/client-messages.ts";
 import type { Gap, Position } from "../wire/position.ts";
 import { backoffMs } from "./backoff.ts";
 
-/** Where a subscription begins: after `since`, or `last` publications back, or (with neither) at what comes next. */
+/**
+ * Where a subscription begins: after `since`, or `last` publications back, or (with neither) at
+ * what comes next.
+ */
 export type Start = { readonly since?: Position | undefined; readonly last?: number | undefined };
 
-/** How a node took a subscription up. `recovered`: nothing between `since` and here was out of reach; else `gap` says what. */
-export type Subscribed = { readonly position: Position; readonly recovered: boolean; readonly gap?: Gap };
+/**
+ * How a node took a subscription up. `recovered`: nothing between `since` and here was out of
+ * reach; else `gap` says what.
+ */
+export type Subscribed = {
+  readonly position: Position;
+  readonly recovered: boolean;
+  readonly gap?: Gap;
+};
 
 /**
- * `wanted`: to be asked for on this or the next connection, not before `retryAt`. `asked`: the reply is outstanding. `live`.
- * Only `live` takes messages: in the other states what arrives is ignored, because it comes again after the reply.
+ * `wanted`: to be asked for on this or the next connection, not before `retryAt`. `asked`: the
+ * reply is outstanding. `live`. Only `live` takes messages: in the other states what arrives is
+ * ignored, because it comes again after the reply.
  */
 type State =
   | { readonly is: "wanted"; readonly retryAt: number }
@@ -68,7 +79,9 @@ export class Subscription {
   ask(ask: number): string {
     this.#state = { is: "asked", ask };
     const since = this.#position ?? this.#start.since;
-    const from = since ? { since: { epoch: since.epoch, offset: since.offset } } : { last: this.#start.last };
+    const from = since
+      ? { since: { epoch: since.epoch, offset: since.offset } }
+      : { last: this.#start.last };
     return JSON.stringify({ type: "subscribe", id: `s${ask}`, channel: this.channel, ...from });
   }
 
@@ -77,7 +90,10 @@ export class Subscription {
     return this.#state.is !== "wanted" && this.#state.ask === ask;
   }
 
-  /** Takes the node's reply. Undefined where it lacks a position: a subscribe is never answered without. */
+  /**
+   * Takes the node's reply. Undefined where it lacks a position: a subscribe is never answered
+   * without.
+   */
   answered({ position, recovered = true, gap }: NodeMessageOf<"ok">): Subscribed | undefined {
     if (position === undefined || this.#state.is !== "asked") return undefined;
     const before = this.#position ?? this.#start.since;
@@ -85,7 +101,11 @@ export class Subscription {
     this.#state = { is: "live", ask: this.#state.ask };
     this.#attempt = 0;
     if (recovered && gap === undefined) return { position, recovered };
-    const lost: Gap = gap ?? { reason: "epoch", from: (before?.offset ?? 0) + 1, to: position.offset };
+    const lost: Gap = gap ?? {
+      reason: "epoch",
+      from: (before?.offset ?? 0) + 1,
+      to: position.offset,
+    };
     return { position, recovered: false, gap: lost };
   }
 
@@ -94,23 +114,33 @@ export class Subscription {
     this.#state = { is: "wanted", retryAt: now + backoffMs(++this.#attempt, random) };
   }
 
-  /** Moves to `offset` and returns the epoch; undefined when the publication is not to be taken: seen, or to come again. */
+  /**
+   * Moves to `offset` and returns the epoch; undefined when the publication is not to be taken:
+   * seen, or to come again.
+   */
   take(offset: number): string | undefined {
-    if (this.#state.is !== "live" || this.#isPaused || this.#position === undefined) return undefined;
+    if (this.#state.is !== "live" || this.#isPaused || this.#position === undefined)
+      return undefined;
     if (offset <= this.#position.offset) return undefined;
     const { epoch } = this.#position;
     this.#position = { epoch, offset };
     return epoch;
   }
 
-  /** Moves over what the node says is out of reach. False when that is about an earlier state of ours. */
+  /**
+   * Moves over what the node says is out of reach. False when that is about an earlier state of
+   * ours.
+   */
   skip(position: Position): boolean {
     if (this.#state.is !== "live" || this.#isPaused) return false;
     this.#position = position;
     return true;
   }
 
-  /** Takes no more, without losing the place: what arrives from here on is read again after `resume`. */
+  /**
+   * Takes no more, without losing the place: what arrives from here on is read again after
+   * `resume`.
+   */
   pause(): void {
     this.#isPaused = true;
   }

@@ -27,7 +27,8 @@ export class Subscriptions {
     if (known === undefined) this.#byChannel.set(channel, subscription);
     else if (start !== undefined) known.restart(start);
     const { isLive, position } = subscription;
-    if (isLive && position) this.#emit({ type: "subscribed", ticket, subscribed: { position, recovered: true } });
+    if (isLive && position)
+      this.#emit({ type: "subscribed", ticket, subscribed: { position, recovered: true } });
     else subscription.tickets.push(ticket);
   }
 
@@ -66,7 +67,8 @@ export class Subscriptions {
     const { gap, position } = subscribed;
     if (gap !== undefined) this.#tell(channel, { type: "gap", gap, position });
     this.#tell(channel, { type: "subscribed", subscribed });
-    for (const ticket of subscription.tickets.splice(0)) this.#emit({ type: "subscribed", ticket, subscribed });
+    for (const ticket of subscription.tickets.splice(0))
+      this.#emit({ type: "subscribed", ticket, subscribed });
     return true;
   }
 
@@ -80,7 +82,8 @@ export class Subscriptions {
 
   message({ channel, offset, time, data }: NodeMessageOf<"message">, characters: number): void {
     const epoch = this.#byChannel.get(channel)?.take(offset);
-    if (epoch !== undefined) this.#tell(channel, { type: "message", epoch, offset, time, data, characters });
+    if (epoch !== undefined)
+      this.#tell(channel, { type: "message", epoch, offset, time, data, characters });
   }
 
   told(message: Told): void {
@@ -89,7 +92,8 @@ export class Subscriptions {
     if (subscription === undefined) return;
     if (message.type === "gap") {
       const { reason, from, to, position } = message;
-      if (subscription.skip(position)) this.#tell(channel, { type: "gap", gap: { reason, from, to }, position });
+      if (subscription.skip(position))
+        this.#tell(channel, { type: "gap", gap: { reason, from, to }, position });
     } else {
       this.#tell(channel, { type: message.type, client: message.client, info: message.info });
     }
@@ -101,7 +105,8 @@ export class Subscriptions {
 
   wakeAt(now: number): number {
     let at = Number.POSITIVE_INFINITY;
-    for (const subscription of this.#byChannel.values()) at = Math.min(at, subscription.wakeAt(now));
+    for (const subscription of this.#byChannel.values())
+      at = Math.min(at, subscription.wakeAt(now));
     return at;
   }
 
@@ -113,9 +118,12 @@ export class Subscriptions {
     this.#emit({ type: "tell_channel", channel, event });
   }
 
-  /** The subscription that a reply is for, unless it has been asked for anew, or given up, since. */
+  /**
+   * The subscription that a reply is for, unless it has been asked for anew, or given up, since.
+   */
   #asked(ask: number): Subscription | undefined {
-    for (const subscription of this.#byChannel.values()) if (subscription.isAsked(ask)) return subscription;
+    for (const subscription of this.#byChannel.values())
+      if (subscription.isAsked(ask)) return subscription;
     return undefined;
   }
 }

@@ -29,13 +29,18 @@ export class AdminClient {
     return clusterStatus(await response.json(), "status");
   }
 
-  /** Has the cluster do something; resolves to what it says when that is done, throws a Refusal where it cannot be done. */
+  /**
+   * Has the cluster do something; resolves to what it says when that is done, throws a Refusal
+   * where it cannot be done.
+   */
   async run(command: "scale" | "drain" | "undrain" | "restart", body: object): Promise<string> {
     const response = await this.#fetch(`/${command}`, JSON.stringify(body), OPERATION_TIMEOUT_MS);
     const answer: unknown = await response.json();
     if (isRecord(answer) && typeof answer.message === "string") return answer.message;
     throw new Refusal(
-      isRecord(answer) && typeof answer.error === "string" ? answer.error : "The cluster could not do it.",
+      isRecord(answer) && typeof answer.error === "string"
+        ? answer.error
+        : "The cluster could not do it.",
     );
   }
 
@@ -65,7 +70,9 @@ export class AdminClient {
     if (
       error instanceof Error &&
       "code" in error &&
-      (error.code === "ENOENT" || error.code === "ECONNREFUSED" || error.code === "FailedToOpenSocket")
+      (error.code === "ENOENT" ||
+        error.code === "ECONNREFUSED" ||
+        error.code === "FailedToOpenSocket")
     )
       return `No cluster is running on ${this.#folder}: start one with "bun run cluster", or say which one with --data.`;
     return `The cluster on ${this.#folder} cannot be asked (${error instanceof Error ? error.message : error}).`;

@@ -1,5 +1,6 @@
-// The admin surface of a running cluster: HTTP and JSON over the unix socket in its data folder, whose mode lets only its owner in.
-// GET /status; POST /scale {nodes}, /drain {id}, /undrain {id}, /restart {id?}, /stop. Answers {message}, or {error}: a sentence.
+// The admin surface of a running cluster: HTTP and JSON over the unix socket in its data folder,
+// whose mode lets only its owner in. GET /status; POST /scale {nodes}, /drain {id}, /undrain {id},
+// /restart {id?}, /stop. Answers {message}, or {error}: a sentence.
 
 import { chmodSync } from "node:fs";
 import { integer, Malformed, object, optional, type Shape, text } from "../wire/shape.ts";
@@ -33,7 +34,10 @@ export function serveAdmin(socketPath: string, supervisor: Supervisor, onStop: (
 type AdminServer = Bun.Server<undefined>;
 type Route = (request: Request, server: AdminServer) => Promise<Response>;
 
-/** An operation takes as long as the nodes take to say goodbye; Bun would end the connection after 10 s. */
+/**
+ * An operation takes as long as the nodes take to say goodbye; Bun would end the connection after
+ * 10 s.
+ */
 const untilDone = (request: Request, server: AdminServer): void => server.timeout(request, 0);
 
 function act<T>(body: Shape<T>, operation: (asked: T) => Promise<string>): Route {
@@ -51,9 +55,14 @@ function act<T>(body: Shape<T>, operation: (asked: T) => Promise<string>): Route
   };
 }
 
-/** An answer that ends when this process does: whoever reads it to its end knows that the cluster is gone. */
+/**
+ * An answer that ends when this process does: whoever reads it to its end knows that the cluster is
+ * gone.
+ */
 function stop(request: Request, server: AdminServer, onStop: () => void): Response {
   untilDone(request, server);
   onStop();
-  return new Response(new ReadableStream({ start: (controller) => controller.enqueue("stopping\n") }));
+  return new Response(
+    new ReadableStream({ start: (controller) => controller.enqueue("stopping\n") }),
+  );
 }

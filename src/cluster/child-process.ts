@@ -1,20 +1,26 @@
-// One process of the cluster over all its incarnations: it is started, and started again when it dies, until it is stopped for
-// good or dies too often. What it is for is the supervisor's business.
+// One process of the cluster over all its incarnations: it is started, and started again when it
+// dies, until it is stopped for good or dies too often. What it is for is the supervisor's
+// business.
 
 import { rmSync } from "node:fs";
-import type { Logger } from "../wire/log.ts";
-import { type Death, type Environment, Incarnation } from "./incarnation.ts";
+import type { Logger } from "../runtime/log.ts";
 import { lastLines } from "./log-file.ts";
+import { type Death, type Environment, ProcessRun } from "./process-run.ts";
 import { Refusal } from "./refusal.ts";
 import { afterDeath, CRASH_WINDOW_MS, DEATHS_MAX, NO_DEATHS } from "./restart-policy.ts";
 import type { ProcessState, ProcessStatus, Role } from "./status.ts";
 
 /**
- * A relay and a node keep freed pages for reuse: giving them back and faulting them in again costs a relay up to half of its CPU, a node a
- * sixth, and saves a few MB. An lb has no more of them than it has tunnels. The operator's environment wins.
+ * A relay and a node keep freed pages for reuse: giving them back and faulting them in again costs
+ * a relay up to half of its CPU, a node a sixth, and saves a few MB. An lb has no more of them than
+ * it has tunnels. The operator's environment wins.
  */
 const KEEPS_PAGES: Environment = { MIMALLOC_PURGE_DELAY: "-1" };
-const ENVIRONMENTS: Readonly<Record<Role, Environment>> = { relay: KEEPS_PAGES, node: KEEPS_PAGES, lb: {} };
+const ENVIRONMENTS: Readonly<Record<Role, Environment>> = {
+  relay: KEEPS_PAGES,
+  node: KEEPS_PAGES,
+  lb: {},
+};
 
 const READY_TIMEOUT_MS = 30_000;
 const ANSWER_TIMEOUT_MS = 1000;
@@ -30,7 +36,9 @@ export type Program = {
   readonly socketFile?: string;
   /** How long it may take to finish when it is told to stop. */
   readonly graceMs: number;
-  /** Script and flags. Asked at every start, for addresses become known only as processes get ready. */
+  /**
+   * Script and flags. Asked at every start, for addresses become known only as processes get ready.
+   */
   readonly command: () => readonly string[];
 };
 
@@ -38,14 +46,17 @@ export class ChildProcess {
   readonly #program: Program;
   readonly #logger: Logger;
   readonly #onCrashLoop: (sentence: string) => void;
-  #current: Incarnation | undefined;
+  #current: ProcessRun | undefined;
   #address: string | undefined;
   #incarnations = 0;
   #startedAt = new Date();
   #deaths = NO_DEATHS;
   #relaunch: ReturnType<typeof setTimeout> | undefined;
   #ready = Promise.withResolvers<string>();
-  /** Someone waits for this start: when the process says that it cannot, they are told and it is not tried again. */
+  /**
+   * Someone waits for this start: when the process says that it cannot, they are told and it is not
+   * tried again.
+   */
   #isAwaited = false;
   #wanted: "up" | "drained" | "stopped" = "up";
 
@@ -88,7 +99,10 @@ export class ChildProcess {
   async start(): Promise<string> {
     this.#isAwaited = true;
     this.#ready = Promise.withResolvers<string>();
-    const timer = setTimeout(() => this.#ready.reject(this.#refusal("is not ready after 30 s")), READY_TIMEOUT_MS);
+    const timer = setTimeout(
+      () => this.#ready.reject(this.#refusal("is not ready after 30 s")),
+      READY_TIMEOUT_MS,
+    );
     this.#launch();
     try {
       return await this.#ready.promise;
@@ -119,7 +133,10 @@ export class ChildProcess {
     this.#current?.kill();
   }
 
-  /** Sends its clients away; it takes no new ones, whatever becomes of it, until `undrain`. Resolves when it has heard. */
+  /**
+   * Sends its clients away; it takes no new ones, whatever becomes of it, until `undrain`. Resolves
+   * when it has heard.
+   */
   async drain(): Promise<void> {
     this.#wanted = "drained";
     this.#current?.order({ type: "drain" });
@@ -176,7 +193,7 @@ export class ChildProcess {
       this.#removeSocket();
       const { role, command, logFile } = this.#program;
       const environment = { ...ENVIRONMENTS[role], ...process.env };
-      this.#current = new Incarnation(command(), environment, logFile, {
+      this.#current = new ProcessRun(command(), environment, logFile, {
         ready: (address) => this.#greet(address),
         ended: (death) => this.#bury(death),
       });
@@ -215,7 +232,10 @@ export class ChildProcess {
     this.#deaths = deaths;
     if (delayMs === undefined) return this.#giveUp(death);
     const { how, fatal } = death;
-    this.#logger.warn({ how, livedMs: Math.round(death.livedMs), fatal, delayMs }, "died, to be restarted");
+    this.#logger.warn(
+      { how, livedMs: Math.round(death.livedMs), fatal, delayMs },
+      "died, to be restarted",
+    );
     this.#relaunch = setTimeout(() => this.#launch(), delayMs);
   }
 
@@ -230,6 +250,8 @@ export class ChildProcess {
   #refusal(what: string): Refusal {
     const { id, logFile } = this.#program;
     const lines = lastLines(logFile, LOG_LINES_SHOWN);
-    return new Refusal(`${id} ${what}; its log is ${logFile}${lines === "" ? "." : `, and ends so:\n${lines}`}`);
+    return new Refusal(
+      `${id} ${what}; its log is ${logFile}${lines === "" ? "." : `, and ends so:\n${lines}`}`,
+    );
   }
 }

@@ -1,6 +1,7 @@
-// The words after `bun run cluster`: what may be typed, and what is said about everything else. Pure.
+// The words after `bun run cluster`: what may be typed, and what is said about everything else.
+// Pure.
 
-import { parseCommandLine, UsageError } from "../wire/arguments.ts";
+import { parseCommandLine, UsageError } from "../runtime/arguments.ts";
 import { SETTING_FLAGS } from "./config.ts";
 
 export const HELP = `A WebSocket cluster in a box.
@@ -60,7 +61,8 @@ export type Command = {
 
 /** Reads the typed words; throws UsageError where they are no command. */
 export function readCommand(typed: readonly string[]): Command {
-  if (typed.includes("--help") || typed.includes("-h")) return { name: "help", flags: {}, operand: undefined };
+  if (typed.includes("--help") || typed.includes("-h"))
+    return { name: "help", flags: {}, operand: undefined };
   const isNamed = typed.length > 0 && !typed[0].startsWith("-");
   const name = isNamed ? typed[0] : "start";
   if (!isCommand(name)) throw new UsageError(`There is no command "${name}". ${HINT}`);
@@ -73,7 +75,9 @@ export function readCommand(typed: readonly string[]): Command {
   const { operandsMin, operandsMax, operand } = COMMANDS[name];
   if (positionals.length < operandsMin) throw new UsageError(`"${name}" needs ${operand}.`);
   if (positionals.length > operandsMax)
-    throw new UsageError(`"${name}" does not take "${positionals[operandsMax]}" (a command comes first). ${HINT}`);
+    throw new UsageError(
+      `"${name}" does not take "${positionals[operandsMax]}" (a command comes first). ${HINT}`,
+    );
   return { name, flags: values, operand: positionals[0] };
 }
 
@@ -87,8 +91,12 @@ function joined(args: readonly string[], flag: string): string[] {
 
 const isCommand = (word: string): word is keyof typeof COMMANDS => Object.hasOwn(COMMANDS, word);
 
-function flagsOf(name: keyof typeof COMMANDS): Record<string, { type: "string" | "boolean"; multiple?: boolean }> {
+function flagsOf(
+  name: keyof typeof COMMANDS,
+): Record<string, { type: "string" | "boolean"; multiple?: boolean }> {
   const common = { data: SETTING_FLAGS.data, config: { type: "string" } } as const;
   if (name === "start") return { ...SETTING_FLAGS, ...common };
-  return name === "status" ? { ...common, json: { type: "boolean" }, counters: { type: "boolean" } } : common;
+  return name === "status"
+    ? { ...common, json: { type: "boolean" }, counters: { type: "boolean" } }
+    : common;
 }

@@ -1,9 +1,10 @@
-// What the operator chose: flags win over the environment, the environment over tutti.config.ts, that over the defaults.
-// Pure: the three sources come as plain values, and what cannot be used is refused with a sentence that says where it stands.
+// What the operator chose: flags win over the environment, the environment over tutti.config.ts,
+// that over the defaults. Pure: the three sources come as plain values, and what cannot be used is
+// refused with a sentence that says where it stands.
 
 import { inspect } from "node:util";
-import { parseInteger, UsageError } from "../wire/arguments.ts";
-import { LOG_LEVELS, type LogLevel } from "../wire/log.ts";
+import { parseInteger, UsageError } from "../runtime/arguments.ts";
+import { LOG_LEVELS, type LogLevel } from "../runtime/log.ts";
 import { isRecord } from "../wire/shape.ts";
 
 /** The flags of `cluster start` that are settings, as parseArgs wants them. */
@@ -104,7 +105,8 @@ export function isLoopback(host: string): boolean {
 /** "lb-workers" → "TUTTI_LB_WORKERS". */
 const variableOf = (flag: string): string => `TUTTI_${flag.toUpperCase().replaceAll("-", "_")}`;
 /** "lb-workers" → "lbWorkers". */
-const keyOf = (flag: string): string => flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
+const keyOf = (flag: string): string =>
+  flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 
 /** An empty environment variable counts as not set: container files write them so. */
 function find(
@@ -126,7 +128,9 @@ function refuseUnknownKeys({ file, fileName }: Sources): void {
   throw new UsageError(`"${unknown}" in ${fileName} is not a setting: use ${known.join(", ")}.`);
 }
 
-/** Reads a flag's or variable's text, or a config file's value; `where` names it for the operator. */
+/**
+ * Reads a flag's or variable's text, or a config file's value; `where` names it for the operator.
+ */
 type Read<T> = (value: unknown, where: string) => T;
 
 const wholeNumber =
@@ -141,10 +145,16 @@ const filePath: Read<string> = (value, where) => {
 
 /** A flag that was repeated, an array of the config file, or one text with commas. */
 const texts: Read<readonly string[]> = (value, where) => {
-  const parts: unknown = typeof value === "string" ? value.split(",").map((part) => part.trim()) : value;
-  if (Array.isArray(parts) && parts.every((part) => typeof part === "string" && part !== "" && !part.includes("\0")))
+  const parts: unknown =
+    typeof value === "string" ? value.split(",").map((part) => part.trim()) : value;
+  if (
+    Array.isArray(parts) &&
+    parts.every((part) => typeof part === "string" && part !== "" && !part.includes("\0"))
+  )
     return parts;
-  throw new UsageError(`${where} must be text, or several separated by commas (in a config file an array).`);
+  throw new UsageError(
+    `${where} must be text, or several separated by commas (in a config file an array).`,
+  );
 };
 
 const accessLogFile: Read<string> = (value, where) => {
@@ -156,16 +166,28 @@ const accessLogFile: Read<string> = (value, where) => {
 const NOT_LB_FLAGS =
   /^--(?:listen|upstream|relay|secret-file|id|reuse-port|log-level|trust|proxy-protocol|tls-cert|tls-key|access-log)(?:=|$)/;
 
-/** "--head-timeout-ms 5000", the same as an array of words, or { headTimeoutMs: 5000 }. The lb says what it does not understand. */
+/**
+ * "--head-timeout-ms 5000", the same as an array of words, or { headTimeoutMs: 5000 }. The lb says
+ * what it does not understand.
+ */
 const lbFlags: Read<readonly string[]> = (value, where) => {
-  const words = isRecord(value) ? wordsOf(value, where) : typeof value === "string" ? split(value, where) : value;
-  if (!Array.isArray(words) || !words.every((word) => typeof word === "string" && !word.includes("\0")))
+  const words = isRecord(value)
+    ? wordsOf(value, where)
+    : typeof value === "string"
+      ? split(value, where)
+      : value;
+  if (
+    !Array.isArray(words) ||
+    !words.every((word) => typeof word === "string" && !word.includes("\0"))
+  )
     throw new UsageError(
       `${where} must be flags of the lb, such as "--head-timeout-ms 5000" or { headTimeoutMs: 5000 }.`,
     );
   const taken = words.find((word) => NOT_LB_FLAGS.test(word));
   if (taken === undefined) return words;
-  throw new UsageError(`${where} must not hold ${taken.split("=")[0]}: the cluster sets it, or has a flag for it.`);
+  throw new UsageError(
+    `${where} must not hold ${taken.split("=")[0]}: the cluster sets it, or has a flag for it.`,
+  );
 };
 
 function split(text: string, where: string): string[] {
@@ -183,7 +205,9 @@ function wordsOf(flags: Record<string, unknown>, where: string): string[] {
       if (each === true) return [flag];
       if (each === false || each === undefined) return [];
       if (typeof each === "string" || typeof each === "number") return [`${flag}=${each}`];
-      throw new UsageError(`${key} of ${where} must be text, a number, true, false, or an array of these.`);
+      throw new UsageError(
+        `${key} of ${where} must be text, a number, true, false, or an array of these.`,
+      );
     });
   });
 }

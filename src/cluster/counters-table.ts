@@ -1,6 +1,6 @@
 // What `cluster status --counters` says: the counters of all lbs together, as text. Pure.
 
-import type { LbCounters } from "../wire/child.ts";
+import type { LbCounters } from "../runtime/child-ipc.ts";
 import { table } from "./screen.ts";
 import type { ClusterStatus } from "./status.ts";
 
@@ -8,11 +8,22 @@ type Count = (name: string) => number;
 type CountedNode = LbCounters["nodes"][number];
 
 const FAILURES = [
-  ...["clientAborted", "clientTimeout", "noNode", "queueTimeout", "queueFull", "connectRefused", "connectTimeout"],
+  ...[
+    "clientAborted",
+    "clientTimeout",
+    "noNode",
+    "queueTimeout",
+    "queueFull",
+    "connectRefused",
+    "connectTimeout",
+  ],
   ...["responseTimeout", "earlyClose", "badRequest", "badAnswer", "limited", "stopped"],
 ] as const;
 
-/** The tables, a line for each node and then what is counted once; says so where no lb has told anything. */
+/**
+ * The tables, a line for each node and then what is counted once; says so where no lb has told
+ * anything.
+ */
 export function countersTable({ processes }: ClusterStatus): string {
   const lbs = processes.flatMap(({ counters }) => counters ?? []);
   if (lbs.length === 0) return "No lb has told its counters.\n";
@@ -36,7 +47,9 @@ export function countersTable({ processes }: ClusterStatus): string {
     .sort(([one], [other]) => byNumber(one, other))
     .map(([id, views]) => nodeRow(id, views));
   const numbers = head.map((_, column) => column).slice(2);
-  const failed = FAILURES.filter((name) => total(name) > 0).map((name) => `${words(name)} ${total(name)}`);
+  const failed = FAILURES.filter((name) => total(name) > 0).map(
+    (name) => `${words(name)} ${total(name)}`,
+  );
   const lines = [
     [
       "clients",
@@ -44,13 +57,27 @@ export function countersTable({ processes }: ClusterStatus): string {
         `${total("arrivalsFailed")} that never spoke HTTP`,
     ],
     ["under way", `${total("exchangesNow")} requests, ${total("tunnelsNow")} sockets`],
-    ["waiting", `${total("waiting")} now, ${Math.max(...lbs.map((lb) => lb.total.waitingMost ?? 0))} at most`],
-    ["answered", `${total("refusals4xx")} with 4xx and ${total("refusals5xx")} with 5xx by the lb itself`],
-    ["cookies", ["none", "valid", "invalid", "down", "inserted"].map((kind) => cookies(kind, total)).join(", ")],
+    [
+      "waiting",
+      `${total("waiting")} now, ${Math.max(...lbs.map((lb) => lb.total.waitingMost ?? 0))} at most`,
+    ],
+    [
+      "answered",
+      `${total("refusals4xx")} with 4xx and ${total("refusals5xx")} with 5xx by the lb itself`,
+    ],
+    [
+      "cookies",
+      ["none", "valid", "invalid", "down", "inserted"]
+        .map((kind) => cookies(kind, total))
+        .join(", "),
+    ],
     ["failures", failed.length === 0 ? "none" : failed.join(", ")],
   ];
   if (lbs.some((lb) => lb.total.accessLogLines !== undefined))
-    lines.push(["access log", `${total("accessLogLines")} lines, ${total("accessLogDropped")} dropped`]);
+    lines.push([
+      "access log",
+      `${total("accessLogLines")} lines, ${total("accessLogDropped")} dropped`,
+    ]);
   return `${table([head, ...rows], numbers).join("\n")}\n\n${table(lines).join("\n")}\n`;
 }
 
@@ -82,12 +109,15 @@ function nodeRow(id: string, views: readonly CountedNode[]): string[] {
 }
 
 /** node-2 before node-10. */
-const byNumber = (one: string, other: string): number => one.localeCompare(other, "en", { numeric: true });
+const byNumber = (one: string, other: string): number =>
+  one.localeCompare(other, "en", { numeric: true });
 
-const sum = (numbers: readonly number[]): number => numbers.reduce((sofar, next) => sofar + next, 0);
+const sum = (numbers: readonly number[]): number =>
+  numbers.reduce((sofar, next) => sofar + next, 0);
 
 /** "clientAborted" → "client aborted". */
-const words = (name: string): string => name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
+const words = (name: string): string =>
+  name.replace(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 
 const UNITS = ["B", "kB", "MB", "GB", "TB"];
 

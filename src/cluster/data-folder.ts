@@ -1,4 +1,5 @@
-// The data folder of one cluster: where each file in it lies, the lock that makes it this cluster's alone, and leaving nothing behind.
+// The data folder of one cluster: where each file in it lies, the lock that makes it this cluster's
+// alone, and leaving nothing behind.
 
 import {
   chmodSync,
@@ -12,8 +13,8 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
-import { unixPath } from "../wire/arguments.ts";
-import { type Lock, lockFile } from "../wire/lock.ts";
+import { unixPath } from "../runtime/arguments.ts";
+import { type Lock, lockFile } from "../runtime/lock.ts";
 import { NODES_MAX } from "./config.ts";
 import { Refusal } from "./refusal.ts";
 
@@ -45,7 +46,10 @@ export class DataFolder {
     this.#isNew = isNew;
   }
 
-  /** Makes the folder if need be and locks it for this process; throws a Refusal where another cluster holds it. */
+  /**
+   * Makes the folder if need be and locks it for this process; throws a Refusal where another
+   * cluster holds it.
+   */
   static claim(wanted: string): DataFolder {
     const isNew = !existsSync(wanted);
     const path = make(resolve(wanted));
@@ -75,7 +79,10 @@ export class DataFolder {
     }
   }
 
-  /** The cluster is over: no socket, pid file or lock stays, nor the folder, where nothing else came into it. */
+  /**
+   * The cluster is over: no socket, pid file or lock stays, nor the folder, where nothing else came
+   * into it.
+   */
   release(): void {
     this.#clear();
     rmSync(this.layout.pidFile, { force: true });
@@ -83,7 +90,9 @@ export class DataFolder {
     if (this.#isNew) removeIfEmpty(this.path);
   }
 
-  /** Makes the cluster secret, once: it must outlive the cluster, and be whole or not there at all. */
+  /**
+   * Makes the cluster secret, once: it must outlive the cluster, and be whole or not there at all.
+   */
   #keepSecret(): void {
     const { secretFile, secretDraft } = this.layout;
     if (!existsSync(secretFile)) {
@@ -96,7 +105,8 @@ export class DataFolder {
 
   #clear(): void {
     const { runFolder, adminSocket, secretDraft } = this.layout;
-    for (const left of [runFolder, adminSocket, secretDraft]) rmSync(left, { recursive: true, force: true });
+    for (const left of [runFolder, adminSocket, secretDraft])
+      rmSync(left, { recursive: true, force: true });
   }
 }
 

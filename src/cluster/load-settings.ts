@@ -1,8 +1,9 @@
-// Where settings come from: the typed flags, the environment, and tutti.config.ts, which is a program and may fail in any way.
+// Where settings come from: the typed flags, the environment, and tutti.config.ts, which is a
+// program and may fail in any way.
 
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { UsageError } from "../wire/arguments.ts";
+import { UsageError } from "../runtime/arguments.ts";
 import { isRecord } from "../wire/shape.ts";
 import { type Settings, settle } from "./config.ts";
 
@@ -39,7 +40,8 @@ async function load(path: string, fileName: string): Promise<Record<string, unkn
       `The config file ${fileName} cannot be loaded: ${error instanceof Error ? error.message : error}`,
     );
   }
-  if (!isRecord(exported)) throw new UsageError(`The config file ${fileName} must export default { nodes: 4, … }.`);
+  if (!isRecord(exported))
+    throw new UsageError(`The config file ${fileName} must export default { nodes: 4, … }.`);
   const values = { ...exported };
   const folder = dirname(path);
   for (const key of ["data", "app", "accessLog"]) values[key] = within(folder, values[key]);
@@ -53,4 +55,6 @@ async function load(path: string, fileName: string): Promise<Record<string, unkn
 
 /** A path of the file's, made absolute; what is none stays as it is, to be refused. */
 const within = (folder: string, value: unknown): unknown =>
-  typeof value === "string" && value !== "" && value !== "-" ? resolve(folder, value.trim()) : value;
+  typeof value === "string" && value !== "" && value !== "-"
+    ? resolve(folder, value.trim())
+    : value;

@@ -1,17 +1,33 @@
-// The log files of the processes: opened to append, kept small, and read back when one of them explains a failure.
+// The log files of the processes: opened to append, kept small, and read back when one of them
+// explains a failure.
 
-import { closeSync, copyFileSync, existsSync, fstatSync, openSync, readSync, statSync, truncateSync } from "node:fs";
+import {
+  closeSync,
+  copyFileSync,
+  existsSync,
+  fstatSync,
+  openSync,
+  readSync,
+  statSync,
+  truncateSync,
+} from "node:fs";
 
 const LOG_BYTES_MAX = 10 * 1024 * 1024;
 const TAIL_BYTES = 8 * 1024;
 
-/** A descriptor that a child may inherit: every write goes to the end, wherever the file was cut meanwhile. */
+/**
+ * A descriptor that a child may inherit: every write goes to the end, wherever the file was cut
+ * meanwhile.
+ */
 export function openLog(path: string): number {
   keepLogSmall(path);
   return openSync(path, "a", 0o600);
 }
 
-/** Moves what a log holds to `<path>.1` once it has grown too long. The file stays the same, so a running process can go on writing to it. */
+/**
+ * Moves what a log holds to `<path>.1` once it has grown too long. The file stays the same, so a
+ * running process can go on writing to it.
+ */
 export function keepLogSmall(path: string): void {
   const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   if (bytes <= LOG_BYTES_MAX) return;

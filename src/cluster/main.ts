@@ -1,7 +1,8 @@
-// The command line: `bun run cluster …`. Runs what was typed; what cannot be done is said in one sentence, with exit code 1.
+// The command line: `bun run cluster …`. Runs what was typed; what cannot be done is said in one
+// sentence, with exit code 1.
 
 import { join } from "node:path";
-import { parseInteger, UsageError } from "../wire/arguments.ts";
+import { parseInteger, UsageError } from "../runtime/arguments.ts";
 import { AdminClient } from "./admin-client.ts";
 import { type Command, HELP, readCommand } from "./command-line.ts";
 import { NODES_MAX } from "./config.ts";
@@ -37,7 +38,9 @@ async function run({ name, flags, operand = "" }: Command): Promise<number> {
     case "undrain":
       return say(await (await clusterMeant(flags)).run(name, { id: operand }));
     case "restart":
-      return say(await (await clusterMeant(flags)).run("restart", operand === "" ? {} : { id: operand }));
+      return say(
+        await (await clusterMeant(flags)).run("restart", operand === "" ? {} : { id: operand }),
+      );
     case "stop":
       await (await clusterMeant(flags)).stop();
       return say("The cluster has stopped.");
@@ -46,9 +49,14 @@ async function run({ name, flags, operand = "" }: Command): Promise<number> {
   }
 }
 
-/** A --data folder is enough to say which cluster is meant; the other settings, broken perhaps, do not matter then. */
+/**
+ * A --data folder is enough to say which cluster is meant; the other settings, broken perhaps, do
+ * not matter then.
+ */
 async function clusterMeant(flags: Command["flags"]): Promise<AdminClient> {
-  return new AdminClient(typeof flags.data === "string" ? flags.data : (await loadSettings(flags)).data);
+  return new AdminClient(
+    typeof flags.data === "string" ? flags.data : (await loadSettings(flags)).data,
+  );
 }
 
 function say(text: string): number {

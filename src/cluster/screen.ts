@@ -1,4 +1,5 @@
-// What the operator sees: the screen when the cluster is up, and the table of `cluster status`. Pure: text from values.
+// What the operator sees: the screen when the cluster is up, and the table of `cluster status`.
+// Pure: text from values.
 
 import type { ClusterStatus, ProcessStatus } from "./status.ts";
 
@@ -14,10 +15,18 @@ export type Screen = {
 };
 
 /** The screen of a cluster that has just become ready. */
-export function readyScreen({ status, dataFolder, logFolder, command, commandFlags, isTerminal }: Screen): string {
+export function readyScreen({
+  status,
+  dataFolder,
+  logFolder,
+  command,
+  commandFlags,
+  isTerminal,
+}: Screen): string {
   const bold = (text: string) => (isTerminal ? `\x1b[1m${text}\x1b[22m` : text);
   const address = reachable(status.address ?? "");
-  const everywhere = address === status.address ? "" : `   (and at every other address of this machine)`;
+  const everywhere =
+    address === status.address ? "" : `   (and at every other address of this machine)`;
   const processes = table(status.processes.map(({ role, id, pid }) => [role, id, `pid ${pid}`]));
   return [
     "",
@@ -62,18 +71,26 @@ export function duration(ms: number): string {
   const seconds = Math.floor(ms / 1000);
   if (seconds < 60) return `${seconds} s`;
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
-  if (seconds < 86_400) return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
+  if (seconds < 86_400)
+    return `${Math.floor(seconds / 3600)} h ${Math.floor((seconds % 3600) / 60)} min`;
   return `${Math.floor(seconds / 86_400)} d ${Math.floor((seconds % 86_400) / 3600)} h`;
 }
 
-/** An address that a browser on this machine can open, where the listening one means every address. */
+/**
+ * An address that a browser on this machine can open, where the listening one means every address.
+ */
 function reachable(address: string): string {
   return address.replace(/^0\.0\.0\.0:/, "127.0.0.1:").replace(/^\[::\]:/, "[::1]:");
 }
 
 /** Rows of cells as lines with aligned columns, those that are named `toTheRight` so. */
-export function table(rows: readonly (readonly string[])[], toTheRight: readonly number[] = []): string[] {
-  const widths = (rows[0] ?? []).map((_, column) => Math.max(...rows.map((row) => row[column].length)));
+export function table(
+  rows: readonly (readonly string[])[],
+  toTheRight: readonly number[] = [],
+): string[] {
+  const widths = (rows[0] ?? []).map((_, column) =>
+    Math.max(...rows.map((row) => row[column].length)),
+  );
   const pad = (cell: string, column: number) =>
     toTheRight.includes(column) ? cell.padStart(widths[column]) : cell.padEnd(widths[column]);
   return rows.map((row) => row.map(pad).join("  ").trimEnd());

@@ -28,7 +28,8 @@ export class Silence {
 
   /** Whether the process hangs; to be asked every PING_MS. */
   hangs(nowMs: number): boolean {
-    // A tick that comes late says that we slept, or the whole machine: then the process gets another round.
+    // A tick that comes late says that we slept, or the whole machine: then the process gets
+    // another round.
     if (nowMs - this.#tickedAtMs > 2 * PING_MS) this.#heardAtMs = nowMs;
     this.#tickedAtMs = nowMs;
     return nowMs - this.#heardAtMs > this.#limitMs;

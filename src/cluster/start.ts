@@ -1,8 +1,9 @@
-// `cluster start`: claims the data folder, runs the supervisor until someone ends it, and leaves nothing behind.
+// `cluster start`: claims the data folder, runs the supervisor until someone ends it, and leaves
+// nothing behind.
 
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { createLogger, type Logger } from "../wire/log.ts";
+import { createLogger, type Logger } from "../runtime/log.ts";
 import { serveAdmin } from "./admin.ts";
 import { DEFAULT_DATA, type Settings } from "./config.ts";
 import { DataFolder } from "./data-folder.ts";
@@ -10,7 +11,10 @@ import { Refusal } from "./refusal.ts";
 import { readyScreen } from "./screen.ts";
 import { type Programs, Supervisor } from "./supervisor.ts";
 
-/** npm passes Ctrl-C on to a process that has had it from the terminal already: two so close together are one. */
+/**
+ * npm passes Ctrl-C on to a process that has had it from the terminal already: two so close
+ * together are one.
+ */
 const SAME_KEYSTROKE_MS = 500;
 const PARENT_CHECK_MS = 500;
 const ENDED_BY_CTRL_C = 130;
@@ -18,7 +22,10 @@ const ENDED_BY_CTRL_C = 130;
 /** Why the cluster ends. `failure`: a sentence for the operator; without one it was asked to. */
 type End = { readonly failure?: string };
 
-/** Runs a cluster until it is asked to stop or cannot go on. Resolves to the exit code; throws a Refusal where it cannot begin. */
+/**
+ * Runs a cluster until it is asked to stop or cannot go on. Resolves to the exit code; throws a
+ * Refusal where it cannot begin.
+ */
 export async function runCluster(settings: Settings, programs: Programs): Promise<number> {
   const folder = DataFolder.claim(settings.data);
   try {
@@ -30,11 +37,17 @@ export async function runCluster(settings: Settings, programs: Programs): Promis
   }
 }
 
-async function supervise(settings: Settings, programs: Programs, folder: DataFolder): Promise<number> {
+async function supervise(
+  settings: Settings,
+  programs: Programs,
+  folder: DataFolder,
+): Promise<number> {
   const logger = createLogger("cluster", "cluster", settings.logLevel);
   const ended = Promise.withResolvers<End>();
   const end = () => ended.resolve({});
-  const supervisor = new Supervisor(settings, folder.layout, programs, logger, (failure) => ended.resolve({ failure }));
+  const supervisor = new Supervisor(settings, folder.layout, programs, logger, (failure) =>
+    ended.resolve({ failure }),
+  );
   endOnSignals(logger, end, () => {
     supervisor.kill();
     folder.release();
@@ -64,7 +77,9 @@ async function start(supervisor: Supervisor, folder: DataFolder, logger: Logger)
     status,
     dataFolder: folder.path,
     logFolder: folder.layout.logFolder,
-    command: process.env.npm_config_user_agent?.startsWith("npm/") ? "npm run cluster --" : "bun run cluster",
+    command: process.env.npm_config_user_agent?.startsWith("npm/")
+      ? "npm run cluster --"
+      : "bun run cluster",
     commandFlags: folder.path === resolve(DEFAULT_DATA) ? "" : ` --data ${folder.path}`,
     isTerminal,
   });
@@ -72,7 +87,9 @@ async function start(supervisor: Supervisor, folder: DataFolder, logger: Logger)
   if (!isTerminal) logger.info({ address: status.address }, "up");
 }
 
-/** Ctrl-C, SIGTERM and a closed terminal end the cluster in order; a second Ctrl-C ends it at once. */
+/**
+ * Ctrl-C, SIGTERM and a closed terminal end the cluster in order; a second Ctrl-C ends it at once.
+ */
 function endOnSignals(logger: Logger, end: () => void, kill: () => void): void {
   let interruptedAtMs: number | undefined;
   process.on("SIGINT", () => {
@@ -96,19 +113,28 @@ function endOnSignals(logger: Logger, end: () => void, kill: () => void): void {
 /** Whether the cluster was started to survive its terminal, as with nohup. */
 function ignoresHangup(): boolean {
   const status = "/proc/self/status";
-  const ignored = existsSync(status) ? /^SigIgn:\s*[0-9a-f]*([0-9a-f])$/m.exec(readFileSync(status, "utf8")) : null;
+  const ignored = existsSync(status)
+    ? /^SigIgn:\s*[0-9a-f]*([0-9a-f])$/m.exec(readFileSync(status, "utf8"))
+    : null;
   return ignored !== null && Number.parseInt(ignored[1], 16) % 2 === 1;
 }
 
-/** Told before anything is started; and lb workers would not tell at all, for SO_REUSEPORT lets them share a port with strangers. */
+/**
+ * Told before anything is started; and lb workers would not tell at all, for SO_REUSEPORT lets them
+ * share a port with strangers.
+ */
 function refuseTakenPort({ host, port }: Settings): void {
   if (port === 0) return;
   try {
     Bun.listen({ hostname: host, port, socket: { data() {} } }).stop(true);
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "EADDRINUSE")
-      throw new Refusal(`Port ${port} of ${host} is taken: end what listens there, or choose another with --port.`);
+      throw new Refusal(
+        `Port ${port} of ${host} is taken: end what listens there, or choose another with --port.`,
+      );
     const reason = error instanceof Error ? error.message : String(error);
-    throw new Refusal(`${host}:${port} cannot be listened on (${reason}): choose another --host or --port.`);
+    throw new Refusal(
+      `${host}:${port} cannot be listened on (${reason}): choose another --host or --port.`,
+    );
   }
 }

@@ -1,11 +1,24 @@
-// What `cluster status` says: the shape of it, shared by the supervisor that answers and the command that asks.
+// What `cluster status` says: the shape of it, shared by the supervisor that answers and the
+// command that asks.
 
-import { lbCounters } from "../wire/child.ts";
-import { integer, list, nullable, object, oneOf, optional, type Shaped, text } from "../wire/shape.ts";
+import { lbCounters } from "../runtime/child-ipc.ts";
+import {
+  integer,
+  list,
+  nullable,
+  object,
+  oneOf,
+  optional,
+  type Shaped,
+  text,
+} from "../wire/shape.ts";
 
 const count = integer(0, Number.MAX_SAFE_INTEGER);
 
-/** `restarting`: dead, about to be started again. `failed`: it cannot start, and waits for `cluster restart`. */
+/**
+ * `restarting`: dead, about to be started again. `failed`: it cannot start, and waits for `cluster
+ * restart`.
+ */
 const state = oneOf("starting", "up", "draining", "stopping", "restarting", "failed", "stopped");
 export type ProcessState = Shaped<typeof state>;
 
@@ -28,7 +41,10 @@ const processStatus = object({
 });
 export type ProcessStatus = Shaped<typeof processStatus>;
 
-/** `address`: where clients connect; null until the first lb is ready. `scheme`: https where the lbs speak TLS. */
+/**
+ * `address`: where clients connect; null until the first lb is ready. `scheme`: https where the lbs
+ * speak TLS.
+ */
 export const clusterStatus = object({
   address: nullable(text(1, 255)),
   scheme: oneOf("http", "https"),

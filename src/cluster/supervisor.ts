@@ -1,9 +1,9 @@
-// The cluster as a whole: which processes it has, in what order they start and stop, and what the operator may do to them, one
-// operation at a time.
+// The cluster as a whole: which processes it has, in what order they start and stop, and what the
+// operator may do to them, one operation at a time.
 
 import { availableParallelism } from "node:os";
-import { formatAddress } from "../wire/arguments.ts";
-import type { Logger } from "../wire/log.ts";
+import { formatAddress } from "../runtime/arguments.ts";
+import type { Logger } from "../runtime/log.ts";
 import { ChildProcess } from "./child-process.ts";
 import { isLoopback, type Settings } from "./config.ts";
 import type { Layout } from "./data-folder.ts";
@@ -14,7 +14,10 @@ import type { ClusterStatus, Role } from "./status.ts";
 export type Programs = Readonly<Record<Role, string>>;
 
 const ANSWER_TIMEOUT_MS = 250;
-/** A client that comes back costs the lb, a node and itself, where it runs here too, half a millisecond: that is half of each core. */
+/**
+ * A client that comes back costs the lb, a node and itself, where it runs here too, half a
+ * millisecond: that is half of each core.
+ */
 const ENDINGS_PER_CORE = 1000;
 /** One lb takes clients on about as fast as this. */
 const ENDINGS_PER_LB_MAX = 3000;
@@ -51,7 +54,10 @@ export class Supervisor {
     for (let n = 1; n <= settings.lbWorkers; n++) this.#lbs.push(this.#lb(`lb-${n}`));
   }
 
-  /** Starts everything; resolves when all of it is ready. A Refusal says what cannot start; then `stop` is to be called. */
+  /**
+   * Starts everything; resolves when all of it is ready. A Refusal says what cannot start; then
+   * `stop` is to be called.
+   */
   start(): Promise<void> {
     return this.#exclusively("start", async () => {
       await startAll(this.#relays);
@@ -86,7 +92,9 @@ export class Supervisor {
       const before = this.#nodes.length;
       if (count > before) await this.#addNodes(before, count);
       else await this.#removeNodes(count);
-      return before === count ? `The cluster has ${nodes(count)} already.` : `The cluster has ${nodes(count)} now.`;
+      return before === count
+        ? `The cluster has ${nodes(count)} already.`
+        : `The cluster has ${nodes(count)} now.`;
     });
   }
 
@@ -104,7 +112,10 @@ export class Supervisor {
     });
   }
 
-  /** Restarts one process or, without an id, every node, one after another, so that the others go on serving. */
+  /**
+   * Restarts one process or, without an id, every node, one after another, so that the others go on
+   * serving.
+   */
   restart(id?: string): Promise<string> {
     return this.#exclusively(id === undefined ? "restart" : `restart ${id}`, async () => {
       const children = id === undefined ? this.#nodes : [this.#called(id, this.#all, "process")];
@@ -120,7 +131,9 @@ export class Supervisor {
   async #exclusively<T>(operation: string, run: () => Promise<T>): Promise<T> {
     if (this.#stopped !== undefined) throw new Refusal("The cluster is stopping.");
     if (this.#operation !== undefined)
-      throw new Refusal(`The cluster is busy with "${this.#operation}": try again when that is done.`);
+      throw new Refusal(
+        `The cluster is busy with "${this.#operation}": try again when that is done.`,
+      );
     this.#operation = operation;
     this.#logger.debug({ operation }, "operation");
     try {
@@ -147,7 +160,9 @@ export class Supervisor {
   }
 
   async #addNodes(from: number, to: number): Promise<void> {
-    const added = Array.from({ length: to - from }, (_, index) => this.#node(`node-${from + index + 1}`));
+    const added = Array.from({ length: to - from }, (_, index) =>
+      this.#node(`node-${from + index + 1}`),
+    );
     this.#nodes = [...this.#nodes, ...added];
     try {
       await startAll(added);
@@ -169,7 +184,9 @@ export class Supervisor {
   #called(id: string, among: readonly ChildProcess[], what: string): ChildProcess {
     const child = among.find((candidate) => candidate.id === id);
     if (child !== undefined) return child;
-    throw new Refusal(`There is no ${what} "${id}": it must be one of ${among.map((known) => known.id).join(", ")}.`);
+    throw new Refusal(
+      `There is no ${what} "${id}": it must be one of ${among.map((known) => known.id).join(", ")}.`,
+    );
   }
 
   #relay(id: string): ChildProcess {
@@ -202,14 +219,19 @@ export class Supervisor {
     ]);
   }
 
-  /** Of two equal flags the last counts: the operator's own over ours, and over those the settings that the cluster has a name for. */
+  /**
+   * Of two equal flags the last counts: the operator's own over ours, and over those the settings
+   * that the cluster has a name for.
+   */
   #doorFlags(): string[] {
     const { lbFlags, trust, proxyProtocol, tlsCert, tlsKey, accessLog } = this.#settings;
     const repeated = { "--trust": trust, "--tls-cert": tlsCert, "--tls-key": tlsKey };
     return [
       `--endings-per-second=${this.#endingsPerSecond()}`,
       ...lbFlags,
-      ...Object.entries(repeated).flatMap(([flag, values]) => values.map((value) => `${flag}=${value}`)),
+      ...Object.entries(repeated).flatMap(([flag, values]) =>
+        values.map((value) => `${flag}=${value}`),
+      ),
       ...(proxyProtocol ? ["--proxy-protocol"] : []),
       ...(accessLog === undefined ? [] : [`--access-log=${accessLog}`]),
     ];
@@ -217,7 +239,9 @@ export class Supervisor {
 
   /** How many clients of a dead node each lb tells a second, and so how fast they come back. */
   #endingsPerSecond(): number {
-    const share = Math.round((ENDINGS_PER_CORE * availableParallelism()) / this.#settings.lbWorkers);
+    const share = Math.round(
+      (ENDINGS_PER_CORE * availableParallelism()) / this.#settings.lbWorkers,
+    );
     return Math.min(share, ENDINGS_PER_LB_MAX);
   }
 
@@ -226,7 +250,12 @@ export class Supervisor {
   }
 
   #child(role: Role, id: string, flags: (self: ChildProcess) => string[]): ChildProcess {
-    const common = ["--secret-file", this.#layout.secretFile, "--log-level", this.#settings.logLevel];
+    const common = [
+      "--secret-file",
+      this.#layout.secretFile,
+      "--log-level",
+      this.#settings.logLevel,
+    ];
     const child: ChildProcess = new ChildProcess(
       {
         role,
@@ -248,7 +277,9 @@ async function restartOne(child: ChildProcess): Promise<void> {
     await child.restart();
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
-    throw new Refusal(`${child.id} did not come back, and nothing else was restarted after it: ${error.message}`);
+    throw new Refusal(
+      `${child.id} did not come back, and nothing else was restarted after it: ${error.message}`,
+    );
   }
 }
 

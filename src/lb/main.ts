@@ -1,15 +1,16 @@
-// The lb's process: reads the flags, listens, obeys signals and its supervisor. Everything else is in the files it starts.
+// The lb's process: reads the flags, listens, obeys signals and its supervisor. Everything else is
+// in the files it starts.
 
 import { randomBytes } from "node:crypto";
-import { UsageError } from "../wire/arguments.ts";
-import { failToStart, isSupervised, obeySupervisor, report } from "../wire/child.ts";
-import { createLogger } from "../wire/log.ts";
-import { AccessLogFile } from "./access-log-file.ts";
-import { Certificates } from "./certificate-files.ts";
-import { addUpstreams, Directory } from "./directory.ts";
+import { UsageError } from "../runtime/arguments.ts";
+import { failToStart, isSupervised, obeySupervisor, report } from "../runtime/child-ipc.ts";
+import { createLogger } from "../runtime/log.ts";
+import { Certificates } from "./accept/certificate-files.ts";
+import { LoadBalancer } from "./load-balancer.ts";
+import { codeOf } from "./net/socket-owner.ts";
 import { HELP, type Options, parseOptions } from "./options.ts";
-import { codeOf } from "./peer.ts";
-import { LoadBalancer } from "./proxy.ts";
+import { AccessLogFile } from "./telemetry/access-log-file.ts";
+import { addUpstreams, Directory } from "./upstreams/directory.ts";
 
 /** How long a fresh lb waits for a first registry before it calls itself ready. */
 const REGISTRY_WAIT_MS = 1000;
@@ -38,7 +39,9 @@ function listen(lb: LoadBalancer, { listen: { host, port } }: Options): string {
     const flag = isSupervised() ? "--port" : "--listen";
     if (codeOf(error) === "EADDRINUSE")
       failToStart(`Port ${port} on ${host} is already in use: choose another with ${flag}.`);
-    failToStart(`Cannot listen on ${host} port ${port} (${codeOf(error)}): choose another address.`);
+    failToStart(
+      `Cannot listen on ${host} port ${port} (${codeOf(error)}): choose another address.`,
+    );
   }
 }
 
@@ -101,7 +104,8 @@ obeySupervisor({
   },
   stop: () => void stop(),
 });
-if (accessLog !== undefined && options.accessLog !== "-") process.on("SIGHUP", () => accessLog.reopen());
+if (accessLog !== undefined && options.accessLog !== "-")
+  process.on("SIGHUP", () => accessLog.reopen());
 process.on("SIGUSR2", () => log.info(lb.counts(), "counts"));
 
 if (directory !== undefined) await Promise.race([directory.known(), Bun.sleep(REGISTRY_WAIT_MS)]);

@@ -1,4 +1,5 @@
-// The command line of the lb: every flag, its default and its limits. Nothing here opens anything but the secret file.
+// The command line of the lb: every flag, its default and its limits. Nothing here opens anything
+// but the secret file.
 
 import {
   type Address,
@@ -12,12 +13,12 @@ import {
   parseTcpAddress,
   readSecret,
   UsageError,
-} from "../wire/arguments.ts";
-import type { LogLevel } from "../wire/log.ts";
+} from "../runtime/arguments.ts";
+import type { LogLevel } from "../runtime/log.ts";
 import { type Shape, type ShapedFields, shapeFields } from "../wire/shape.ts";
-import type { CertificateFiles } from "./certificate-files.ts";
-import type { CookiePolicy } from "./cookie.ts";
-import { parseTrust, type Trust } from "./trust.ts";
+import type { CertificateFiles } from "./accept/certificate-files.ts";
+import type { CookiePolicy } from "./http/cookie.ts";
+import { parseTrust, type Trust } from "./net/trust.ts";
 
 type WholeNumber = Shape<number> & { readonly byDefault: number; readonly meaning: string };
 
@@ -29,33 +30,69 @@ function whole(byDefault: number, min: number, max: number, meaning: string): Wh
 }
 
 /** `headTimeoutMs` is set by `--head-timeout-ms`. */
-const flagOf = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+const flagOf = (name: string): string =>
+  `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 const NUMBERS = {
-  connectionsMax: whole(0, 0, 1_000_000, "client connections in all (0: as many as file descriptors allow)"),
-  addressConnectionsMax: whole(0, 0, 1_000_000, "client connections from one address (0: no limit)"),
-  nodeConnectionsMax: whole(0, 0, 1_000_000, "connections of one node, the surplus waits (0: no limit)"),
+  connectionsMax: whole(
+    0,
+    0,
+    1_000_000,
+    "client connections in all (0: as many as file descriptors allow)",
+  ),
+  addressConnectionsMax: whole(
+    0,
+    0,
+    1_000_000,
+    "client connections from one address (0: no limit)",
+  ),
+  nodeConnectionsMax: whole(
+    0,
+    0,
+    1_000_000,
+    "connections of one node, the surplus waits (0: no limit)",
+  ),
   connectionsPerSecond: whole(0, 0, 1_000_000, "new client connections a second (0: no limit)"),
   queueMax: whole(4096, 0, 1_000_000, "requests that wait while every node is at a limit"),
   headBytesMax: whole(32_768, 1024, 1_048_576, "bytes of a request's or an answer's head"),
   targetBytesMax: whole(8192, 256, 1_000_000, "bytes of a request's target"),
   headFieldsMax: whole(100, 10, 10_000, "fields of a head"),
   bodyBytesMax: whole(1_073_741_824, 0, Number.MAX_SAFE_INTEGER, "bytes of a request's body"),
-  headTimeoutMs: whole(10_000, 100, 86_400_000, "from a request's first byte to the end of its head"),
+  headTimeoutMs: whole(
+    10_000,
+    100,
+    86_400_000,
+    "from a request's first byte to the end of its head",
+  ),
   bodyTimeoutMs: whole(30_000, 100, 86_400_000, "between two pieces of a request's body"),
   keepAliveTimeoutMs: whole(30_000, 100, 86_400_000, "idle between two requests"),
   queueTimeoutMs: whole(5000, 100, 86_400_000, "waiting for a node that has room"),
   connectTimeoutMs: whole(3000, 100, 86_400_000, "connecting to a node"),
-  responseTimeoutMs: whole(60_000, 100, 86_400_000, "waiting for a node's answer, or its next piece"),
+  responseTimeoutMs: whole(
+    60_000,
+    100,
+    86_400_000,
+    "waiting for a node's answer, or its next piece",
+  ),
   tunnelTimeoutMs: whole(3_600_000, 100, 604_800_000, "a tunnel in which nothing moves"),
   halfClosedTimeoutMs: whole(10_000, 100, 86_400_000, "a tunnel that one side has ended"),
   stallTimeoutMs: whole(60_000, 100, 86_400_000, "a reader that takes none of what waits for it"),
   checkIntervalMs: whole(1000, 50, 3_600_000, "between two health checks of a node"),
   checkTimeoutMs: whole(2000, 50, 3_600_000, "a health check"),
-  endingsPerSecond: whole(2000, 1, 1_000_000, "clients a second that are told that their node has ended"),
+  endingsPerSecond: whole(
+    2000,
+    1,
+    1_000_000,
+    "clients a second that are told that their node has ended",
+  ),
   rise: whole(2, 1, 1000, "good checks that bring a node back"),
   fall: whole(1, 1, 1000, "bad checks that take a node out"),
-  rampMs: whole(10_000, 0, 86_400_000, "until a node that came (back) gets its full share (0: at once)"),
+  rampMs: whole(
+    10_000,
+    0,
+    86_400_000,
+    "until a node that came (back) gets its full share (0: at once)",
+  ),
 };
 export type Numbers = ShapedFields<typeof NUMBERS>;
 
@@ -79,7 +116,10 @@ export type Options = {
   readonly certificates: readonly CertificateFiles[];
   /** Trusted peers begin with a PROXY header. */
   readonly proxyProtocol: boolean;
-  /** The path that the lb answers itself: 200 while a node is up. Undefined: nodes answer every path. */
+  /**
+   * The path that the lb answers itself: 200 while a node is up. Undefined: nodes answer every
+   * path.
+   */
   readonly healthPath: string | undefined;
   /** The path asked of nodes; undefined: a connection is proof enough. */
   readonly checkPath: string | undefined;
@@ -92,7 +132,9 @@ export type Options = {
 const HEALTH_PATH = "/healthz";
 
 const numberHelp = Object.entries(NUMBERS)
-  .map(([name, { byDefault, meaning }]) => `  ${`${flagOf(name)} ${byDefault}`.padEnd(34)} ${meaning}`)
+  .map(
+    ([name, { byDefault, meaning }]) => `  ${`${flagOf(name)} ${byDefault}`.padEnd(34)} ${meaning}`,
+  )
   .join("\n");
 
 export const HELP = `Usage: bun run lb --listen host:port --upstream host:port [--upstream …] [flags]
@@ -122,7 +164,9 @@ ${numberHelp}
 const string = { type: "string" } as const;
 const flag = { type: "boolean" } as const;
 const repeated = { type: "string", multiple: true } as const;
-const numberOptions = Object.fromEntries(Object.keys(NUMBERS).map((name) => [flagOf(name).slice(2), string]));
+const numberOptions = Object.fromEntries(
+  Object.keys(NUMBERS).map((name) => [flagOf(name).slice(2), string]),
+);
 
 /** The options in a command line; undefined when it only asks for help. Throws UsageError. */
 export function parseOptions(args: readonly string[]): Options | undefined {
@@ -168,22 +212,34 @@ export function parseOptions(args: readonly string[]): Options | undefined {
     certificates: parseCertificates(values["tls-cert"] ?? [], values["tls-key"] ?? []),
     proxyProtocol: parseProxyProtocol(values["proxy-protocol"] === true, values.trust ?? []),
     healthPath:
-      values["no-health-path"] === true ? undefined : parsePath(values["health-path"] ?? HEALTH_PATH, "--health-path"),
-    checkPath: parsePath(values.check ?? (source.kind === "relays" ? HEALTH_PATH : undefined), "--check"),
+      values["no-health-path"] === true
+        ? undefined
+        : parsePath(values["health-path"] ?? HEALTH_PATH, "--health-path"),
+    checkPath: parsePath(
+      values.check ?? (source.kind === "relays" ? HEALTH_PATH : undefined),
+      "--check",
+    ),
     accessLog: values["access-log"],
     numbers: parseNumbers(values),
   };
 }
 
-function parseSource(upstreams: string[], relays: string[], secretFile: string | undefined): Source {
+function parseSource(
+  upstreams: string[],
+  relays: string[],
+  secretFile: string | undefined,
+): Source {
   if (upstreams.length > 0 && relays.length > 0)
     throw new UsageError("Nodes come from --upstream or from --relay: give one kind, not both.");
   if (relays.length > 0) {
-    if (secretFile === undefined) throw new UsageError("--relay needs --secret-file FILE, the secret of the cluster.");
+    if (secretFile === undefined)
+      throw new UsageError("--relay needs --secret-file FILE, the secret of the cluster.");
     return { kind: "relays", relays: parseRelays(relays), secret: readSecret(secretFile) };
   }
   if (upstreams.length === 0)
-    throw new UsageError("No server to forward to: name one with --upstream host:port, or a relay with --relay.");
+    throw new UsageError(
+      "No server to forward to: name one with --upstream host:port, or a relay with --relay.",
+    );
   const addresses = upstreams.map((text) => parseAddress(text, "--upstream"));
   const names = addresses.map(formatAddress);
   const twice = names.find((name, index) => names.indexOf(name) !== index);
@@ -193,7 +249,9 @@ function parseSource(upstreams: string[], relays: string[], secretFile: string |
 
 function parseCertificates(certs: readonly string[], keys: readonly string[]): CertificateFiles[] {
   if (certs.length !== keys.length)
-    throw new UsageError("--tls-cert and --tls-key go in pairs: give each certificate its key, in the same order.");
+    throw new UsageError(
+      "--tls-cert and --tls-key go in pairs: give each certificate its key, in the same order.",
+    );
   return certs.map((cert, index) => ({ cert, key: keys[index] }));
 }
 
@@ -205,14 +263,22 @@ function parseProxyProtocol(isWanted: boolean, trust: readonly string[]): boolea
   return isWanted;
 }
 
-type CookieFlags = { "cookie-name"?: string; "cookie-same-site"?: string; "cookie-secure"?: boolean };
+type CookieFlags = {
+  "cookie-name"?: string;
+  "cookie-same-site"?: string;
+  "cookie-secure"?: boolean;
+};
 
 function parseCookie(flags: CookieFlags): CookiePolicy {
   const name = flags["cookie-name"] ?? "TUTTI";
-  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/.test(name)) throw new UsageError(`--cookie-name "${name}" is not a name.`);
+  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}$/.test(name))
+    throw new UsageError(`--cookie-name "${name}" is not a name.`);
   const wanted = flags["cookie-same-site"] ?? "Lax";
-  const sameSite = (["Lax", "Strict", "None"] as const).find((known) => known.toLowerCase() === wanted.toLowerCase());
-  if (sameSite === undefined) throw new UsageError(`--cookie-same-site "${wanted}" must be Lax, Strict or None.`);
+  const sameSite = (["Lax", "Strict", "None"] as const).find(
+    (known) => known.toLowerCase() === wanted.toLowerCase(),
+  );
+  if (sameSite === undefined)
+    throw new UsageError(`--cookie-same-site "${wanted}" must be Lax, Strict or None.`);
   return { name, sameSite, secure: flags["cookie-secure"] === true || sameSite === "None" };
 }
 

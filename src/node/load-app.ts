@@ -3,15 +3,20 @@
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { plugin } from "bun";
-import { UsageError } from "../wire/arguments.ts";
-import type { AppOptions } from "./app.ts";
-import * as api from "./app.ts";
+import { UsageError } from "../runtime/arguments.ts";
+import type { AppOptions } from "./app/index.ts";
+import * as api from "./app/index.ts";
 
-/** The options of the app that a file exports. Throws UsageError: a sentence for the operator, with the app's stack where it threw. */
+/**
+ * The options of the app that a file exports. Throws UsageError: a sentence for the operator, with
+ * the app's stack where it threw.
+ */
 export async function loadApp(file: string): Promise<AppOptions<string>> {
   const path = resolve(file);
   if (!existsSync(path))
-    throw new UsageError(`The app file ${path} does not exist: give --app the path of your app.ts.`);
+    throw new UsageError(
+      `The app file ${path} does not exist: give --app the path of your app.ts.`,
+    );
   plugin({
     name: "tutti",
     setup: (build) => {
@@ -20,7 +25,9 @@ export async function loadApp(file: string): Promise<AppOptions<string>> {
   });
   const options = api.appOptions(await importDefault(path));
   if (options !== undefined) return options;
-  throw new UsageError(`The app file ${path} does not export an app: write "export default app({ … })".`);
+  throw new UsageError(
+    `The app file ${path} does not export an app: write "export default app({ … })".`,
+  );
 }
 
 async function importDefault(path: string): Promise<unknown> {
@@ -28,7 +35,9 @@ async function importDefault(path: string): Promise<unknown> {
     const loaded: { default?: unknown } = await import(path);
     return loaded.default;
   } catch (error) {
-    throw new UsageError(`The app file ${path} failed while it was loaded:\n${describeError(error)}`);
+    throw new UsageError(
+      `The app file ${path} failed while it was loaded:\n${describeError(error)}`,
+    );
   }
 }
 

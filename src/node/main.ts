@@ -11,15 +11,15 @@ import {
   parseRelays,
   readSecret,
   UsageError,
-} from "../wire/arguments.ts";
-import { failToStart, obeySupervisor, report } from "../wire/child.ts";
-import { createLogger } from "../wire/log.ts";
+} from "../runtime/arguments.ts";
+import { failToStart, obeySupervisor, report } from "../runtime/child-ipc.ts";
+import { createLogger } from "../runtime/log.ts";
+import { Rules } from "./app/rules.ts";
 import { describeError, loadApp } from "./load-app.ts";
 import { ClusterNode } from "./node.ts";
-import { Rules } from "./rules.ts";
 
 const CONNECT_MS = 10_000;
-const DEFAULT_APP = new URL("../../examples/chat/app.ts", import.meta.url).pathname;
+const DEFAULT_APP = new URL("../chat/app.ts", import.meta.url).pathname;
 /** File descriptors that are not for clients. */
 const SPARE_FILES = 256;
 
@@ -27,7 +27,7 @@ const HELP = `usage: bun src/node/main.ts --relay ID=HOST:PORT --secret-file FIL
   --id NAME            what this node is called (node-1)
   --listen ADDRESS     unix:/path or host:port (127.0.0.1:0)
   --relay ID=HOST:PORT a relay; repeat it for each, in the same order for every process
-  --app FILE           your app.ts (examples/chat/app.ts)
+  --app FILE           your app.ts (the chat)
   --require-connect    refuse an app that lets everyone in
   --ping-ms N          how often clients are pinged (25000)
   --log-level LEVEL    debug, info, warn, error or silent (info)`;
@@ -49,7 +49,8 @@ function options() {
     HELP,
   );
   if (values.relay.length === 0) throw new UsageError(`--relay is missing.\n\n${HELP}`);
-  if (values["secret-file"] === undefined) throw new UsageError(`--secret-file is missing.\n\n${HELP}`);
+  if (values["secret-file"] === undefined)
+    throw new UsageError(`--secret-file is missing.\n\n${HELP}`);
   return {
     id: values.id,
     address: parseAddress(values.listen, "--listen"),
@@ -98,7 +99,12 @@ async function start(): Promise<void> {
       process.exit(0);
     });
   };
-  obeySupervisor({ status: () => node.status, drain: () => node.drain(), undrain: () => node.undrain(), stop });
+  obeySupervisor({
+    status: () => node.status,
+    drain: () => node.drain(),
+    undrain: () => node.undrain(),
+    stop,
+  });
   for (const event of ["uncaughtException", "unhandledRejection"] as const)
     process.on(event, (err: unknown) => {
       log.fatal({ err }, "the node or its app failed");
@@ -113,7 +119,10 @@ async function start(): Promise<void> {
   report({ type: "ready", address: node.address });
 }
 
-/** Removes the socket that a killed node has left behind. A live one is left alone: binding it then says so. */
+/**
+ * Removes the socket that a killed node has left behind. A live one is left alone: binding it then
+ * says so.
+ */
 async function freeSocket(address: Address): Promise<void> {
   if (!("unix" in address) || !existsSync(address.unix)) return;
   const isLive = await Bun.connect({ unix: address.unix, socket: { data() {} } }).then(
@@ -129,7 +138,9 @@ async function freeSocket(address: Address): Promise<void> {
 /** How many files this process may have open; where the system does not say, what most allow. */
 function openFilesMax(): number {
   try {
-    return Number(/^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1] ?? 1024);
+    return Number(
+      /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1] ?? 1024,
+    );
   } catch {
     return 1024;
   }

@@ -1,23 +1,24 @@
-// One node, put together: links to every relay, the hub, the sessions, the web server; and the clock that drives what is due.
+// One node, put together: links to every relay, the hub, the sessions, the web server; and the
+// clock that drives what is due.
 
-import { type Address, formatAddress, type NamedRelay, UsageError } from "../wire/arguments.ts";
+import { type Address, formatAddress, type NamedRelay, UsageError } from "../runtime/arguments.ts";
+import type { ChildStatus } from "../runtime/child-ipc.ts";
+import { Link, WRONG_SECRET } from "../runtime/link.ts";
+import { type Logger, loggable } from "../runtime/log.ts";
 import { EVERYONE, ownerOf } from "../wire/channel-name.ts";
-import type { ChildStatus } from "../wire/child.ts";
-import { Link, WRONG_SECRET } from "../wire/link.ts";
-import { type Logger, loggable } from "../wire/log.ts";
 import { Alarm } from "./alarm.ts";
-import type { AppOptions, Cluster } from "./app.ts";
-import { BEAT_MS, Canary } from "./canary.ts";
-import { departures } from "./drain.ts";
-import type { Frame } from "./encoding.ts";
-import { Hub } from "./hub.ts";
-import { producerFor } from "./identity.ts";
-import { DEFAULT_ROUTE, type Rules } from "./rules.ts";
+import type { AppOptions, Cluster } from "./app/index.ts";
+import { DEFAULT_ROUTE, type Rules } from "./app/rules.ts";
+import { Channels } from "./channels/channels.ts";
+import { createCluster } from "./channels/cluster-api.ts";
+import type { Frame } from "./codec/encoding.ts";
 import { WebServer } from "./server.ts";
-import type { ClientSession, Desk } from "./session.ts";
-import { GROUPS, Sessions } from "./sessions.ts";
-import { createCluster } from "./speaker.ts";
-import { Uplink } from "./uplink.ts";
+import { departures } from "./session/drain.ts";
+import type { ClientSession, SessionContext } from "./session/session.ts";
+import { GROUPS, Sessions } from "./session/sessions.ts";
+import { BEAT_MS, Canary } from "./uplink/canary.ts";
+import { producerFor } from "./uplink/identity.ts";
+import { Uplink } from "./uplink/uplink.ts";
 
 export type NodeOptions = {
   readonly id: string;
@@ -38,10 +39,16 @@ export type NodeOptions = {
 const SWEEP_MS = 1000;
 /** How long a session that asked too much at once waits for its next turn, ms. */
 const RESUME_MS = 20;
-/** Slow readers are looked for when so many bytes have been published since the last time, but not more often than this. */
+/**
+ * Slow readers are looked for when so many bytes have been published since the last time, but not
+ * more often than this.
+ */
 const CHECK_BYTES = 256 * 1024;
 const CHECK_MS = 50;
-/** How much longer than it was told a client may take to leave a draining node by itself, and how long all of it may take, ms. */
+/**
+ * How much longer than it was told a client may take to leave a draining node by itself, and how
+ * long all of it may take, ms.
+ */
 const LEAVE_MS = 250;
 const DRAIN_MS = 4000;
 /** How long a stopping node waits for relays to answer for what it has sent them, ms. */
@@ -51,7 +58,7 @@ export class ClusterNode {
   readonly #options: NodeOptions;
   readonly #uplinks: readonly Uplink[];
   readonly #canaries: readonly Canary[];
-  readonly #hub: Hub;
+  readonly #hub: Channels;
   readonly #cluster: Cluster;
   readonly #sessions = new Sessions();
   readonly #server: WebServer;
@@ -75,7 +82,7 @@ export class ClusterNode {
     this.#options = options;
     this.#uplinks = relays.map((relay) => this.#createUplink(relay));
     const uplinkOf = (channel: string) => this.#uplinks[ownerOf(channel, relayIds)];
-    this.#hub = new Hub(
+    this.#hub = new Channels(
       rules,
       uplinkOf,
       (topic, frame) => this.#fanOut(topic, frame),
@@ -87,10 +94,12 @@ export class ClusterNode {
       id,
       this.#hub,
       (key) => producerFor(secret, "key", undefined, key),
-      (channel, code) => log.warn({ channel: loggable(channel), code }, "the app's publication was not taken"),
+      (channel, code) =>
+        log.warn({ channel: loggable(channel), code }, "the app's publication was not taken"),
     );
     this.#canaries = this.#uplinks.map(
-      (uplink) => new Canary(id, uplink, relayIds, crypto.randomUUID(), Date.now, () => this.#onProven()),
+      (uplink) =>
+        new Canary(id, uplink, relayIds, crypto.randomUUID(), Date.now, () => this.#onProven()),
     );
     this.#server = this.#createServer();
     this.#tick();
@@ -99,21 +108,30 @@ export class ClusterNode {
   /** Where it listens, its real port included. */
   get address(): string {
     const { address } = this.#options;
-    return formatAddress("unix" in address ? address : { ...address, port: this.#server.port ?? address.port });
+    return formatAddress(
+      "unix" in address ? address : { ...address, port: this.#server.port ?? address.port },
+    );
   }
 
   get status(): ChildStatus {
     return { state: this.#state, connections: this.#sessions.size };
   }
 
-  /** Resolves when every relay has delivered to this node and the app has started. Rejects with UsageError, or what the app throws. */
+  /**
+   * Resolves when every relay has delivered to this node and the app has started. Rejects with
+   * UsageError, or what the app throws.
+   */
   async start(): Promise<void> {
     await new Promise<void>((resolve, reject) => {
       this.#onProven = () => {
         if (this.#canaries.every((canary) => canary.isProven)) resolve();
       };
       this.#onHopeless = (relay) =>
-        reject(new UsageError(`The cluster secret of ${relay} is another: give every process the same --secret-file.`));
+        reject(
+          new UsageError(
+            `The cluster secret of ${relay} is another: give every process the same --secret-file.`,
+          ),
+        );
       for (const canary of this.#canaries) canary.beat();
     });
     this.#onProven = () => {};
@@ -166,8 +184,9 @@ export class ClusterNode {
   }
 
   #createServer(): WebServer {
-    const { id, address, app, rules, pingMs, connectMs, secret, connectionsMax, log } = this.#options;
-    const desk: Desk = {
+    const { id, address, app, rules, pingMs, connectMs, secret, connectionsMax, log } =
+      this.#options;
+    const desk: SessionContext = {
       node: id,
       pingMs,
       connectMs,
@@ -208,7 +227,11 @@ export class ClusterNode {
     const beat = () => {
       for (const canary of this.#canaries) canary.beat();
     };
-    this.#timers.push(setInterval(visit, visitMs), setInterval(sweep, SWEEP_MS), setInterval(beat, BEAT_MS));
+    this.#timers.push(
+      setInterval(visit, visitMs),
+      setInterval(sweep, SWEEP_MS),
+      setInterval(beat, BEAT_MS),
+    );
   }
 
   #turn(state: ChildStatus["state"]): void {

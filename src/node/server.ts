@@ -1,23 +1,26 @@
-// The node's HTTP and WebSocket server: Bun.serve, and nothing that could be said without it. Who is let in, whose socket is whose, and
-// that what throws in a callback ends one connection at most.
+// The node's HTTP and WebSocket server: Bun.serve, and nothing that could be said without it. Who
+// is let in, whose socket is whose, and that what throws in a callback ends one connection at most.
 
 import type { Server, ServerWebSocket } from "bun";
-import type { Address } from "../wire/arguments.ts";
+import type { Address } from "../runtime/arguments.ts";
 import { SUBPROTOCOL_MSGPACK } from "../wire/client-messages.ts";
-import { type Admitted, ANYONE, admit } from "./admission.ts";
-import { isRefused, type RouteHandler, type RouteOptions } from "./app.ts";
-import { chooseSubprotocol } from "./encoding.ts";
-import { isOriginAllowed } from "./origin.ts";
-import { ClientSession, type Desk } from "./session.ts";
-import type { Sessions } from "./sessions.ts";
+import { type Admitted, ANYONE, admit } from "./app/authentication.ts";
+import { isRefused, type RouteHandler, type RouteOptions } from "./app/index.ts";
+import { isOriginAllowed } from "./app/origin.ts";
+import { chooseSubprotocol } from "./codec/encoding.ts";
+import { ClientSession, type SessionContext } from "./session/session.ts";
+import type { Sessions } from "./session/sessions.ts";
 
-/** How far beyond a slow reader's budget Bun itself gives a client up, where much is sent in one turn. */
+/**
+ * How far beyond a slow reader's budget Bun itself gives a client up, where much is sent in one
+ * turn.
+ */
 const BACKPRESSURE_SPARE_BYTES = 4 * 1024 * 1024;
 const NOT_NOW: ResponseInit = { status: 503, headers: { "Retry-After": "1" } };
 
 export type WebServerOptions = {
   readonly address: Address;
-  readonly desk: Desk;
+  readonly desk: SessionContext;
   readonly sessions: Sessions;
   readonly connectionsMax: number;
   /** An id that nobody can guess. */
@@ -41,9 +44,13 @@ export class WebServer {
     const { address, desk, sessions } = options;
     this.#options = options;
     this.#isUnix = "unix" in address;
-    const routes = Object.entries(desk.app.routes ?? {}).map(([path, route]) => [path, this.#route(route)] as const);
+    const routes = Object.entries(desk.app.routes ?? {}).map(
+      ([path, route]) => [path, this.#route(route)] as const,
+    );
     this.#server = Bun.serve<ClientSession, string>({
-      ...("unix" in address ? { unix: address.unix } : { hostname: address.host, port: address.port }),
+      ...("unix" in address
+        ? { unix: address.unix }
+        : { hostname: address.host, port: address.port }),
       development: false,
       // Ours comes last: an app's own must not hide it.
       routes: { ...Object.fromEntries(routes), "/healthz": this.#route(() => options.health()) },
@@ -106,7 +113,8 @@ export class WebServer {
 
   #handler(handler: RouteHandler) {
     const { cluster } = this.#options.desk;
-    return (request: Bun.BunRequest) => (isUpgrade(request) ? this.#upgrade(request) : handler(request, cluster));
+    return (request: Bun.BunRequest) =>
+      isUpgrade(request) ? this.#upgrade(request) : handler(request, cluster);
   }
 
   #fetch(request: Request): Answer | Promise<Answer> {
@@ -125,11 +133,14 @@ export class WebServer {
     if (!isOriginAllowed(request.headers.get("origin"), request.headers.get("host"), origins))
       return new Response("Pages of this origin may not connect.\n", { status: 403 });
     const address = this.#addressOf(request);
-    if (!isByRequest) return this.#accept(request, address, app.auth === "token" ? request : ANYONE);
+    if (!isByRequest)
+      return this.#accept(request, address, app.auth === "token" ? request : ANYONE);
     try {
       const admitted = admit(app, { request, token: undefined, address });
       if (!(admitted instanceof Promise)) return this.#accept(request, address, admitted);
-      return admitted.then((each) => this.#accept(request, address, each)).catch((error) => this.#refuse(error));
+      return admitted
+        .then((each) => this.#accept(request, address, each))
+        .catch((error) => this.#refuse(error));
     } catch (error) {
       return this.#refuse(error);
     }
@@ -158,13 +169,18 @@ export class WebServer {
     return new Response("The app failed to answer.\n", { status: 500 });
   }
 
-  /** Over a unix socket only our lb connects, and it says who the client is. Over TCP that header could be anyone's. */
+  /**
+   * Over a unix socket only our lb connects, and it says who the client is. Over TCP that header
+   * could be anyone's.
+   */
   #addressOf(request: Request): string {
     if (!this.#isUnix) return this.#server.requestIP(request)?.address ?? "";
     return request.headers.get("x-forwarded-for")?.split(",").at(-1)?.trim() ?? "";
   }
 }
 
-const isUpgrade = (request: Request) => request.headers.get("upgrade")?.toLowerCase() === "websocket";
+const isUpgrade = (request: Request) =>
+  request.headers.get("upgrade")?.toLowerCase() === "websocket";
 
-const isPage = (route: object): route is Bun.HTMLBundle => "index" in route && typeof route.index === "string";
+const isPage = (route: object): route is Bun.HTMLBundle =>
+  "index" in route && typeof route.index === "string";

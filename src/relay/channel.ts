@@ -1,4 +1,5 @@
-// One channel: its lineage, its history as a ring of places, and who wants its publications. Trims itself by its policy.
+// One channel: its lineage, its history as a ring of places, and who wants its publications. Trims
+// itself by its policy.
 
 import { timeAt } from "../wire/frame.ts";
 import type { Readable } from "../wire/position.ts";
@@ -30,7 +31,10 @@ export class Channel {
   historyBytes = 0;
   /** Where the newest definition in the journal is. */
   definedAt: Place = NO_PLACE;
-  /** Where the newest publication is: the journal's witness of `top` as long as no definition says it. */
+  /**
+   * Where the newest publication is: the journal's witness of `top` as long as no definition says
+   * it.
+   */
   topAt: Place = NO_PLACE;
   /** Links that want the channel's publications. */
   readonly live: Receiver[] = [];
@@ -44,14 +48,24 @@ export class Channel {
   usedAtMs: number;
 
   readonly #segments: Segments;
-  /** When the oldest publication expires, 0 while that is not known: so that a sweep need not touch that of every channel. */
+  /**
+   * When the oldest publication expires, 0 while that is not known: so that a sweep need not touch
+   * that of every channel.
+   */
   #expiresAtMs = 0;
   /** Offset o is at index o & (length − 1) of both; the length is a power of two. */
   #places: Float64Array = new Float64Array(4);
   /** Frame bytes, so that trimming need not touch old segments. */
   #lengths: Uint32Array = new Uint32Array(4);
 
-  constructor(segments: Segments, id: number, name: string, epoch: string, policy: Policy, nowMs: number) {
+  constructor(
+    segments: Segments,
+    id: number,
+    name: string,
+    epoch: string,
+    policy: Policy,
+    nowMs: number,
+  ) {
     this.#segments = segments;
     this.id = id;
     this.name = name;
@@ -96,7 +110,10 @@ export class Channel {
     return offset >= this.first && offset <= this.top && this.placeOf(offset) === place;
   }
 
-  /** Adds the publication top + 1, then trims. Returns by how many bytes the history grew (negative: shrank). */
+  /**
+   * Adds the publication top + 1, then trims. Returns by how many bytes the history grew (negative:
+   * shrank).
+   */
   append(place: Place, frameBytes: number, nowMs: number): number {
     const before = this.historyBytes;
     this.top++;
@@ -109,7 +126,10 @@ export class Channel {
     return this.historyBytes - before;
   }
 
-  /** Takes the newest publication back: it could not be stored. Returns the bytes that the history shrank by. */
+  /**
+   * Takes the newest publication back: it could not be stored. Returns the bytes that the history
+   * shrank by.
+   */
   retract(frameBytes: number, topAt: Place): number {
     const held = this.first <= this.top;
     this.top--;
@@ -134,7 +154,8 @@ export class Channel {
     const before = this.historyBytes;
     while (this.first <= this.top) {
       const place = this.placeOf(this.first);
-      this.#expiresAtMs = timeAt(this.#segments.bytes(segmentOf(place)), positionOf(place)) + this.#policy.ttlMs;
+      this.#expiresAtMs =
+        timeAt(this.#segments.bytes(segmentOf(place)), positionOf(place)) + this.#policy.ttlMs;
       if (this.#expiresAtMs > nowMs) break;
       this.#dropFirst("expired");
     }
@@ -153,7 +174,10 @@ export class Channel {
     return this.remembered > 0 && (offset > this.top + distance || offset < this.first - distance);
   }
 
-  /** Replay: a publication was found at a place. Places arrive in any order of offsets; the latest copy of one wins. */
+  /**
+   * Replay: a publication was found at a place. Places arrive in any order of offsets; the latest
+   * copy of one wins.
+   */
   restore(offset: number, place: Place, frameBytes: number): void {
     if (this.first > this.top) {
       this.first = offset;
@@ -172,7 +196,10 @@ export class Channel {
     if (offset === this.top) this.topAt = place;
   }
 
-  /** Replay is over: counts what is there and trims it by policy. What lies below a hole is out of reach. */
+  /**
+   * Replay is over: counts what is there and trims it by policy. What lies below a hole is out of
+   * reach.
+   */
   settle(top: number): void {
     if (top > this.top) {
       this.first = top + 1;
@@ -180,7 +207,8 @@ export class Channel {
     }
     let first = this.top + 1;
     let bytes = 0;
-    while (first > this.first && this.placeOf(first - 1) !== NO_PLACE) bytes += this.frameBytesOf(--first);
+    while (first > this.first && this.placeOf(first - 1) !== NO_PLACE)
+      bytes += this.frameBytesOf(--first);
     if (first > this.first) this.trimmed = "evicted";
     this.first = first;
     this.historyBytes = bytes;
@@ -195,7 +223,8 @@ export class Channel {
 
   #trim(): void {
     const { size, bytes } = this.#policy;
-    while (this.remembered > size || (this.historyBytes > bytes && this.remembered > 0)) this.#dropFirst("expired");
+    while (this.remembered > size || (this.historyBytes > bytes && this.remembered > 0))
+      this.#dropFirst("expired");
   }
 
   #dropFirst(trimmed: "expired" | "evicted"): void {

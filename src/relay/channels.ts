@@ -1,10 +1,14 @@
-// A relay's channels: found by name and by id, freed when nobody uses them any more; and what their histories hold together. Pure.
+// A relay's channels: found by name and by id, freed when nobody uses them any more; and what their
+// histories hold together. Pure.
 
-import { Round } from "../wire/round.ts";
+import { RoundRobin } from "../runtime/round-robin.ts";
 import type { Channel } from "./channel.ts";
 import { CHANNEL_ID_MAX } from "./records.ts";
 
-/** How long a channel that nobody has open and that remembers nothing is kept, so that readers can resume. */
+/**
+ * How long a channel that nobody has open and that remembers nothing is kept, so that readers can
+ * resume.
+ */
 const UNUSED_MS = 600_000;
 /** Sweeps in which every channel is looked at once: there may be very many. */
 const SWEEPS_ROUND = 10;
@@ -13,7 +17,7 @@ export class Channels {
   readonly #byName = new Map<string, Channel>();
   readonly #byId = new Map<number, Channel>();
   /** Whose turn it is to be swept. */
-  readonly #sweeping = new Round(this.#byName);
+  readonly #sweeping = new RoundRobin(this.#byName);
   #nextId = 1;
   /** Frame bytes that the histories hold. */
   historyBytes = 0;
@@ -51,7 +55,10 @@ export class Channels {
     this.historyBytes -= channel.expire(nowMs);
   }
 
-  /** Expires the histories of some channels, and frees those that nobody uses; after so many sweeps all have had their turn. */
+  /**
+   * Expires the histories of some channels, and frees those that nobody uses; after so many sweeps
+   * all have had their turn.
+   */
   sweep(nowMs: number): void {
     for (let n = Math.ceil(this.size / SWEEPS_ROUND); n > 0; n--) {
       const next = this.#sweeping.next();
@@ -66,7 +73,8 @@ export class Channels {
 
   #look(channel: Channel, nowMs: number, unusedMs: number): void {
     this.expire(channel, nowMs);
-    if (channel.openers > 0 || channel.remembered > 0 || nowMs - channel.usedAtMs < unusedMs) return;
+    if (channel.openers > 0 || channel.remembered > 0 || nowMs - channel.usedAtMs < unusedMs)
+      return;
     this.#byName.delete(channel.name);
     this.#byId.delete(channel.id);
   }

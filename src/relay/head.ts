@@ -1,10 +1,14 @@
-// The head of the journal: what is appended to the segment that is being filled, how much of that is written, and where the next
-// segment begins. Knows files only as a Disk that says yes or no. Pure.
+// The head of the journal: what is appended to the segment that is being filled, how much of that
+// is written, and where the next segment begins. Knows files only as a Disk that says yes or no.
+// Pure.
 
 import { encodeRecord, JOURNAL_VERSION } from "./records.ts";
 import type { Place, Segments } from "./segments.ts";
 
-/** Where segments are made durable. Each call is done when it returns; false: it failed, and nothing of it remains. */
+/**
+ * Where segments are made durable. Each call is done when it returns; false: it failed, and nothing
+ * of it remains.
+ */
 export type Disk = {
   create(segment: number): boolean;
   /** Writes `from`…`to` of the segment's bytes at the same place of its file. */
@@ -23,7 +27,9 @@ export class Head {
     this.#disk = disk;
   }
 
-  /** Goes on where a journal ends that was read back, or begins a new one. False: the disk failed. */
+  /**
+   * Goes on where a journal ends that was read back, or begins a new one. False: the disk failed.
+   */
   start(): boolean {
     this.#written = this.#segments.end;
     return this.#written > 0 || (this.beginSegment() && this.write());
@@ -38,13 +44,20 @@ export class Head {
     return true;
   }
 
-  /** Appends a frame of our own, in the next segment if need be; undefined when there is none, or the disk failed. */
+  /**
+   * Appends a frame of our own, in the next segment if need be; undefined when there is none, or
+   * the disk failed.
+   */
   append(frame: Uint8Array, start = 0, end = frame.length): Place | undefined {
-    if (!this.#segments.hasRoom(end - start) && !(this.write() && this.beginSegment())) return undefined;
+    if (!this.#segments.hasRoom(end - start) && !(this.write() && this.beginSegment()))
+      return undefined;
     return this.#segments.append(frame, start, end);
   }
 
-  /** Begins the next segment; what is in the one before must be written. False: there is none free, or the disk failed. */
+  /**
+   * Begins the next segment; what is in the one before must be written. False: there is none free,
+   * or the disk failed.
+   */
   beginSegment(): boolean {
     const segments = this.#segments;
     const isFirst = segments.end === 0;

@@ -1,5 +1,6 @@
-// The journal's files: one per segment, `<number>.segment`, in the relay's data folder, beside a small file that says how the last
-// run ended. This is the only place of the relay that touches the disk.
+// The journal's files: one per segment, `<number>.segment`, in the relay's data folder, beside a
+// small file that says how the last run ended. This is the only place of the relay that touches the
+// disk.
 
 import {
   closeSync,
@@ -20,7 +21,7 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { Logger } from "../wire/log.ts";
+import type { Logger } from "../runtime/log.ts";
 import { flag, integer, object, type Shaped, text } from "../wire/shape.ts";
 import type { Disk } from "./head.ts";
 import { JOURNAL_VERSION } from "./records.ts";
@@ -35,7 +36,10 @@ const runShape = object({
   isClean: flag,
   isSynced: flag,
 });
-/** How a run of the relay left its journal. `isSynced`: each write had reached the disk before it was acknowledged. */
+/**
+ * How a run of the relay left its journal. `isSynced`: each write had reached the disk before it
+ * was acknowledged.
+ */
 export type Run = Shaped<typeof runShape>;
 
 export class Journal implements Disk {
@@ -85,7 +89,10 @@ export class Journal implements Disk {
     });
     return numbers
       .sort((a, b) => a - b)
-      .map((number) => ({ number, length: Math.min(SEGMENT_BYTES, statSync(this.#path(number)).size) }));
+      .map((number) => ({
+        number,
+        length: Math.min(SEGMENT_BYTES, statSync(this.#path(number)).size),
+      }));
   }
 
   /** Reads a segment's file into memory. Returns the bytes read. */
@@ -174,7 +181,8 @@ export class Journal implements Disk {
       this.#isFailing = false;
       return true;
     } catch (error) {
-      if (!this.#isFailing) this.#log.error({ err: error }, "the journal cannot be written: publications are refused");
+      if (!this.#isFailing)
+        this.#log.error({ err: error }, "the journal cannot be written: publications are refused");
       this.#isFailing = true;
       return false;
     }

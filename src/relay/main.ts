@@ -9,10 +9,10 @@ import {
   parseTcpAddress,
   readSecret,
   UsageError,
-} from "../wire/arguments.ts";
-import { failToStart, obeySupervisor, report } from "../wire/child.ts";
-import { lockFile } from "../wire/lock.ts";
-import { createLogger } from "../wire/log.ts";
+} from "../runtime/arguments.ts";
+import { failToStart, obeySupervisor, report } from "../runtime/child-ipc.ts";
+import { lockFile } from "../runtime/lock.ts";
+import { createLogger } from "../runtime/log.ts";
 import { type Recovered, recover } from "./recover.ts";
 import { Relay } from "./relay.ts";
 import { RelayServer } from "./server.ts";
@@ -42,7 +42,8 @@ function options() {
     HELP,
   );
   if (values.data === undefined) throw new UsageError(`--data is missing.\n\n${HELP}`);
-  if (values["secret-file"] === undefined) throw new UsageError(`--secret-file is missing.\n\n${HELP}`);
+  if (values["secret-file"] === undefined)
+    throw new UsageError(`--secret-file is missing.\n\n${HELP}`);
   return {
     id: values.id,
     address: parseTcpAddress(values.listen, "--listen"),
@@ -63,10 +64,19 @@ function start(): void {
     return lockFile(join(folder, "lock.db"));
   });
   if (lock === undefined)
-    throw new UsageError(`Another relay is using ${realpathSync(folder)}: stop it, or choose another --data.`);
+    throw new UsageError(
+      `Another relay is using ${realpathSync(folder)}: stop it, or choose another --data.`,
+    );
   let relay: Relay | undefined;
   const recovered: Recovered = orRefuse(`The relay's data folder ${folder} cannot be used`, () =>
-    recover({ folder, memoryBytes, isSynced, nowMs, log, onFree: (segment) => relay?.cutLaggards(segment) }),
+    recover({
+      folder,
+      memoryBytes,
+      isSynced,
+      nowMs,
+      log,
+      onFree: (segment) => relay?.cutLaggards(segment),
+    }),
   );
   const { store, lineage } = recovered;
   const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes));

@@ -1,5 +1,5 @@
-// What one link has yet to be sent, in order: runs of frames that stay where they are in the segments, and control frames.
-// A link that reads slowly costs a list of places, not copies.
+// What one link has yet to be sent, in order: runs of frames that stay where they are in the
+// segments, and control frames. A link that reads slowly costs a list of places, not copies.
 
 import { type Place, positionOf, type Segments, segmentOf } from "./segments.ts";
 
@@ -26,7 +26,10 @@ export class Outbox {
     return this.#from.length - this.#head;
   }
 
-  /** Adds the frames from `from` to `to`, which lie in one segment. A run that continues the last one makes it longer. */
+  /**
+   * Adds the frames from `from` to `to`, which lie in one segment. A run that continues the last
+   * one makes it longer.
+   */
   pushRun(from: Place, to: Place): void {
     const last = this.#from.length - 1;
     this.#bytes += to - from;
@@ -55,12 +58,15 @@ export class Outbox {
     return oldest;
   }
 
-  /** The next bytes to write, valid until the next call for any outbox. Empty when nothing waits. */
+  /**
+   * The next bytes to write, valid until the next call for any outbox. Empty when nothing waits.
+   */
   next(segments: Segments): Uint8Array {
     const head = this.#head;
     if (head === this.#from.length) return scratch.subarray(0, 0);
     const length = this.#to[head] - this.#from[head];
-    if (length >= GATHER_BYTES / 2 || head === this.#from.length - 1) return this.#view(head, segments);
+    if (length >= GATHER_BYTES / 2 || head === this.#from.length - 1)
+      return this.#view(head, segments);
     let at = 0;
     for (let i = head; i < this.#from.length && at < GATHER_BYTES; i++) {
       const control = this.#control[i];
@@ -92,7 +98,8 @@ export class Outbox {
       this.#head++;
     }
     if (this.#head === this.#from.length) this.#dropFirst(this.#head);
-    else if (this.#head >= COMPACT_AT && this.#head * 2 >= this.#from.length) this.#dropFirst(this.#head);
+    else if (this.#head >= COMPACT_AT && this.#head * 2 >= this.#from.length)
+      this.#dropFirst(this.#head);
   }
 
   clear(): void {

@@ -1,5 +1,5 @@
-// Who is present in a channel: clients that a node's link vouches for, forgotten with the link. Never journaled: after a restart
-// of the relay the nodes say it again.
+// Who is present in a channel: clients that a node's link vouches for, forgotten with the link.
+// Never journaled: after a restart of the relay the nodes say it again.
 
 import { encodeRelayMessage } from "../wire/relay-messages.ts";
 import type { Channel, Receiver } from "./channel.ts";
@@ -29,7 +29,8 @@ export class Presence {
 
   /** The link has closed the channel, or is gone: so are the clients it vouched for. */
   forsake(link: Receiver, channel: Channel): void {
-    for (const [client, member] of channel.members) if (member.link === link) this.leave(link, channel, client);
+    for (const [client, member] of channel.members)
+      if (member.link === link) this.leave(link, channel, client);
   }
 
   #tell(channel: Channel, frame: Uint8Array): void {

@@ -1,9 +1,13 @@
-// Which publications have been seen: for each producer the highest seq and a window of the ones before it. An open-addressed
-// table in typed arrays, of bounded size; when it is full, a producer that was not heard lately makes room.
+// Which publications have been seen: for each producer the highest seq and a window of the ones
+// before it. An open-addressed table in typed arrays, of bounded size; when it is full, a producer
+// that was not heard lately makes room.
 
 import { readU32, writeU32 } from "../wire/bytes.ts";
 
-/** Seqs below the highest that are still told apart. Clients keep at most this many unacknowledged (UNACKNOWLEDGED_MAX). */
+/**
+ * Seqs below the highest that are still told apart. Clients keep at most this many unacknowledged
+ * (UNACKNOWLEDGED_MAX).
+ */
 export const SEQ_WINDOW = 256;
 /** Bytes of one producer's snapshot: high, low, highest seq, window. */
 export const SNAPSHOT_BYTES = 12 + SEQ_WINDOW / 8;
@@ -16,7 +20,10 @@ const MEMORY_BYTES_PER_SLOT = 512;
 
 /** How many slots suit a relay with that much memory: a power of two. */
 export const slotsFor = (memoryBytes: number): number =>
-  Math.max(SLOTS_MIN, Math.min(SLOTS_MAX, 2 ** Math.floor(Math.log2(memoryBytes / MEMORY_BYTES_PER_SLOT))));
+  Math.max(
+    SLOTS_MIN,
+    Math.min(SLOTS_MAX, 2 ** Math.floor(Math.log2(memoryBytes / MEMORY_BYTES_PER_SLOT))),
+  );
 
 export class Producers {
   readonly #slotsMax: number;
@@ -27,7 +34,9 @@ export class Producers {
   #low = new Uint32Array(SLOTS_MIN);
   /** The highest seq seen; 0: the slot is empty. */
   #highest = new Uint32Array(SLOTS_MIN);
-  /** Bit (seq mod SEQ_WINDOW) of a slot's words: whether seq was seen, for the seqs in the window. */
+  /**
+   * Bit (seq mod SEQ_WINDOW) of a slot's words: whether seq was seen, for the seqs in the window.
+   */
   #window = new Uint32Array(SLOTS_MIN * WORDS);
   #heard = new Uint8Array(SLOTS_MIN);
   /** The pass in which the producer's last snapshot was taken. */
@@ -42,7 +51,10 @@ export class Producers {
     return this.#count;
   }
 
-  /** Records (producer, seq), seq ≥ 1. False: it was recorded before, or is too old to tell, which an honest producer's never is. */
+  /**
+   * Records (producer, seq), seq ≥ 1. False: it was recorded before, or is too old to tell, which
+   * an honest producer's never is.
+   */
   record(high: number, low: number, seq: number): boolean {
     const slot = this.#claim(high, low);
     const highest = this.#highest[slot];
@@ -56,14 +68,23 @@ export class Producers {
   /** Takes back the record of a publication that could not be stored. */
   forget(high: number, low: number, seq: number): void {
     const slot = this.#find(high, low);
-    if (this.#highest[slot] !== 0) this.#window[slot * WORDS + ((seq % SEQ_WINDOW) >>> 5)] &= ~(1 << (seq & 31));
+    if (this.#highest[slot] !== 0)
+      this.#window[slot * WORDS + ((seq % SEQ_WINDOW) >>> 5)] &= ~(1 << (seq & 31));
   }
 
   /**
-   * Writes the producer's snapshot at `at` and returns true, unless the producer is not known, `seq` no longer matters to it,
-   * or a snapshot was taken in this pass already. `seq` 0: whatever is known.
+   * Writes the producer's snapshot at `at` and returns true, unless the producer is not known,
+   * `seq` no longer matters to it, or a snapshot was taken in this pass already. `seq` 0: whatever
+   * is known.
    */
-  snapshot(high: number, low: number, seq: number, pass: number, into: Uint8Array, at: number): boolean {
+  snapshot(
+    high: number,
+    low: number,
+    seq: number,
+    pass: number,
+    into: Uint8Array,
+    at: number,
+  ): boolean {
     const slot = this.#find(high, low);
     const highest = this.#highest[slot];
     if (highest === 0 || this.#pass[slot] === pass) return false;
@@ -72,17 +93,22 @@ export class Producers {
     writeU32(into, at, high);
     writeU32(into, at + 4, low);
     writeU32(into, at + 8, highest);
-    for (let word = 0; word < WORDS; word++) writeU32(into, at + 12 + 4 * word, this.#window[slot * WORDS + word]);
+    for (let word = 0; word < WORDS; word++)
+      writeU32(into, at + 12 + 4 * word, this.#window[slot * WORDS + word]);
     return true;
   }
 
-  /** Adds what a snapshot knows to what is known. A highest seq of 0 would be an empty slot: no snapshot says it. */
+  /**
+   * Adds what a snapshot knows to what is known. A highest seq of 0 would be an empty slot: no
+   * snapshot says it.
+   */
   restore(from: Uint8Array, at: number): void {
     const highest = readU32(from, at + 8);
     if (highest === 0) return;
     const slot = this.#claim(readU32(from, at), readU32(from, at + 4));
     if (highest > this.#highest[slot]) this.#raise(slot, highest);
-    const seen = (seq: number) => (readU32(from, at + 12 + 4 * ((seq % SEQ_WINDOW) >>> 5)) >>> (seq & 31)) & 1;
+    const seen = (seq: number) =>
+      (readU32(from, at + 12 + 4 * ((seq % SEQ_WINDOW) >>> 5)) >>> (seq & 31)) & 1;
     for (let seq = Math.max(1, highest - SEQ_WINDOW + 1); seq <= highest; seq++)
       if (seen(seq) === 1 && this.#highest[slot] - seq < SEQ_WINDOW) this.#setBit(slot, seq);
   }
@@ -158,7 +184,10 @@ export class Producers {
     }
   }
 
-  /** Second chance: the hand passes over producers heard since it came by last, and takes the first that was not. */
+  /**
+   * Second chance: the hand passes over producers heard since it came by last, and takes the first
+   * that was not.
+   */
   #evict(): void {
     for (;;) {
       this.#hand = (this.#hand + 1) & (this.#slots - 1);
@@ -172,7 +201,11 @@ export class Producers {
   /** Empties a slot and moves back what was pushed past it, so that searches need no tombstones. */
   #remove(slot: number): void {
     let hole = slot;
-    for (let next = (hole + 1) & (this.#slots - 1); this.#highest[next] !== 0; next = (next + 1) & (this.#slots - 1)) {
+    for (
+      let next = (hole + 1) & (this.#slots - 1);
+      this.#highest[next] !== 0;
+      next = (next + 1) & (this.#slots - 1)
+    ) {
       const home = this.#home(this.#high[next], this.#low[next]);
       const fits = hole <= next ? home <= hole || home > next : home <= hole && home > next;
       if (!fits) continue;

@@ -1,5 +1,6 @@
-// What the journal holds besides publications: the same frames as on a link, with opcodes of their own. A segment begins with
-// its header; a channel's definition names its id, its epoch and a top it had reached.
+// What the journal holds besides publications: the same frames as on a link, with opcodes of their
+// own. A segment begins with its header; a channel's definition names its id, its epoch and a top
+// it had reached.
 
 import { channelName } from "../wire/channel-name.ts";
 import { codec } from "../wire/codec.ts";

@@ -2,7 +2,7 @@
 
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import type { Logger } from "../wire/log.ts";
+import type { Logger } from "../runtime/log.ts";
 import { Journal } from "./journal.ts";
 import { Producers, slotsFor } from "./producers.ts";
 import { JOURNAL_VERSION } from "./records.ts";
@@ -37,7 +37,9 @@ export function recover(options: RecoverOptions): Recovered {
   const last = journal.lastRun();
   const bootId = currentBootId();
   const files = journal.list();
-  const firstContiguous = files.findLastIndex(({ number }, i) => i === 0 || files[i - 1].number !== number - 1);
+  const firstContiguous = files.findLastIndex(
+    ({ number }, i) => i === 0 || files[i - 1].number !== number - 1,
+  );
   const [unreadable, readable] = [
     files.slice(0, Math.max(0, firstContiguous)),
     files.slice(Math.max(0, firstContiguous)),
@@ -45,8 +47,16 @@ export function recover(options: RecoverOptions): Recovered {
   for (const { number } of unreadable) journal.setAside(number);
 
   const wanted = Math.ceil(options.memoryBytes / SEGMENT_BYTES);
-  const segments = new Segments(Math.max(wanted, readable.length + SEGMENTS_TO_GROW), readable[0]?.number ?? 0);
-  const store = new Store(segments, new Producers(slotsFor(options.memoryBytes)), journal, options.onFree);
+  const segments = new Segments(
+    Math.max(wanted, readable.length + SEGMENTS_TO_GROW),
+    readable[0]?.number ?? 0,
+  );
+  const store = new Store(
+    segments,
+    new Producers(slotsFor(options.memoryBytes)),
+    journal,
+    options.onFree,
+  );
   const read = readable.map(({ number }) => {
     const length = journal.read(number, segments.bytes(number));
     segments.load(number, length);
@@ -61,12 +71,14 @@ export function recover(options: RecoverOptions): Recovered {
   read.forEach(({ number, length }, i) => {
     if (ends[i] < length) journal.truncate(number, ends[i]);
   });
-  // A relay that is killed while its disk is full comes back and refuses publications: nothing may have to be written for that.
+  // A relay that is killed while its disk is full comes back and refuses publications: nothing may
+  // have to be written for that.
   if (!store.start()) throw new Error(`the journal in ${folder} cannot be written`);
   const isNewLineage = damaged || mayHaveLost;
   if (isNewLineage) {
     log.warn("publications may have been lost with the machine: every channel begins a new epoch");
-    // Half of them would be worse than no start: whoever comes next would give offsets of the old epochs anew.
+    // Half of them would be worse than no start: whoever comes next would give offsets of the old
+    // epochs anew.
     if (!store.defineAll()) throw new Error(`the journal in ${folder} cannot be written`);
   }
   const lineage = last === undefined || isNewLineage ? newId() : last.lineage;
@@ -80,7 +92,10 @@ export function recover(options: RecoverOptions): Recovered {
 
 const newId = (): string => randomBytes(8).toString("hex");
 
-/** Changes with every boot of the machine; what the page cache held is gone then. Empty where the system does not tell. */
+/**
+ * Changes with every boot of the machine; what the page cache held is gone then. Empty where the
+ * system does not tell.
+ */
 function currentBootId(): string {
   try {
     return readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();

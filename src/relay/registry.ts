@@ -1,4 +1,5 @@
-// Who is alive: the processes that are linked to this relay and have registered, and who watches them.
+// Who is alive: the processes that are linked to this relay and have registered, and who watches
+// them.
 
 import { encodeRelayMessage, type Member, type RelayMessageOf } from "../wire/relay-messages.ts";
 import type { RelayLink } from "./relay-link.ts";
@@ -7,7 +8,10 @@ export class Registry {
   readonly #members = new Map<string, { member: Member; link: RelayLink }>();
   readonly #watchers = new Set<RelayLink>();
 
-  /** Registers a link's process, or what has changed of it. Returns another link that claimed to be the same process before. */
+  /**
+   * Registers a link's process, or what has changed of it. Returns another link that claimed to be
+   * the same process before.
+   */
   register(link: RelayLink, message: RelayMessageOf<"register">): RelayLink | undefined {
     const { address, state, connections, counts } = message;
     const member: Member = { role: link.role, id: link.name, address, state, connections, counts };

@@ -1,4 +1,5 @@
-// One link as the relay's core sees it: who is at its other end, what it has opened, and what it has yet to be sent.
+// One link as the relay's core sees it: who is at its other end, what it has opened, and what it
+// has yet to be sent.
 
 import type { Role } from "../wire/relay-messages.ts";
 import type { Channel, Receiver } from "./channel.ts";
@@ -17,8 +18,9 @@ export class RelayLink implements Receiver {
   /** What its PUBLISH frames of this turn came to, in order. */
   outcomes: number[] = [];
   /**
-   * Channels, by id, in which a publication of this link could not be stored. Nothing that follows it there is taken before the link has
-   * heard of it: what was on its way behind it would overtake its repeat.
+   * Channels, by id, in which a publication of this link could not be stored. Nothing that follows
+   * it there is taken before the link has heard of it: what was on its way behind it would overtake
+   * its repeat.
    */
   readonly refusing = new Set<number>();
   phase: "greeting" | "proving" | "up" | "ended" = "greeting";

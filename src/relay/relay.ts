@@ -1,5 +1,6 @@
-// The relay's core: what every message of a link does. A pure state machine: frames and the time come in, and what is to be sent
-// waits in the links' outboxes. No socket, clock, file or randomness of its own.
+// The relay's core: what every message of a link does. A pure state machine: frames and the time
+// come in, and what is to be sent waits in the links' outboxes. No socket, clock, file or
+// randomness of its own.
 
 import { isPublicationLayout, opcodeOf, PUBLISH } from "../wire/frame.ts";
 import { resume } from "../wire/position.ts";
@@ -56,12 +57,21 @@ export class Relay {
     return this.#links.size;
   }
 
-  /** Every count there is, for whoever looks from outside. `openings`: channels that links have open; `questions`: HISTORY so far. */
+  /**
+   * Every count there is, for whoever looks from outside. `openings`: channels that links have
+   * open; `questions`: HISTORY so far.
+   */
   counts(): Record<string, number> {
     let openings = 0;
     for (const link of this.#links) openings += link.openings.size;
     const { size: channels, historyBytes } = this.#store.channels;
-    return { links: this.#links.size, openings, channels, historyBytes, questions: this.#questions };
+    return {
+      links: this.#links.size,
+      openings,
+      channels,
+      historyBytes,
+      questions: this.#questions,
+    };
   }
 
   connect(): RelayLink {
@@ -73,7 +83,8 @@ export class Relay {
   /** Takes one whole frame. Throws Malformed: the shell then ends the link with `end`. */
   receive(link: RelayLink, bytes: Uint8Array, start: number, end: number, nowMs: number): void {
     if (link.phase === "up" && opcodeOf(bytes, start) === PUBLISH) {
-      if (!isPublicationLayout(bytes, start, end)) throw new Malformed("a PUBLISH is not of the fixed layout");
+      if (!isPublicationLayout(bytes, start, end))
+        throw new Malformed("a PUBLISH is not of the fixed layout");
       if (link.outcomes.length === 0) this.#publishers.push(link);
       this.#store.publish(link, bytes, start, end, nowMs);
     } else if (link.phase === "up") {
@@ -83,7 +94,10 @@ export class Relay {
     }
   }
 
-  /** Ends a link with a reason that the other side is told. The shell closes the socket once its outbox is written. */
+  /**
+   * Ends a link with a reason that the other side is told. The shell closes the socket once its
+   * outbox is written.
+   */
   end(link: RelayLink, reason: string, message: string): void {
     if (link.phase === "ended") return;
     link.send(encodeRelayMessage({ type: "bye", reason, message: message.slice(0, 500) }));
@@ -125,12 +139,17 @@ export class Relay {
     this.#store.sweep(nowMs);
   }
 
-  /** The segment is about to be reused: links that still have frames of it to be sent lag too far. */
+  /**
+   * The segment is about to be reused: links that still have frames of it to be sent lag too far.
+   */
   cutLaggards(segment: number): void {
     for (const link of this.#links) if (link.outbox.oldestSegment() <= segment) this.#cut(link);
   }
 
-  /** Ends a link that reads too slowly. What waits for it is dropped, so it cannot be told why: it comes back by position. */
+  /**
+   * Ends a link that reads too slowly. What waits for it is dropped, so it cannot be told why: it
+   * comes back by position.
+   */
   #cut(link: RelayLink): void {
     link.outbox.clear();
     link.isTooSlow = true;
@@ -142,7 +161,9 @@ export class Relay {
     const { id, secret, lineage, pingMs, startedAtMs } = this.#identity;
     if (message.type === "hello" && link.phase === "greeting") {
       if (message.version !== RELAY_PROTOCOL_VERSION)
-        throw new Malformed(`this relay speaks version ${RELAY_PROTOCOL_VERSION}, not ${message.version}`);
+        throw new Malformed(
+          `this relay speaks version ${RELAY_PROTOCOL_VERSION}, not ${message.version}`,
+        );
       link.phase = "proving";
       link.role = message.role;
       link.name = message.id;
@@ -179,13 +200,19 @@ export class Relay {
         return;
       case "register": {
         const replaced = this.#registry.register(link, message);
-        if (replaced !== undefined) this.end(replaced, "replaced", "another link registered as the same process");
+        if (replaced !== undefined)
+          this.end(replaced, "replaced", "another link registered as the same process");
         return;
       }
       case "watch":
         return this.#registry.watch(link);
       case "enter":
-        return this.#presence.enter(link, this.#opening(link, message.id).channel, message.client, message.info);
+        return this.#presence.enter(
+          link,
+          this.#opening(link, message.id).channel,
+          message.client,
+          message.info,
+        );
       case "leave":
         return this.#presence.leave(link, this.#opening(link, message.id).channel, message.client);
       case "bye":
@@ -199,22 +226,37 @@ export class Relay {
     const epoch = Buffer.from(this.#random(EPOCH_BYTES)).toString("hex");
     const channel = this.#store.open(message.channel, message.policy, epoch, nowMs);
     if (typeof channel === "string") {
-      link.send(encodeRelayMessage({ type: "open_refused", channel: message.channel, reason: channel }));
+      link.send(
+        encodeRelayMessage({ type: "open_refused", channel: message.channel, reason: channel }),
+      );
       return;
     }
-    if (link.openings.has(channel.id)) throw new Malformed("the channel is already open on this link: close it first");
+    if (link.openings.has(channel.id))
+      throw new Malformed("the channel is already open on this link: close it first");
     const { live, presence, since } = message;
     link.openings.set(channel.id, { channel, live, presence });
     channel.openers++;
     channel.usedAtMs = nowMs;
     if (live) channel.live.push(link);
     this.#store.channels.expire(channel, nowMs);
-    const { after, gap } = since === null ? { after: channel.top, gap: null } : resume(since, channel.readable);
+    const { after, gap } =
+      since === null ? { after: channel.top, gap: null } : resume(since, channel.readable);
     const { id, name } = channel;
     const members = presence ? channel.members.size : 0;
     const missed = channel.top - after;
-    link.send(encodeRelayMessage({ type: "opened", channel: name, id, ...channel.readable, gap, missed, members }));
-    for (let offset = after + 1; offset <= channel.top; offset++) this.#sendRemembered(link, channel, offset);
+    link.send(
+      encodeRelayMessage({
+        type: "opened",
+        channel: name,
+        id,
+        ...channel.readable,
+        gap,
+        missed,
+        members,
+      }),
+    );
+    for (let offset = after + 1; offset <= channel.top; offset++)
+      this.#sendRemembered(link, channel, offset);
     if (presence) this.#presence.observe(link, channel);
   }
 
@@ -245,13 +287,21 @@ export class Relay {
     const { request, since, reverse } = message;
     const channel = link.openings.get(message.id)?.channel;
     if (channel === undefined) {
-      const nothing = { epoch: "none", first: 0, top: 0, trimmed: "expired" as const, gap: null, count: 0 };
+      const nothing = {
+        epoch: "none",
+        first: 0,
+        top: 0,
+        trimmed: "expired" as const,
+        gap: null,
+        count: 0,
+      };
       link.send(encodeRelayMessage({ type: "page", request, found: false, ...nothing }));
       return;
     }
     this.#store.channels.expire(channel, nowMs);
     const { readable } = channel;
-    const resumed = since === null ? { after: readable.first - 1, gap: null } : resume(since, readable);
+    const resumed =
+      since === null ? { after: readable.first - 1, gap: null } : resume(since, readable);
     const wanted = reverse
       ? this.#lastBefore(
           channel,
@@ -261,9 +311,17 @@ export class Relay {
       : this.#firstAfter(channel, resumed.after, message.limit);
     const gap = reverse && resumed.gap?.reason !== "epoch" ? null : resumed.gap;
     link.send(
-      encodeRelayMessage({ type: "page", request, found: true, ...readable, gap, count: wanted.to - wanted.from + 1 }),
+      encodeRelayMessage({
+        type: "page",
+        request,
+        found: true,
+        ...readable,
+        gap,
+        count: wanted.to - wanted.from + 1,
+      }),
     );
-    for (let offset = wanted.from; offset <= wanted.to; offset++) this.#sendRemembered(link, channel, offset);
+    for (let offset = wanted.from; offset <= wanted.to; offset++)
+      this.#sendRemembered(link, channel, offset);
   }
 
   /** The longest run of offsets after `after` that fits a page. */

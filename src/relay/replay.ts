@@ -1,4 +1,5 @@
-// Reads journal segments back into a store, so that the successor of a relay that died knows what it knew. Pure: bytes in, state out.
+// Reads journal segments back into a store, so that the successor of a relay that died knows what
+// it knew. Pure: bytes in, state out.
 
 import { readU32 } from "../wire/bytes.ts";
 import {
@@ -26,14 +27,16 @@ import type { Store } from "./store.ts";
 export type ReadSegment = { readonly number: number; readonly length: number };
 
 /**
- * What a replay came to. `ends`: where the last whole frame of each segment ends; what follows in the newest was never acknowledged,
- * and in any can never be read. `damaged`: publications may be missing, which only a fault of the disk or a loss of power can cause.
+ * What a replay came to. `ends`: where the last whole frame of each segment ends; what follows in
+ * the newest was never acknowledged, and in any can never be read. `damaged`: publications may be
+ * missing, which only a fault of the disk or a loss of power can cause.
  */
 export type Replayed = { readonly ends: readonly number[]; readonly damaged: boolean };
 
 /**
- * Fills the store from its segments, oldest first. A channel's definition may lie behind its publications, so definitions are
- * read first. With `newEpoch`, or when anything is damaged, every channel begins a new lineage by `newEpoch`.
+ * Fills the store from its segments, oldest first. A channel's definition may lie behind its
+ * publications, so definitions are read first. With `newEpoch`, or when anything is damaged, every
+ * channel begins a new lineage by `newEpoch`.
  */
 export function replay(
   store: Store,
@@ -44,14 +47,18 @@ export function replay(
 ): Replayed {
   const { segments } = store;
   const whole = read.map(({ number, length }) => wholeBytes(segments.bytes(number), length));
-  let damaged = whole.some(({ end, isTorn }, i) => end < read[i].length && !(isTorn && i === read.length - 1));
+  let damaged = whole.some(
+    ({ end, isTorn }, i) => end < read[i].length && !(isTorn && i === read.length - 1),
+  );
   read.forEach(({ number }, i) => {
     segments.cut(number, whole[i].end);
   });
   const channels = new Map<number, Channel>();
   const tops = new Map<Channel, number>();
 
-  const records = read.flatMap(({ number }, i) => whole[i].records.map((at) => recordAt(segments, number, at)));
+  const records = read.flatMap(({ number }, i) =>
+    whole[i].records.map((at) => recordAt(segments, number, at)),
+  );
   for (const { record, place } of records) {
     if (record.type !== "define") continue;
     const { id, channel: name, epoch, policy, top } = record;
@@ -68,7 +75,8 @@ export function replay(
     for (let at = 0, end = 0; at < whole[i].end; at = end) {
       end = at + 4 + readU32(bytes, at);
       if (opcodeOf(bytes, at) !== PUBLICATION) restoreProducers(store, records[next++].record);
-      else if (!restorePublication(store, channels, bytes, at, end, number * SEGMENT_BYTES + at)) damaged = true;
+      else if (!restorePublication(store, channels, bytes, at, end, number * SEGMENT_BYTES + at))
+        damaged = true;
     }
   });
 
@@ -82,10 +90,13 @@ export function replay(
 }
 
 /**
- * How far a segment holds whole frames, and where those are that are no publications. `isTorn`: what follows is what a write leaves
- * that was cut off, or nothing but zeros.
+ * How far a segment holds whole frames, and where those are that are no publications. `isTorn`:
+ * what follows is what a write leaves that was cut off, or nothing but zeros.
  */
-function wholeBytes(bytes: Uint8Array, length: number): { end: number; isTorn: boolean; records: number[] } {
+function wholeBytes(
+  bytes: Uint8Array,
+  length: number,
+): { end: number; isTorn: boolean; records: number[] } {
   const records: number[] = [];
   let at = 0;
   while (at < length) {
@@ -99,18 +110,28 @@ function wholeBytes(bytes: Uint8Array, length: number): { end: number; isTorn: b
   return { end: at, isTorn: false, records };
 }
 
-/** Whether a frame of which only the bytes up to `length` are there may have been cut off; if not, its length field is wrong. */
+/**
+ * Whether a frame of which only the bytes up to `length` are there may have been cut off; if not,
+ * its length field is wrong.
+ */
 function isBeginning(bytes: Uint8Array, at: number, end: number, length: number): boolean {
   if (length - at < 6) return true;
   if (opcodeOf(bytes, at) !== PUBLICATION) return end - at <= RECORD_BYTES_MAX;
-  return length - at < PUBLICATION_HEAD_BYTES ? end - at <= FRAME_BYTES_MAX : isPublicationLayout(bytes, at, end);
+  return length - at < PUBLICATION_HEAD_BYTES
+    ? end - at <= FRAME_BYTES_MAX
+    : isPublicationLayout(bytes, at, end);
 }
 
 function isWholeFrame(bytes: Uint8Array, at: number, end: number): boolean {
   if (end - at < 6) return false;
   if (opcodeOf(bytes, at) === PUBLICATION) {
     const offset = offsetAt(bytes, at);
-    return isPublicationLayout(bytes, at, end) && offset >= 1 && offset <= OFFSET_MAX && seqAt(bytes, at) >= 1;
+    return (
+      isPublicationLayout(bytes, at, end) &&
+      offset >= 1 &&
+      offset <= OFFSET_MAX &&
+      seqAt(bytes, at) >= 1
+    );
   }
   try {
     decodeRecord(bytes, at, end);
@@ -123,10 +144,16 @@ function isWholeFrame(bytes: Uint8Array, at: number, end: number): boolean {
 
 function recordAt(segments: Segments, segment: number, at: number) {
   const bytes = segments.bytes(segment);
-  return { record: decodeRecord(bytes, at, at + 4 + readU32(bytes, at)), place: segment * SEGMENT_BYTES + at };
+  return {
+    record: decodeRecord(bytes, at, at + 4 + readU32(bytes, at)),
+    place: segment * SEGMENT_BYTES + at,
+  };
 }
 
-/** False: the publication cannot be where its offset says. What of a channel is in the journal lies close together. */
+/**
+ * False: the publication cannot be where its offset says. What of a channel is in the journal lies
+ * close together.
+ */
 function restorePublication(
   store: Store,
   channels: Map<number, Channel>,

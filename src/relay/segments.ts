@@ -1,13 +1,20 @@
-// The relay's memory: a ring of fixed segments that are allocated once and reused. A segment holds the same bytes as its journal
-// file. Anything in it is named by its place. Nothing here knows a file.
+// The relay's memory: a ring of fixed segments that are allocated once and reused. A segment holds
+// the same bytes as its journal file. Anything in it is named by its place. Nothing here knows a
+// file.
 
 import { readU32 } from "../wire/bytes.ts";
 
 export const SEGMENT_BYTES = 4 * 1024 * 1024;
-/** Segments that are kept free, so that copying forward out of the oldest one always has room to begin. */
+/**
+ * Segments that are kept free, so that copying forward out of the oldest one always has room to
+ * begin.
+ */
 const SPARE_SEGMENTS = 4;
 
-/** Where a frame begins: segment number × SEGMENT_BYTES + position. Places only grow; they stay exact for 2^53 bytes. */
+/**
+ * Where a frame begins: segment number × SEGMENT_BYTES + position. Places only grow; they stay
+ * exact for 2^53 bytes.
+ */
 export type Place = number;
 
 export const segmentOf = (place: Place): number => Math.floor(place / SEGMENT_BYTES);

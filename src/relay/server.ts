@@ -1,11 +1,11 @@
-// The relay's sockets: feeds their bytes to the core, and once per turn of the event loop lets it journal, then writes what waits
-// for each link. What the bytes mean is the core's business.
+// The relay's sockets: feeds their bytes to the core, and once per turn of the event loop lets it
+// journal, then writes what waits for each link. What the bytes mean is the core's business.
 
 import type { Socket, TCPSocketListener } from "bun";
+import type { RelayAddress } from "../runtime/link.ts";
+import type { Logger } from "../runtime/log.ts";
+import { loggable } from "../runtime/log.ts";
 import { FRAME_BYTES_MAX, FrameDecoder, HELLO_BYTES_MAX } from "../wire/frame.ts";
-import type { RelayAddress } from "../wire/link.ts";
-import type { Logger } from "../wire/log.ts";
-import { loggable } from "../wire/log.ts";
 import { Malformed } from "../wire/shape.ts";
 import type { Relay } from "./relay.ts";
 import type { RelayLink } from "./relay-link.ts";
@@ -77,7 +77,8 @@ export class RelayServer {
     clearInterval(this.#sweeper);
     this.#listener.stop();
     this.#relay.endTurn();
-    for (const { link } of this.#connections.values()) this.#relay.end(link, "stopping", "the relay is going away");
+    for (const { link } of this.#connections.values())
+      this.#relay.end(link, "stopping", "the relay is going away");
     this.#flush();
   }
 
@@ -102,7 +103,10 @@ export class RelayServer {
     else if (this.#connections.size > STRANGERS_MAX) this.#cutStrangers();
   }
 
-  /** Of too many strangers the oldest goes: a member has proved itself long before, and one that comes now must get in. */
+  /**
+   * Of too many strangers the oldest goes: a member has proved itself long before, and one that
+   * comes now must get in.
+   */
   #cutStrangers(): void {
     const strangers = [...this.#connections.values()].filter(({ link }) => link.phase !== "up");
     if (strangers.length > STRANGERS_MAX) this.#cut(strangers[0]);

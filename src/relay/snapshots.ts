@@ -1,4 +1,5 @@
-// The snapshots of producers that only the oldest segment may still know, collected in one pass over it. Pure.
+// The snapshots of producers that only the oldest segment may still know, collected in one pass
+// over it. Pure.
 
 import { type Producers, SNAPSHOT_BYTES } from "./producers.ts";
 import { encodeRecord, PRODUCERS_PER_RECORD } from "./records.ts";
@@ -31,7 +32,8 @@ export class Snapshots {
   }
 
   records(): Uint8Array[] {
-    const parts = this.#end === 0 ? this.#full : [...this.#full, this.#bytes.subarray(0, this.#end)];
+    const parts =
+      this.#end === 0 ? this.#full : [...this.#full, this.#bytes.subarray(0, this.#end)];
     return parts.map((snapshots) => encodeRecord({ type: "producers", snapshots }));
   }
 }

@@ -1,5 +1,5 @@
-// Order and memory: gives each publication its offset, journals a turn's publications together, and only then spreads them.
-// Keeps the ring of segments turning.
+// Order and memory: gives each publication its offset, journals a turn's publications together, and
+// only then spreads them. Keeps the ring of segments turning.
 
 import {
   channelIdAt,
@@ -11,7 +11,12 @@ import {
   seqAt,
   stamp,
 } from "../wire/frame.ts";
-import { OUTCOME_DUPLICATE, OUTCOME_STORAGE, OUTCOME_UNKNOWN_CHANNEL, type Policy } from "../wire/relay-messages.ts";
+import {
+  OUTCOME_DUPLICATE,
+  OUTCOME_STORAGE,
+  OUTCOME_UNKNOWN_CHANNEL,
+  type Policy,
+} from "../wire/relay-messages.ts";
 import { Malformed } from "../wire/shape.ts";
 import { Channel } from "./channel.ts";
 import { Channels } from "./channels.ts";
@@ -24,7 +29,10 @@ import { Snapshots } from "./snapshots.ts";
 
 /** How far back a repeat's original is looked for, in publications. */
 const ORIGINAL_SEARCH_MAX = 10_000;
-/** The part of the usable segments that history may take: the rest is for definitions, producers, and what is left empty at ends. */
+/**
+ * The part of the usable segments that history may take: the rest is for definitions, producers,
+ * and what is left empty at ends.
+ */
 const HISTORY_SHARE = 0.6;
 /** Segment bytes that a channel may be relied on to need for its definition. */
 const BYTES_PER_CHANNEL = 1024;
@@ -50,23 +58,36 @@ export class Store {
   readonly #stagedLink: RelayLink[] = [];
   readonly #stagedOutcome: number[] = [];
 
-  /** `onFree` is called before a segment's bytes may be reused: whoever still points into it must let go. */
-  constructor(segments: Segments, producers: Producers, disk: Disk, onFree: (segment: number) => void) {
+  /**
+   * `onFree` is called before a segment's bytes may be reused: whoever still points into it must
+   * let go.
+   */
+  constructor(
+    segments: Segments,
+    producers: Producers,
+    disk: Disk,
+    onFree: (segment: number) => void,
+  ) {
     this.segments = segments;
     this.producers = producers;
     this.#disk = disk;
     this.#head = new Head(segments, disk);
     this.#onFree = onFree;
-    this.#historyBytesMax = Math.min(segments.count / 2, HISTORY_SHARE * segments.usable) * SEGMENT_BYTES;
+    this.#historyBytesMax =
+      Math.min(segments.count / 2, HISTORY_SHARE * segments.usable) * SEGMENT_BYTES;
     this.channelsMax = Math.floor((segments.count * SEGMENT_BYTES) / BYTES_PER_CHANNEL);
   }
 
-  /** Goes on where a journal ends that was read back, or begins a new one. False: the disk failed. */
+  /**
+   * Goes on where a journal ends that was read back, or begins a new one. False: the disk failed.
+   */
   start(): boolean {
     return this.#head.start();
   }
 
-  /** The channel of that name, made and journaled if need be. `epoch` is used for a new one only. */
+  /**
+   * The channel of that name, made and journaled if need be. `epoch` is used for a new one only.
+   */
   open(name: string, policy: Policy, epoch: string, nowMs: number): Channel | "limit" | "storage" {
     this.commit();
     const known = this.channels.get(name);
@@ -86,21 +107,25 @@ export class Store {
     const { definedAt } = channel;
     if (!this.#appendDefinition(channel)) return false;
     if (this.#head.write()) return true;
-    // It must not come into the journal with what is written next: its id is free for another channel.
+    // It must not come into the journal with what is written next: its id is free for another
+    // channel.
     this.segments.truncate(positionOf(channel.definedAt));
     channel.definedAt = definedAt;
     return false;
   }
 
-  /** Journals every channel's definition. False: the disk failed, and a successor may know some of them as they were before. */
+  /**
+   * Journals every channel's definition. False: the disk failed, and a successor may know some of
+   * them as they were before.
+   */
   defineAll(): boolean {
     for (const channel of this.channels.values()) if (!this.define(channel)) return false;
     return true;
   }
 
   /**
-   * Takes a link's PUBLISH: stages it, or answers it, in the link's outcomes. Nobody sees it, nor its outcome, before commit.
-   * Throws Malformed for a seq of 0.
+   * Takes a link's PUBLISH: stages it, or answers it, in the link's outcomes. Nobody sees it, nor
+   * its outcome, before commit. Throws Malformed for a seq of 0.
    */
   publish(link: RelayLink, frame: Uint8Array, start: number, end: number, nowMs: number): void {
     const channel = this.channels.withId(channelIdAt(frame, start));
@@ -118,7 +143,8 @@ export class Store {
     }
     const { segments } = this;
     if (!this.producers.record(high, low, seq)) {
-      // The original may be staged in this very turn, and its commit may fail: then this is not a repeat.
+      // The original may be staged in this very turn, and its commit may fail: then this is not a
+      // repeat.
       this.commit();
       if (!this.producers.record(high, low, seq)) {
         link.outcomes.push(this.#originalOffset(channel, high, low, seq));
@@ -161,7 +187,10 @@ export class Store {
     this.channels.sweep(nowMs);
   }
 
-  /** Hands the staged frames, which lie one behind the other at the end of the head, to the links that want them. */
+  /**
+   * Hands the staged frames, which lie one behind the other at the end of the head, to the links
+   * that want them.
+   */
   #spread(staged: number): void {
     const end = this.segments.head * SEGMENT_BYTES + this.segments.end;
     for (let i = 0; i < staged; i++) {
@@ -184,8 +213,15 @@ export class Store {
     for (let i = staged - 1; i >= 0; i--) {
       const place = this.#stagedPlace[i];
       const position = positionOf(place);
-      this.channels.historyBytes -= this.#stagedChannel[i].retract(segments.frameBytes(place), this.#stagedTopAt[i]);
-      this.producers.forget(producerHighAt(head, position), producerLowAt(head, position), seqAt(head, position));
+      this.channels.historyBytes -= this.#stagedChannel[i].retract(
+        segments.frameBytes(place),
+        this.#stagedTopAt[i],
+      );
+      this.producers.forget(
+        producerHighAt(head, position),
+        producerLowAt(head, position),
+        seqAt(head, position),
+      );
       this.#stagedLink[i].outcomes[this.#stagedOutcome[i]] = OUTCOME_STORAGE;
       this.#stagedLink[i].refusing.add(this.#stagedChannel[i].id);
     }
@@ -205,7 +241,11 @@ export class Store {
       const place = channel.placeOf(offset);
       const bytes = this.segments.bytes(segmentOf(place));
       const at = positionOf(place);
-      if (seqAt(bytes, at) === seq && producerLowAt(bytes, at) === low && producerHighAt(bytes, at) === high)
+      if (
+        seqAt(bytes, at) === seq &&
+        producerLowAt(bytes, at) === low &&
+        producerHighAt(bytes, at) === high
+      )
         return offset;
     }
     return OUTCOME_DUPLICATE;
@@ -213,13 +253,17 @@ export class Store {
 
   #appendDefinition(channel: Channel): boolean {
     const { id, name, epoch, top, policy } = channel;
-    const place = this.#head.append(encodeRecord({ type: "define", id, channel: name, epoch, top, policy }));
+    const place = this.#head.append(
+      encodeRecord({ type: "define", id, channel: name, epoch, top, policy }),
+    );
     if (place === undefined) return false;
     channel.definedAt = place;
     return true;
   }
 
-  /** Sees to it that so many bytes fit into the head. False: the disk failed, or there is no room. */
+  /**
+   * Sees to it that so many bytes fit into the head. False: the disk failed, or there is no room.
+   */
   #makeRoom(bytes: number): boolean {
     while (!this.segments.hasRoom(bytes)) if (!this.#advance()) return false;
     this.#emptied = 0;
@@ -227,8 +271,8 @@ export class Store {
   }
 
   /**
-   * Makes the next segment the head, and empties the oldest ones until there are spares again. Once round without finding room,
-   * history gives way; twice, there is none.
+   * Makes the next segment the head, and empties the oldest ones until there are spares again. Once
+   * round without finding room, history gives way; twice, there is none.
    */
   #advance(): boolean {
     this.commit();
@@ -240,7 +284,10 @@ export class Store {
     return false;
   }
 
-  /** Copies forward what is still wanted of the oldest segment, then frees it. False: the disk failed; it stays for now. */
+  /**
+   * Copies forward what is still wanted of the oldest segment, then frees it. False: the disk
+   * failed; it stays for now.
+   */
   #recycleOldest(): boolean {
     const { segments } = this;
     const oldest = segments.oldest;
@@ -257,7 +304,8 @@ export class Store {
       if (!kept) return false;
       at = next;
     }
-    for (const record of snapshots.records()) if (this.#head.append(record) === undefined) return false;
+    for (const record of snapshots.records())
+      if (this.#head.append(record) === undefined) return false;
     if (!this.#head.write()) return false;
     this.#onFree(oldest);
     segments.freeOldest();
@@ -266,11 +314,20 @@ export class Store {
     return true;
   }
 
-  #keepPublication(bytes: Uint8Array, at: number, end: number, place: Place, snapshots: Snapshots): boolean {
+  #keepPublication(
+    bytes: Uint8Array,
+    at: number,
+    end: number,
+    place: Place,
+    snapshots: Snapshots,
+  ): boolean {
     const channel = this.channels.withId(channelIdAt(bytes, at));
     const offset = offsetAt(bytes, at);
     if (channel?.holds(offset, place)) {
-      if (this.channels.historyBytes <= this.#historyBytesMax && this.#emptied < this.segments.count) {
+      if (
+        this.channels.historyBytes <= this.#historyBytesMax &&
+        this.#emptied < this.segments.count
+      ) {
         const copy = this.#head.append(bytes, at, end);
         if (copy !== undefined) channel.move(offset, copy);
         return copy !== undefined;
@@ -281,7 +338,13 @@ export class Store {
     return channel?.topAt !== place || this.#appendDefinition(channel);
   }
 
-  #keepRecord(bytes: Uint8Array, at: number, end: number, place: Place, snapshots: Snapshots): boolean {
+  #keepRecord(
+    bytes: Uint8Array,
+    at: number,
+    end: number,
+    place: Place,
+    snapshots: Snapshots,
+  ): boolean {
     const record = decodeRecord(bytes, at, end);
     if (record.type === "producers") {
       snapshots.addAll(record.snapshots);

@@ -1,5 +1,5 @@
-// The client protocol: every message between a client and a node, in both encodings. PROTOCOL.md, "The client protocol", says
-// what each is for. No dependency: browsers import this.
+// The client protocol: every message between a client and a node, in both encodings. PROTOCOL.md,
+// "The client protocol", says what each is for. No dependency: browsers import this.
 
 import { channelName } from "./channel-name.ts";
 import { ERRORS, type ErrorCode } from "./codes.ts";
@@ -26,7 +26,10 @@ export const SUBPROTOCOL_JSON = "tutti.v1.json";
 export const SUBPROTOCOL_MSGPACK = "tutti.v1.msgpack";
 
 export const SEQ_MAX = 0xffff_ffff;
-/** Publications with a `seq` that a client may have unacknowledged: inside this window a repeat is always recognised. */
+/**
+ * Publications with a `seq` that a client may have unacknowledged: inside this window a repeat is
+ * always recognised.
+ */
 export const UNACKNOWLEDGED_MAX = 256;
 export const HISTORY_LIMIT_MAX = 1000;
 
@@ -74,8 +77,8 @@ export type ClientMessageOf<K extends ClientMessage["type"]> = Extract<ClientMes
 export type RequestId = string | number;
 
 /**
- * The message that a decoded frame holds; throws Malformed. A type that the protocol does not know is a call of the app's
- * method of that name, the whole frame being its params.
+ * The message that a decoded frame holds; throws Malformed. A type that the protocol does not know
+ * is a call of the app's method of that name, the whole frame being its params.
  */
 export function clientMessage(frame: unknown): ClientMessage {
   if (!isRecord(frame)) throw new Malformed("a frame must be an object with a type");
@@ -98,7 +101,9 @@ export function requestIdOf(frame: unknown): RequestId | undefined {
   }
 }
 
-const errorCodes = Object.keys(ERRORS).filter((code): code is ErrorCode => Object.hasOwn(ERRORS, code));
+const errorCodes = Object.keys(ERRORS).filter((code): code is ErrorCode =>
+  Object.hasOwn(ERRORS, code),
+);
 const gap = object({ reason: oneOf(...GAP_REASONS), from: offsetShape, to: offsetShape });
 /** One remembered publication, as `history` answers it. */
 export const rememberedShape = object({
@@ -118,8 +123,16 @@ const limitsShape = object({
 export type Limits = Shaped<typeof limitsShape>;
 
 const nodeTable = {
-  welcome: { session: text(1, 64), node: text(1, 64), pingMs: integer(1, 3_600_000), limits: limitsShape },
-  /** `position`, `recovered` and `gap` answer a subscribe; `position` a publish or history; `data` a call, history or presence. */
+  welcome: {
+    session: text(1, 64),
+    node: text(1, 64),
+    pingMs: integer(1, 3_600_000),
+    limits: limitsShape,
+  },
+  /**
+   * `position`, `recovered` and `gap` answer a subscribe; `position` a publish or history; `data` a
+   * call, history or presence.
+   */
   ok: {
     id,
     channel: optional(channelName),
@@ -130,7 +143,12 @@ const nodeTable = {
     data: optional(present),
   },
   error: { id, code: oneOf(...errorCodes), message: text(0, 1000), retry: flag },
-  message: { channel: channelName, offset: offsetShape, time: integer(0, Number.MAX_SAFE_INTEGER), data: present },
+  message: {
+    channel: channelName,
+    offset: offsetShape,
+    time: integer(0, Number.MAX_SAFE_INTEGER),
+    data: present,
+  },
   /** From here on the reader stands at `position`. */
   gap: {
     channel: channelName,
@@ -151,9 +169,13 @@ export type Present = Shaped<typeof presentShape>;
 export const rememberedList = list(rememberedShape, HISTORY_LIMIT_MAX);
 export const presentList = list(presentShape, 100_000);
 
-/** The message that a decoded frame from a node holds; undefined for a type of a later version; throws Malformed. */
+/**
+ * The message that a decoded frame from a node holds; undefined for a type of a later version;
+ * throws Malformed.
+ */
 export function nodeMessage(frame: unknown): NodeMessage | undefined {
-  if (!isRecord(frame) || typeof frame.type !== "string") throw new Malformed("a frame must be an object with a type");
+  if (!isRecord(frame) || typeof frame.type !== "string")
+    throw new Malformed("a frame must be an object with a type");
   const { type } = frame;
   return names(nodeTable, type) ? shapedMessage(nodeTable, type, frame) : undefined;
 }
@@ -168,6 +190,8 @@ function shapedMessage<T extends Record<string, Record<string, Shape<unknown>>>>
   type: keyof T & string,
   frame: Record<string, unknown>,
 ): Messages<T> {
-  const fields = shapeFields(table[type], (name) => (Object.hasOwn(frame, name) ? frame[name] : undefined));
+  const fields = shapeFields(table[type], (name) =>
+    Object.hasOwn(frame, name) ? frame[name] : undefined,
+  );
   return { type, ...fields } as Messages<T>;
 }

@@ -1,5 +1,6 @@
-// Turns a table of messages into their encoder, decoder and types. A message is a frame: u32 length, then one msgpack array
-// [opcode, …fields in the order of the table]. Used by the relay protocol and by the journal.
+// Turns a table of messages into their encoder, decoder and types. A message is a frame: u32
+// length, then one msgpack array [opcode, …fields in the order of the table]. Used by the relay
+// protocol and by the journal.
 
 import { Packr, Unpackr } from "msgpackr";
 import { writeU32 } from "./bytes.ts";
@@ -17,13 +18,19 @@ const unpacker = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsTy
 export type Codec<M> = {
   /** A whole frame, its length field included. */
   encode(message: M): Uint8Array;
-  /** The message in the frame at `start`…`end`. Binary fields are views on `bytes`. Throws Malformed. */
+  /**
+   * The message in the frame at `start`…`end`. Binary fields are views on `bytes`. Throws
+   * Malformed.
+   */
   decode(bytes: Uint8Array, start: number, end: number): M;
 };
 
 export function codec<const T extends Table>(table: T): Codec<MessageOf<T>> {
   const rows = new Map(
-    Object.entries(table).map(([type, { opcode, fields }]) => [opcode, { type, fields, names: Object.keys(fields) }]),
+    Object.entries(table).map(([type, { opcode, fields }]) => [
+      opcode,
+      { type, fields, names: Object.keys(fields) },
+    ]),
   );
 
   function encode(message: MessageOf<T>): Uint8Array {
@@ -42,7 +49,11 @@ export function codec<const T extends Table>(table: T): Codec<MessageOf<T>> {
     if (row === undefined) throw new Malformed(`opcode ${String(values[0])} is not known`);
     if (values.length !== row.names.length + 1)
       throw new Malformed(`${row.type} has ${values.length - 1} fields, not ${row.names.length}`);
-    const fields = shapeFields(row.fields, (_, index) => values[index + 1] ?? undefined, `${row.type}.`);
+    const fields = shapeFields(
+      row.fields,
+      (_, index) => values[index + 1] ?? undefined,
+      `${row.type}.`,
+    );
     return { type: row.type, ...fields } as MessageOf<T>;
   }
 

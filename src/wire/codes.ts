@@ -1,4 +1,5 @@
-// Every error code and every close code of the client protocol, and what a client should do about it. Codes are stable; words may change.
+// Every error code and every close code of the client protocol, and what a client should do about
+// it. Codes are stable; words may change.
 
 /** `retry`: the same request may succeed later. */
 export const ERRORS = {
@@ -33,7 +34,10 @@ export const CLOSES = {
 } as const;
 export type CloseName = keyof typeof CLOSES;
 
-/** Whether a client should come back after a close with this code. Codes that are not in the table (1006 and the like) are accidents: yes. */
+/**
+ * Whether a client should come back after a close with this code. Codes that are not in the table
+ * (1006 and the like) are accidents: yes.
+ */
 export function shouldReconnect(closeCode: number): boolean {
   const known = Object.values(CLOSES).find(({ code }) => code === closeCode);
   return known === undefined || known.reconnect;

@@ -1,5 +1,6 @@
-// Frames of a relay link: how bytes are cut into frames, and the one fixed layout that PUBLISH and PUBLICATION share.
-// Nothing here knows a socket. PROTOCOL.md, "Frames", is the description of what this file implements.
+// Frames of a relay link: how bytes are cut into frames, and the one fixed layout that PUBLISH and
+// PUBLICATION share. Nothing here knows a socket. PROTOCOL.md, "Frames", is the description of what
+// this file implements.
 
 import { readU32, readU64, writeU32, writeU64 } from "./bytes.ts";
 
@@ -20,7 +21,9 @@ const U32 = 0xce;
 const U64 = 0xcf;
 const BIN32 = 0xc6;
 
-/** The identity of a producer: a random or hashed 64-bit number, held as two unsigned 32-bit halves. */
+/**
+ * The identity of a producer: a random or hashed 64-bit number, held as two unsigned 32-bit halves.
+ */
 export type Producer = { readonly high: number; readonly low: number };
 
 /** The opcode of the frame that begins at `start`: 0 when its second byte cannot be one. */
@@ -47,19 +50,29 @@ export function isPublicationLayout(bytes: Uint8Array, start: number, end: numbe
 export const channelIdAt = (bytes: Uint8Array, start: number): number => readU32(bytes, start + 7);
 export const offsetAt = (bytes: Uint8Array, start: number): number => readU64(bytes, start + 12);
 export const timeAt = (bytes: Uint8Array, start: number): number => readU64(bytes, start + 21);
-export const producerHighAt = (bytes: Uint8Array, start: number): number => readU32(bytes, start + 30);
-export const producerLowAt = (bytes: Uint8Array, start: number): number => readU32(bytes, start + 34);
+export const producerHighAt = (bytes: Uint8Array, start: number): number =>
+  readU32(bytes, start + 30);
+export const producerLowAt = (bytes: Uint8Array, start: number): number =>
+  readU32(bytes, start + 34);
 export const seqAt = (bytes: Uint8Array, start: number): number => readU32(bytes, start + 39);
-/** The payload of the publication at `start`…`end`: a view, valid as long as `bytes` is not reused. */
+/**
+ * The payload of the publication at `start`…`end`: a view, valid as long as `bytes` is not reused.
+ */
 export const payloadOf = (bytes: Uint8Array, start: number, end: number): Uint8Array =>
   bytes.subarray(start + PUBLICATION_HEAD_BYTES, end);
 
-/** Names the channel of a PUBLISH: a publisher does this again when a relay gives the channel another id. */
+/**
+ * Names the channel of a PUBLISH: a publisher does this again when a relay gives the channel
+ * another id.
+ */
 export function setChannelId(bytes: Uint8Array, start: number, channelId: number): void {
   writeU32(bytes, start + 7, channelId);
 }
 
-/** Turns the PUBLISH at `start` into the PUBLICATION that every link and the journal get. `timeMs`: since the Unix epoch. */
+/**
+ * Turns the PUBLISH at `start` into the PUBLICATION that every link and the journal get. `timeMs`:
+ * since the Unix epoch.
+ */
 export function stamp(bytes: Uint8Array, start: number, offset: number, timeMs: number): void {
   bytes[start + 5] = PUBLICATION;
   writeU64(bytes, start + 12, offset);
@@ -67,7 +80,12 @@ export function stamp(bytes: Uint8Array, start: number, offset: number, timeMs: 
 }
 
 /** A whole PUBLISH frame. `seq`: 1 to 2^32 − 1. */
-export function encodePublish(channelId: number, producer: Producer, seq: number, payload: Uint8Array): Uint8Array {
+export function encodePublish(
+  channelId: number,
+  producer: Producer,
+  seq: number,
+  payload: Uint8Array,
+): Uint8Array {
   const bytes = new Uint8Array(PUBLICATION_HEAD_BYTES + payload.length);
   writeU32(bytes, 0, bytes.length - 4);
   bytes[4] = ARRAY_OF_7;
@@ -90,12 +108,15 @@ export function encodePublish(channelId: number, producer: Producer, seq: number
 /** Why a stream of bytes cannot be cut into frames. The link that sent it ends with this reason. */
 export type FrameFault = "frame_too_long" | "frame_too_short";
 
-/** Receives one whole frame, its length field at `start`; the bytes are only lent for the call. `false` stops the decoder. */
+/**
+ * Receives one whole frame, its length field at `start`; the bytes are only lent for the call.
+ * `false` stops the decoder.
+ */
 export type OnFrame = (bytes: Uint8Array, start: number, end: number) => boolean;
 
 /**
- * Cuts a stream into frames. What is incomplete is kept for the next `feed`; nothing is allocated from a declared length,
- * only for bytes that have arrived.
+ * Cuts a stream into frames. What is incomplete is kept for the next `feed`; nothing is allocated
+ * from a declared length, only for bytes that have arrived.
  */
 export class FrameDecoder {
   frameBytesMax: number;
@@ -106,7 +127,10 @@ export class FrameDecoder {
     this.frameBytesMax = frameBytesMax;
   }
 
-  /** Gives every whole frame to `onFrame`. Returns a fault when the stream cannot be followed any further. */
+  /**
+   * Gives every whole frame to `onFrame`. Returns a fault when the stream cannot be followed any
+   * further.
+   */
   feed(chunk: Uint8Array, onFrame: OnFrame): FrameFault | undefined {
     let at = 0;
     while (this.#keptLength > 0 && at < chunk.length) {

@@ -1,10 +1,22 @@
-// The relay protocol: every message between a relay and the processes linked to it, except PUBLISH and PUBLICATION, whose
-// fixed layout is in frame.ts. PROTOCOL.md, "The relay protocol", says what each is for.
+// The relay protocol: every message between a relay and the processes linked to it, except PUBLISH
+// and PUBLICATION, whose fixed layout is in frame.ts. PROTOCOL.md, "The relay protocol", says what
+// each is for.
 
 import { channelName } from "./channel-name.ts";
 import { codec, type MessageOf } from "./codec.ts";
 import { epochShape, GAP_REASONS, offsetShape, positionShape } from "./position.ts";
-import { binary, counts, flag, integer, list, nullable, object, oneOf, type Shaped, text } from "./shape.ts";
+import {
+  binary,
+  counts,
+  flag,
+  integer,
+  list,
+  nullable,
+  object,
+  oneOf,
+  type Shaped,
+  text,
+} from "./shape.ts";
 
 export const RELAY_PROTOCOL_VERSION = 1;
 
@@ -17,7 +29,10 @@ const trimmed = oneOf("expired", "evicted");
 
 /** The most publications that a channel can be asked to remember. */
 export const POLICY_SIZE_MAX = 1_000_000;
-/** How much of a channel is remembered: at most `size` publications, `bytes` of frames, for `ttlMs`. Size 0 remembers nothing. */
+/**
+ * How much of a channel is remembered: at most `size` publications, `bytes` of frames, for `ttlMs`.
+ * Size 0 remembers nothing.
+ */
 export const policyShape = object({
   size: integer(0, POLICY_SIZE_MAX),
   ttlMs: milliseconds,
@@ -25,7 +40,10 @@ export const policyShape = object({
 });
 export type Policy = Shaped<typeof policyShape>;
 
-/** One process as the registry knows it. `address`: where its clients or lbs reach it. `connections`: open client connections. */
+/**
+ * One process as the registry knows it. `address`: where its clients or lbs reach it.
+ * `connections`: open client connections.
+ */
 export const memberShape = object({
   role,
   id: processId,
@@ -50,23 +68,46 @@ export const RELAY_TABLE = {
   prove: { opcode: 0x03, fields: { proof: binary(32, 32) } },
   welcome: {
     opcode: 0x04,
-    fields: { relay: processId, lineage: text(1, 32), uptimeMs: milliseconds, pingMs: milliseconds },
+    fields: {
+      relay: processId,
+      lineage: text(1, 32),
+      uptimeMs: milliseconds,
+      pingMs: milliseconds,
+    },
   },
   ping: { opcode: 0x05, fields: {} },
   pong: { opcode: 0x06, fields: {} },
   bye: { opcode: 0x07, fields: { reason: text(1, 64), message: text(0, 500) } },
 
-  /** Outcomes of this link's PUBLISH frames, in the order they were sent: an offset, or one of OUTCOME_*. */
+  /**
+   * Outcomes of this link's PUBLISH frames, in the order they were sent: an offset, or one of
+   * OUTCOME_*.
+   */
   ack: { opcode: 0x12, fields: { outcomes: list(integer(-16, Number.MAX_SAFE_INTEGER), 100_000) } },
-  /** This link knows that a publication to the channel could not be stored: what it publishes from here on may be taken again. */
+  /**
+   * This link knows that a publication to the channel could not be stored: what it publishes from
+   * here on may be taken again.
+   */
   retry: { opcode: 0x13, fields: { id: u32 } },
 
-  /** `live`: this link wants the channel's publications; without it the link only learns the channel's id, to publish. */
+  /**
+   * `live`: this link wants the channel's publications; without it the link only learns the
+   * channel's id, to publish.
+   */
   open: {
     opcode: 0x20,
-    fields: { channel: channelName, live: flag, presence: flag, policy: policyShape, since: nullable(positionShape) },
+    fields: {
+      channel: channelName,
+      live: flag,
+      presence: flag,
+      policy: policyShape,
+      since: nullable(positionShape),
+    },
   },
-  /** Followed by `missed` PUBLICATION frames and `members` ENTERED frames, then by whatever happens in the channel. */
+  /**
+   * Followed by `missed` PUBLICATION frames and `members` ENTERED frames, then by whatever happens
+   * in the channel.
+   */
   opened: {
     opcode: 0x21,
     fields: {
@@ -82,14 +123,28 @@ export const RELAY_TABLE = {
     },
   },
   close: { opcode: 0x22, fields: { id: u32 } },
-  open_refused: { opcode: 0x23, fields: { channel: channelName, reason: oneOf("limit", "storage") } },
+  open_refused: {
+    opcode: 0x23,
+    fields: { channel: channelName, reason: oneOf("limit", "storage") },
+  },
 
-  /** Up to `limit` publications after `since` (from the oldest without it), or with `reverse` the last ones before it. */
+  /**
+   * Up to `limit` publications after `since` (from the oldest without it), or with `reverse` the
+   * last ones before it.
+   */
   history: {
     opcode: 0x28,
-    fields: { request: u32, id: u32, since: nullable(positionShape), limit: integer(0, 10_000), reverse: flag },
+    fields: {
+      request: u32,
+      id: u32,
+      since: nullable(positionShape),
+      limit: integer(0, 10_000),
+      reverse: flag,
+    },
   },
-  /** Followed by `count` PUBLICATION frames, oldest first, which answer this request and no other. */
+  /**
+   * Followed by `count` PUBLICATION frames, oldest first, which answer this request and no other.
+   */
   page: {
     opcode: 0x29,
     fields: {

@@ -1,7 +1,11 @@
-// Shapes: checks that turn an unknown value from the wire into a typed one, or say in words what is wrong with it.
-// The types of all messages are derived from their shapes, so none is written twice. No dependency: the client imports this.
+// Shapes: checks that turn an unknown value from the wire into a typed one, or say in words what is
+// wrong with it. The types of all messages are derived from their shapes, so none is written twice.
+// No dependency: the client imports this.
 
-/** A value from outside that is not what the protocol asks for. `message` is a sentence for whoever sent it. */
+/**
+ * A value from outside that is not what the protocol asks for. `message` is a sentence for whoever
+ * sent it.
+ */
 export class Malformed extends Error {
   override name = "Malformed";
 }
@@ -11,9 +15,16 @@ export type Shape<T> = (value: unknown, field: string) => T;
 export type Shaped<S> = S extends Shape<infer T> ? T : never;
 
 type Fields = Record<string, Shape<unknown>>;
-type OptionalKeys<F extends Fields> = { [K in keyof F]: undefined extends Shaped<F[K]> ? K : never }[keyof F];
-/** The object type that a table of shapes describes; a field whose shape admits `undefined` may be absent. */
-export type ShapedFields<F extends Fields> = { [K in Exclude<keyof F, OptionalKeys<F>>]: Shaped<F[K]> } & {
+type OptionalKeys<F extends Fields> = {
+  [K in keyof F]: undefined extends Shaped<F[K]> ? K : never;
+}[keyof F];
+/**
+ * The object type that a table of shapes describes; a field whose shape admits `undefined` may be
+ * absent.
+ */
+export type ShapedFields<F extends Fields> = {
+  [K in Exclude<keyof F, OptionalKeys<F>>]: Shaped<F[K]>;
+} & {
   [K in OptionalKeys<F>]?: Shaped<F[K]>;
 };
 
@@ -24,7 +35,8 @@ export function isRecord(value: unknown): value is Record<string, unknown> {
 export const integer =
   (min: number, max: number): Shape<number> =>
   (value, field) => {
-    if (typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max) return value;
+    if (typeof value === "number" && Number.isSafeInteger(value) && value >= min && value <= max)
+      return value;
     throw new Malformed(`${field} must be a whole number from ${min} to ${max}`);
   };
 
@@ -89,15 +101,24 @@ export const counts =
     const entries = Object.entries(value);
     if (entries.length > max) throw new Malformed(`${field} must have at most ${max} entries`);
     const count = integer(0, Number.MAX_SAFE_INTEGER);
-    return Object.fromEntries(entries.map(([name, entry]) => [name, count(entry, `${field}.${name}`)]));
+    return Object.fromEntries(
+      entries.map(([name, entry]) => [name, count(entry, `${field}.${name}`)]),
+    );
   };
 
-/** An object with these fields. Fields it does not name are dropped, so `__proto__` and the like never come through. */
+/**
+ * An object with these fields. Fields it does not name are dropped, so `__proto__` and the like
+ * never come through.
+ */
 export const object =
   <F extends Fields>(fields: F): Shape<ShapedFields<F>> =>
   (value, field) => {
     if (!isRecord(value)) throw new Malformed(`${field} must be an object`);
-    return shapeFields(fields, (name) => (Object.hasOwn(value, name) ? value[name] : undefined), `${field}.`);
+    return shapeFields(
+      fields,
+      (name) => (Object.hasOwn(value, name) ? value[name] : undefined),
+      `${field}.`,
+    );
   };
 
 /** Builds the object that `fields` describe, from whatever `fieldOf` says each field holds. */

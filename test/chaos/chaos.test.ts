@@ -1,4 +1,5 @@
-// The chaos command as an operator runs it: a short torment of a real cluster, its verdict, and what it says of flags it cannot use.
+// The chaos command as an operator runs it: a short torment of a real cluster, its verdict, and
+// what it says of flags it cannot use.
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";
@@ -11,12 +12,24 @@ async function chaos(...flags: string[]): Promise<{ code: number; out: string; e
     stdout: "pipe",
     stderr: "pipe",
   });
-  const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  const [out, err] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
   return { code: await child.exited, out, err };
 }
 
 test("nothing is lost, repeated or reordered while everything is killed", async () => {
-  const { code, out, err } = await chaos("--seconds", "15", "--clients", "60", "--rate", "80", "--seed", "7");
+  const { code, out, err } = await chaos(
+    "--seconds",
+    "15",
+    "--clients",
+    "60",
+    "--rate",
+    "80",
+    "--seed",
+    "7",
+  );
   expect(err).toBe("");
   expect(out).toContain("lost 0 · repeated 0 · reordered 0 · untold gaps 0 · false messages 0");
   expect(out).toContain("gaps told     0");
@@ -27,7 +40,11 @@ test("nothing is lost, repeated or reordered while everything is killed", async 
 
 test("flags that cannot be used are refused in a sentence; --help says which there are", async () => {
   const wrong = await chaos("--seconds", "soon");
-  expect(wrong).toEqual({ code: 1, out: "", err: '--seconds "soon" must be a whole number from 1 to 86400.\n' });
+  expect(wrong).toEqual({
+    code: 1,
+    out: "",
+    err: '--seconds "soon" must be a whole number from 1 to 86400.\n',
+  });
   expect((await chaos("--sedonds", "1")).code).toBe(1);
   const help = await chaos("--help");
   expect(help.code).toBe(0);

@@ -5,7 +5,12 @@ import { check } from "../../src/chaos/checker.ts";
 import type { History, Publication, ReadEvent, Reading } from "../../src/chaos/history.ts";
 import type { Gap } from "../../src/wire/position.ts";
 
-const said = (value: string, offset?: number, outcome: Publication["outcome"] = "ok", epoch = "e"): Publication => ({
+const said = (
+  value: string,
+  offset?: number,
+  outcome: Publication["outcome"] = "ok",
+  epoch = "e",
+): Publication => ({
   channel: "room",
   publisher: value[0],
   value,
@@ -17,8 +22,17 @@ const at = (offset: number, gap?: Gap, epoch = "e"): ReadEvent => ({
   position: { epoch, offset },
   gap,
 });
-const got = (offset: number, value: string, epoch = "e"): ReadEvent => ({ type: "message", epoch, offset, value });
-const reading = (reader: string, ...events: ReadEvent[]): Reading => ({ reader, channel: "room", events });
+const got = (offset: number, value: string, epoch = "e"): ReadEvent => ({
+  type: "message",
+  epoch,
+  offset,
+  value,
+});
+const reading = (reader: string, ...events: ReadEvent[]): Reading => ({
+  reader,
+  channel: "room",
+  events,
+});
 
 const three = [said("a1", 1), said("a2", 2), said("a3", 3)];
 const whole = reading("r", at(0), got(1, "a1"), got(2, "a2"), got(3, "a3"));
@@ -26,7 +40,8 @@ const rules = (history: History) => check(history).map(({ rule }) => rule);
 
 test("an honest history passes", () => {
   expect(check({ publications: three, readings: [whole], isWithinHistory: true })).toEqual([]);
-  // Later, from the middle, over a reconnection, with holes in the numbering, and with publications whose answer nobody heard.
+  // Later, from the middle, over a reconnection, with holes in the numbering, and with publications
+  // whose answer nobody heard.
   const publications = [
     said("a1", 1),
     said("a2", 5),
@@ -34,15 +49,29 @@ test("an honest history passes", () => {
     said("a4", undefined, "unknown"),
   ];
   const events = [at(2), got(5, "a2"), at(5), got(9, "a3")];
-  expect(check({ publications, readings: [reading("r", ...events), reading("s", at(9))] })).toEqual([]);
+  expect(check({ publications, readings: [reading("r", ...events), reading("s", at(9))] })).toEqual(
+    [],
+  );
 });
 
 test("what was told is no skip: gaps, and another lineage", () => {
-  const told = reading("r", at(0), got(1, "a1"), at(2, { reason: "slow", from: 2, to: 2 }), got(3, "a3"));
+  const told = reading(
+    "r",
+    at(0),
+    got(1, "a1"),
+    at(2, { reason: "slow", from: 2, to: 2 }),
+    got(3, "a3"),
+  );
   expect(rules({ publications: three, readings: [told] })).toEqual([]);
   expect(rules({ publications: three, readings: [told], isWithinHistory: true })).toEqual(["C1"]);
   const publications = [...three, said("b1", 1, "ok", "f"), said("b2", 2, "ok", "f")];
-  const moved = reading("r", at(0), got(1, "a1"), at(1, { reason: "epoch", from: 2, to: 1 }, "f"), got(2, "b2", "f"));
+  const moved = reading(
+    "r",
+    at(0),
+    got(1, "a1"),
+    at(1, { reason: "epoch", from: 2, to: 1 }, "f"),
+    got(2, "b2", "f"),
+  );
   expect(rules({ publications, readings: [moved] })).toEqual([]);
 });
 
@@ -52,9 +81,12 @@ test("C1 lost: acknowledged, and passed over", () => {
     { rule: "C1", line: "C1 lost: r of room (e) went from 1 to 3 over 2 (a2)" },
   ]);
   // A resume that begins too far ahead passes over it as well.
-  expect(rules({ publications: three, readings: [reading("r", at(0), got(1, "a1"), at(2), got(3, "a3"))] })).toEqual([
-    "C1",
-  ]);
+  expect(
+    rules({
+      publications: three,
+      readings: [reading("r", at(0), got(1, "a1"), at(2), got(3, "a3"))],
+    }),
+  ).toEqual(["C1"]);
   // Acknowledged without a place, and nowhere.
   expect(rules({ publications: [...three, said("a4")], readings: [whole] })).toEqual(["C1"]);
 });
@@ -76,7 +108,9 @@ test("C3: one place with two values, over all clients", () => {
 test("C4: an offset that went back", () => {
   const back = reading("r", at(0), got(1, "a1"), got(2, "a2"), got(3, "a3"), got(1, "a1"));
   expect(rules({ publications: three, readings: [back] })).toEqual(["C4"]);
-  expect(rules({ publications: three, readings: [reading("r", at(2), got(3, "a3"), at(1))] })).toEqual(["C4"]);
+  expect(
+    rules({ publications: three, readings: [reading("r", at(2), got(3, "a3"), at(1))] }),
+  ).toEqual(["C4"]);
 });
 
 test("C5: skipped without being told", () => {
@@ -90,14 +124,19 @@ test("C5: skipped without being told", () => {
   const moved = [said("a1", 1), said("b1", 1, "ok", "f")];
   const silent = reading("s", at(0), got(1, "a1"), got(1, "b1", "f"));
   expect(rules({ publications: moved, readings: [silent] })).toEqual(["C5"]);
-  expect(rules({ publications: three, readings: [reading("s", got(1, "a1")), whole] })).toEqual(["C5", "C8"]);
+  expect(rules({ publications: three, readings: [reading("s", got(1, "a1")), whole] })).toEqual([
+    "C5",
+    "C8",
+  ]);
 });
 
 test("C6: never published, or failed for certain, but seen", () => {
   const ghost = reading("r", ...whole.events, got(4, "ghost"));
   expect(rules({ publications: three, readings: [ghost] })).toEqual(["C6"]);
   const publications = [...three, said("a4", undefined, "failed")];
-  expect(rules({ publications, readings: [reading("r", ...whole.events, got(4, "a4"))] })).toEqual(["C6"]);
+  expect(rules({ publications, readings: [reading("r", ...whole.events, got(4, "a4"))] })).toEqual([
+    "C6",
+  ]);
 });
 
 test("C7: one publisher's order changed", () => {
@@ -110,10 +149,15 @@ test("C7: one publisher's order changed", () => {
 test("C8: not there by the end, not answered, or ending in another lineage", () => {
   const early = reading("r", at(0), got(1, "a1"), got(2, "a2"));
   expect(check({ publications: three, readings: [early] })).toEqual([
-    { rule: "C8", line: "C8 not arrived by the end: r of room (e) stopped at 2 and has not read 3 (a3)" },
+    {
+      rule: "C8",
+      line: "C8 not arrived by the end: r of room (e) stopped at 2 and has not read 3 (a3)",
+    },
   ]);
   expect(rules({ publications: three, readings: [{ ...early, isOver: true }] })).toEqual([]);
-  expect(rules({ publications: [...three, said("a4", undefined, "pending")], readings: [whole] })).toEqual(["C8"]);
+  expect(
+    rules({ publications: [...three, said("a4", undefined, "pending")], readings: [whole] }),
+  ).toEqual(["C8"]);
   const apart = reading("s", at(0, undefined, "f"));
   expect(rules({ publications: three, readings: [whole, apart] })).toEqual(["C8"]);
 });
@@ -122,7 +166,10 @@ test("it is linear: ten times the history takes about ten times as long, not a h
   const msFor = (count: number) => {
     const publications = Array.from({ length: count }, (_, n) => said(`a${n + 1}`, n + 1));
     const events = [at(0), ...publications.map(({ value }, n) => got(n + 1, value))];
-    const history = { publications, readings: ["r", "s", "t"].map((name) => reading(name, ...events)) };
+    const history = {
+      publications,
+      readings: ["r", "s", "t"].map((name) => reading(name, ...events)),
+    };
     const startedMs = performance.now();
     expect(check(history)).toEqual([]);
     return performance.now() - startedMs;

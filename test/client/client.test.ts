@@ -158,7 +158,10 @@ describe("channels", () => {
   test("the app has its say", async () => {
     const client = newClient();
     const checked = client.channel<unknown>(`checked:${++rooms}`);
-    expect(await fault(checked.publish("forbidden"))).toMatchObject({ code: "refused", message: "not that word" });
+    expect(await fault(checked.publish("forbidden"))).toMatchObject({
+      code: "refused",
+      message: "not that word",
+    });
     await checked.subscribe({ last: 0 });
     await checked.publish("fine");
     const [{ data }] = await take(checked, 1);
@@ -166,7 +169,9 @@ describe("channels", () => {
     const closed = client.channel("closed:1");
     expect(await fault(closed.subscribe())).toMatchObject({ code: "refused", retry: false });
     expect(await fault(take(closed, 1).then(() => undefined))).toMatchObject({ code: "refused" });
-    expect(await fault(client.channel("no pattern").publish(1))).toMatchObject({ code: "bad_frame" });
+    expect(await fault(client.channel("no pattern").publish(1))).toMatchObject({
+      code: "bad_frame",
+    });
     expect(checked.publish(undefined)).rejects.toThrow(TypeError);
   });
 
@@ -182,8 +187,12 @@ describe("channels", () => {
   test("a frame over the limit is refused on this side, and the connection lives", async () => {
     const client = newClient();
     const session = connected(client);
-    expect(await fault(client.channel(newRoom()).publish("x".repeat(70_000)))).toMatchObject({ code: "too_large" });
-    expect(await fault(client.call("echo", "x".repeat(70_000)))).toMatchObject({ code: "too_large" });
+    expect(await fault(client.channel(newRoom()).publish("x".repeat(70_000)))).toMatchObject({
+      code: "too_large",
+    });
+    expect(await fault(client.call("echo", "x".repeat(70_000)))).toMatchObject({
+      code: "too_large",
+    });
     expect(client.node).toBe(await session);
   });
 });
@@ -192,9 +201,16 @@ describe("calls and broadcasts", () => {
   test("a method answers, or refuses", async () => {
     const client = newClient();
     expect(await client.call<{ a: number }>("echo", { a: 1 })).toEqual({ a: 1 });
-    expect(await fault(client.call("fail"))).toMatchObject({ code: "refused", message: "never", retry: false });
+    expect(await fault(client.call("fail"))).toMatchObject({
+      code: "refused",
+      message: "never",
+      retry: false,
+    });
     expect(await fault(client.call("none"))).toMatchObject({ code: "no_method" });
-    expect(await fault(client.call("slow", 1, { timeoutMs: 50 }))).toMatchObject({ code: "timeout", retry: true });
+    expect(await fault(client.call("slow", 1, { timeoutMs: 50 }))).toMatchObject({
+      code: "timeout",
+      retry: true,
+    });
   });
 
   test("a broadcast reaches every client on every node", async () => {
@@ -226,7 +242,9 @@ describe("a killed node", () => {
     await reader.broadcasts.subscribe();
     const acknowledged: Promise<unknown>[] = [];
     for (const round of upTo(2)) {
-      const served = await Promise.all([reader, writer].map((client) => client.call<{ node: string }>("who-serves")));
+      const served = await Promise.all(
+        [reader, writer].map((client) => client.call<{ node: string }>("who-serves")),
+      );
       const victims = new Set(served.map(({ node }) => node));
       for (const number of upTo(300)) {
         acknowledged.push(writer.channel<number>(room).publish(300 * round + number));
@@ -310,7 +328,10 @@ describe("the end", () => {
 
 describe("tokens", () => {
   test("let a client in, are asked for anew each time, and are refused for good", async () => {
-    await using door = await startCluster({ nodes: 2, app: join(import.meta.dir, "apps/sesame.ts") });
+    await using door = await startCluster({
+      nodes: 2,
+      app: join(import.meta.dir, "apps/sesame.ts"),
+    });
     let asked = 0;
     const client = connect(`http://${door.address}`, { token: async () => `sesame-${++asked}` });
     clients.push(client);

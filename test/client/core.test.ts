@@ -36,21 +36,27 @@ class Driver {
 
   /** The frames that were sent. */
   sent(): unknown[] {
-    return this.out().flatMap((effect) => (effect.type === "send" ? [JSON.parse(effect.text)] : []));
+    return this.out().flatMap((effect) =>
+      effect.type === "send" ? [JSON.parse(effect.text)] : [],
+    );
   }
 
   /** The names of what came out: frames by their type, events by theirs. */
   names(): string[] {
     return this.out().map((effect) => {
       if (effect.type === "send") return `send ${JSON.parse(effect.text).type}`;
-      if (effect.type === "tell" || effect.type === "tell_channel") return `tell ${effect.event.type}`;
+      if (effect.type === "tell" || effect.type === "tell_channel")
+        return `tell ${effect.event.type}`;
       return effect.type;
     });
   }
 
   /** When it has asked to be woken. */
   wakeAt(): number {
-    return this.#effects.reduce((at, effect) => (effect.type === "wake" ? effect.at : at), Number.NaN);
+    return this.#effects.reduce(
+      (at, effect) => (effect.type === "wake" ? effect.at : at),
+      Number.NaN,
+    );
   }
 
   connect(node = "node-1"): this {
@@ -66,8 +72,19 @@ const connected = () => {
   driver.out();
   return driver;
 };
-const subscribe = (channel = "news", ticket = 1): Step => ({ type: "subscribe", ticket, channel, start: undefined });
-const publish = (ticket: number): Step => ({ type: "publish", ticket, channel: "news", json: "1", key: undefined });
+const subscribe = (channel = "news", ticket = 1): Step => ({
+  type: "subscribe",
+  ticket,
+  channel,
+  start: undefined,
+});
+const publish = (ticket: number): Step => ({
+  type: "publish",
+  ticket,
+  channel: "news",
+  json: "1",
+  key: undefined,
+});
 const call = (ticket: number): Step => ({
   type: "request",
   ticket,
@@ -76,7 +93,13 @@ const call = (ticket: number): Step => ({
 });
 const lose = (code = 1006): Step => ({ type: "closed", code, reason: "gone" });
 const position = (offset: number, epoch = "e") => ({ epoch, offset });
-const message = (offset: number) => ({ type: "message", channel: "news", offset, time: 1, data: offset });
+const message = (offset: number) => ({
+  type: "message",
+  channel: "news",
+  offset,
+  time: 1,
+  data: offset,
+});
 const ok = (id: string, fields: object = {}) => ({ type: "ok", id, ...fields });
 
 describe("connecting", () => {
@@ -85,12 +108,26 @@ describe("connecting", () => {
     expect(driver.names()).toEqual(["open"]);
     expect(driver.core.state).toBe("connecting");
     driver.step({ type: "opened", token: "t" });
-    expect(driver.sent()).toEqual([{ type: "connect", id: "connect", producer: "0123456789abcdef", token: "t" }]);
+    expect(driver.sent()).toEqual([
+      { type: "connect", id: "connect", producer: "0123456789abcdef", token: "t" },
+    ]);
     driver.hear(ok("connect"));
     expect(driver.core.state).toBe("connecting");
-    driver.hear({ type: "welcome", session: "s1", node: "node-3", pingMs: PING_MS, limits: LIMITS });
-    expect(driver.out()).toEqual([{ type: "tell", event: { type: "connected", node: "node-3", session: "s1" } }]);
-    expect([driver.core.state, driver.core.node, driver.core.session]).toEqual(["connected", "node-3", "s1"]);
+    driver.hear({
+      type: "welcome",
+      session: "s1",
+      node: "node-3",
+      pingMs: PING_MS,
+      limits: LIMITS,
+    });
+    expect(driver.out()).toEqual([
+      { type: "tell", event: { type: "connected", node: "node-3", session: "s1" } },
+    ]);
+    expect([driver.core.state, driver.core.node, driver.core.session]).toEqual([
+      "connected",
+      "node-3",
+      "s1",
+    ]);
   });
 
   test("sends nothing else before it is connected, then subscriptions, publications and calls", () => {
@@ -98,7 +135,13 @@ describe("connecting", () => {
     driver.step(publish(1)).step(call(2)).step(subscribe("news", 3));
     expect(driver.names()).toEqual(["open"]);
     driver.connect();
-    expect(driver.names()).toEqual(["send connect", "tell connected", "send subscribe", "send publish", "send call"]);
+    expect(driver.names()).toEqual([
+      "send connect",
+      "tell connected",
+      "send subscribe",
+      "send publish",
+      "send call",
+    ]);
   });
 
   test("dials once, at the start, whatever is asked of it before", () => {
@@ -113,7 +156,9 @@ describe("connecting", () => {
     const waits = [50, 150, 300, 600];
     for (const waitMs of waits) {
       const told = driver.out().find((effect) => effect.type === "tell");
-      expect(told).toMatchObject({ event: { type: "disconnected", wasConnected: false, reconnectInMs: waitMs } });
+      expect(told).toMatchObject({
+        event: { type: "disconnected", wasConnected: false, reconnectInMs: waitMs },
+      });
       expect(driver.core.state).toBe("waiting");
       driver.at(driver.now + waitMs);
       expect(driver.out()).toContainEqual({ type: "open" });
@@ -131,11 +176,15 @@ describe("connecting", () => {
   test.each([
     [
       "an error",
-      (driver: Driver) => driver.hear({ type: "error", id: "connect", code: "refused", message: "no", retry: false }),
+      (driver: Driver) =>
+        driver.hear({ type: "error", id: "connect", code: "refused", message: "no", retry: false }),
     ],
     ["a close", (driver: Driver) => driver.step(lose(4401))],
   ])("ends when the app does not let us in, by %s", (_, refuse) => {
-    const driver = new Driver().step({ type: "start" }).step(publish(1)).step({ type: "opened", token: "bad" });
+    const driver = new Driver()
+      .step({ type: "start" })
+      .step(publish(1))
+      .step({ type: "opened", token: "bad" });
     driver.out();
     refuse(driver);
     expect(driver.core.state).toBe("refused");
@@ -163,8 +212,11 @@ describe("subscribing", () => {
     );
     driver.hear(message(7), message(6), message(8), { ...message(9), channel: "other" });
     const offsets = driver.out().flatMap((effect): (string | number)[] => {
-      if (effect.type === "subscribed") return [`subscribed ${effect.ticket} at ${effect.subscribed.position.offset}`];
-      return effect.type === "tell_channel" && effect.event.type === "message" ? [effect.event.offset] : [];
+      if (effect.type === "subscribed")
+        return [`subscribed ${effect.ticket} at ${effect.subscribed.position.offset}`];
+      return effect.type === "tell_channel" && effect.event.type === "message"
+        ? [effect.event.offset]
+        : [];
     });
     expect(offsets).toEqual(["subscribed 1 at 5", 7, 8]);
     expect(driver.core.positionOf("news")).toEqual(position(8));
@@ -176,7 +228,12 @@ describe("subscribing", () => {
       .hear(ok("s1", { position: position(5), recovered: true }), message(7));
     driver.step(lose()).at(50).connect();
     driver.step(lose()).at(1000).connect();
-    expect(driver.sent()).toContainEqual({ type: "subscribe", id: "s3", channel: "news", since: position(7) });
+    expect(driver.sent()).toContainEqual({
+      type: "subscribe",
+      id: "s3",
+      channel: "news",
+      since: position(7),
+    });
     driver.hear(message(8), ok("s2", { position: position(0) }), message(9));
     expect(driver.core.positionOf("news")).toEqual(position(7));
     driver.hear(ok("s3", { position: position(7), recovered: true }), message(8));
@@ -195,13 +252,22 @@ describe("subscribing", () => {
     driver.hear(ok("s1", { position: position(3) }), { ...message(4), channel: "a" });
     driver.out();
     driver.step({ type: "subscribe", ticket: 3, channel: "a", start: undefined });
-    expect(driver.out()).toMatchObject([{ type: "subscribed", ticket: 3, subscribed: { position: position(4) } }]);
+    expect(driver.out()).toMatchObject([
+      { type: "subscribed", ticket: 3, subscribed: { position: position(4) } },
+    ]);
     driver.step({ type: "subscribe", ticket: 4, channel: "a", start: { since } });
-    expect(driver.sent()).toEqual([{ type: "subscribe", id: "s3", channel: "a", since: position(3) }]);
+    expect(driver.sent()).toEqual([
+      { type: "subscribe", id: "s3", channel: "a", since: position(3) },
+    ]);
   });
 
   test("tells what is out of reach, from a reply and from a gap frame", () => {
-    const driver = connected().step({ type: "subscribe", ticket: 1, channel: "news", start: { since: position(3) } });
+    const driver = connected().step({
+      type: "subscribe",
+      ticket: 1,
+      channel: "news",
+      start: { since: position(3) },
+    });
     const gap = { reason: "evicted", from: 4, to: 9 };
     driver.out();
     driver.hear(ok("s1", { position: position(9), recovered: false, gap }));
@@ -211,11 +277,24 @@ describe("subscribing", () => {
       { type: "subscribed", ticket: 1 },
     ]);
     driver.hear(
-      { type: "gap", channel: "news", reason: "epoch", from: 10, to: 2, position: position(2, "f") },
+      {
+        type: "gap",
+        channel: "news",
+        reason: "epoch",
+        from: 10,
+        to: 2,
+        position: position(2, "f"),
+      },
       message(3),
     );
     expect(driver.out()).toMatchObject([
-      { event: { type: "gap", gap: { reason: "epoch", from: 10, to: 2 }, position: position(2, "f") } },
+      {
+        event: {
+          type: "gap",
+          gap: { reason: "epoch", from: 10, to: 2 },
+          position: position(2, "f"),
+        },
+      },
       { event: { type: "message", epoch: "f", offset: 3 } },
     ]);
   });
@@ -237,9 +316,14 @@ describe("subscribing", () => {
       .step(subscribe())
       .hear(ok("s1", { position: position(1) }), message(2));
     driver.out();
-    driver.hear({ type: "error", id: "s1", code: "busy", message: "later", retry: true }, message(4));
+    driver.hear(
+      { type: "error", id: "s1", code: "busy", message: "later", retry: true },
+      message(4),
+    );
     expect(driver.names()).toEqual([]);
-    expect(driver.at(150).sent()).toEqual([{ type: "subscribe", id: "s2", channel: "news", since: position(2) }]);
+    expect(driver.at(150).sent()).toEqual([
+      { type: "subscribe", id: "s2", channel: "news", since: position(2) },
+    ]);
     driver.hear(ok("s2", { position: position(2) }));
     driver.hear({ type: "error", id: "s2", code: "internal", message: "failed", retry: false });
     expect(driver.names()).toEqual(["tell subscribed", "tell ended"]);
@@ -265,17 +349,31 @@ describe("subscribing", () => {
       .hear(ok("s1", { position: position(1) }), message(2));
     driver.out();
     driver.step({ type: "pause", channel: "news" });
-    driver.hear(message(3), { type: "gap", channel: "news", reason: "slow", from: 4, to: 5, position: position(5) });
+    driver.hear(message(3), {
+      type: "gap",
+      channel: "news",
+      reason: "slow",
+      from: 4,
+      to: 5,
+      position: position(5),
+    });
     expect(driver.names()).toEqual([]);
     driver.step({ type: "resume", channel: "news" });
-    expect(driver.sent()).toEqual([{ type: "subscribe", id: "s2", channel: "news", since: position(2) }]);
+    expect(driver.sent()).toEqual([
+      { type: "subscribe", id: "s2", channel: "news", since: position(2) },
+    ]);
   });
 });
 
 describe("publishing and calling", () => {
   test("after a lost connection publications are sent again; calls that were sent are not, questions are", () => {
     const driver = connected().step(publish(1)).step(call(2));
-    driver.step({ type: "request", ticket: 3, frame: { type: "history", channel: "news" }, timeoutMs: 1000 });
+    driver.step({
+      type: "request",
+      ticket: 3,
+      frame: { type: "history", channel: "news" },
+      timeoutMs: 1000,
+    });
     expect(driver.names()).toEqual(["send publish", "send call", "send history"]);
     driver.step(lose());
     expect(driver.out()).toMatchObject([
@@ -302,7 +400,9 @@ describe("publishing and calling", () => {
     const driver = connected().step(call(1));
     driver.out();
     expect(driver.at(999).names()).toEqual([]);
-    expect(driver.at(1000).out()).toMatchObject([{ type: "failed", ticket: 1, fault: { code: "timeout" } }]);
+    expect(driver.at(1000).out()).toMatchObject([
+      { type: "failed", ticket: 1, fault: { code: "timeout" } },
+    ]);
   });
 
   test("a node is asked so much at a time", () => {
@@ -314,8 +414,15 @@ describe("publishing and calling", () => {
   });
 
   test("an error without an id is told", () => {
-    const driver = connected().hear({ type: "error", code: "bad_frame", message: "what?", retry: false });
-    expect(driver.out()).toMatchObject([{ type: "tell", event: { type: "error", fault: { code: "bad_frame" } } }]);
+    const driver = connected().hear({
+      type: "error",
+      code: "bad_frame",
+      message: "what?",
+      retry: false,
+    });
+    expect(driver.out()).toMatchObject([
+      { type: "tell", event: { type: "error", fault: { code: "bad_frame" } } },
+    ]);
   });
 });
 
@@ -361,7 +468,10 @@ describe("the connection", () => {
   test("is left when the node says goodbye, at the time it says", () => {
     const driver = connected().step(call(1));
     driver.out();
-    driver.hear({ type: "goodbye", reason: "restart", reconnectAfterMs: 300 }).step(publish(2)).step(call(3));
+    driver
+      .hear({ type: "goodbye", reason: "restart", reconnectAfterMs: 300 })
+      .step(publish(2))
+      .step(call(3));
     expect(driver.names()).toEqual(["tell goodbye", "send publish"]);
     expect(driver.at(300).names()).toEqual([]);
     driver.hear(ok("r1"), ok("p1", { position: position(1) }));
@@ -414,7 +524,10 @@ describe("closing", () => {
   });
 
   test("waits for what is pending, over lost connections too, and takes nothing new", () => {
-    const driver = connected().step(publish(1)).step({ type: "close", withinMs: 1000 }).step(publish(2));
+    const driver = connected()
+      .step(publish(1))
+      .step({ type: "close", withinMs: 1000 })
+      .step(publish(2));
     expect(driver.names()).toEqual(["send publish", "failed"]);
     driver.step(lose()).at(50).connect();
     expect(driver.names()).toContain("send publish");

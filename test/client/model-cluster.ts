@@ -1,5 +1,6 @@
-// A tiny cluster that obeys the client protocol on a virtual clock: one relay, some nodes, and connections that are slow, cut or
-// deaf. It is the other side for the client's state machine in a simulation; nothing here is used by the product.
+// A tiny cluster that obeys the client protocol on a virtual clock: one relay, some nodes, and
+// connections that are slow, cut or deaf. It is the other side for the client's state machine in a
+// simulation; nothing here is used by the product.
 
 import {
   type ClientMessage,
@@ -38,7 +39,11 @@ export class Clock {
   }
 
   runUntil(end: number): void {
-    for (let next = this.#planned[0]; next !== undefined && next.at <= end; next = this.#planned[0]) {
+    for (
+      let next = this.#planned[0];
+      next !== undefined && next.at <= end;
+      next = this.#planned[0]
+    ) {
       this.#planned.shift();
       this.now = next.at;
       next.run();
@@ -47,12 +52,25 @@ export class Clock {
   }
 }
 
-export type Publication = { offset: number; time: number; data: unknown; producer: string; seq: number };
-/** What has been published in a channel: one list for each lineage, of which the last is being written. */
+export type Publication = {
+  offset: number;
+  time: number;
+  data: unknown;
+  producer: string;
+  seq: number;
+};
+/**
+ * What has been published in a channel: one list for each lineage, of which the last is being
+ * written.
+ */
 export type Log = { epoch: string; publications: Publication[]; top: number };
 
 /** The end of a connection that the client holds. */
-export type ClientEnd = { opened(): void; text(text: string): void; closed(code: number, reason: string): void };
+export type ClientEnd = {
+  opened(): void;
+  text(text: string): void;
+  closed(code: number, reason: string): void;
+};
 
 const HISTORY = 40;
 
@@ -66,7 +84,10 @@ export class ModelCluster {
   constructor(clock: Clock, random: () => number, nodes: number) {
     this.clock = clock;
     this.random = random;
-    this.#nodes = Array.from({ length: nodes }, (_, index) => new ModelNode(`node-${index + 1}`, this));
+    this.#nodes = Array.from(
+      { length: nodes },
+      (_, index) => new ModelNode(`node-${index + 1}`, this),
+    );
   }
 
   /** A new connection to some node; it opens, or fails, a little later. */
@@ -109,7 +130,11 @@ export class ModelCluster {
   /** The relay loses its memory of a channel. */
   forget(channel: string): void {
     const lineages = this.lineages(channel);
-    lineages.push({ epoch: `e${lineages.length}`, publications: [], top: Math.floor(this.random() * 5) });
+    lineages.push({
+      epoch: `e${lineages.length}`,
+      publications: [],
+      top: Math.floor(this.random() * 5),
+    });
     for (const node of this.#nodes) this.clock.after(this.delay(), () => node.behold(channel));
   }
 
@@ -127,7 +152,10 @@ export class ModelCluster {
     return lineages[lineages.length - 1];
   }
 
-  /** Puts a publication into its channel's order, or says where it is already. Old seqs are forgotten, as PROTOCOL.md allows. */
+  /**
+   * Puts a publication into its channel's order, or says where it is already. Old seqs are
+   * forgotten, as PROTOCOL.md allows.
+   */
   append(channel: string, producer: string, seq: number, data: unknown): Position {
     const identity = `${channel} ${producer} ${seq}`;
     this.#outcomes.delete(`${channel} ${producer} ${seq - UNACKNOWLEDGED_MAX}`);
@@ -135,7 +163,13 @@ export class ModelCluster {
     if (known !== undefined) return known;
     const log = this.log(channel);
     log.top += this.random() < 0.1 ? 3 : 1;
-    log.publications.push({ offset: log.top, time: Math.floor(this.clock.now), data, producer, seq });
+    log.publications.push({
+      offset: log.top,
+      time: Math.floor(this.clock.now),
+      data,
+      producer,
+      seq,
+    });
     const position = { epoch: log.epoch, offset: log.top };
     this.#outcomes.set(identity, position);
     for (const node of this.#nodes) this.clock.after(this.delay(), () => node.behold(channel));
@@ -202,7 +236,12 @@ export class Connection {
     if (!this.#isOpen) return;
     this.#node.connections.add(this);
     this.#down(() => this.#end.opened());
-    const limits = { frameBytes: 1_000_000, dataBytes: 1_000_000, subscriptions: 100, unacknowledged: 256 };
+    const limits = {
+      frameBytes: 1_000_000,
+      dataBytes: 1_000_000,
+      subscriptions: 100,
+      unacknowledged: 256,
+    };
     this.say({ type: "welcome", session: "s", node: this.#node.id, pingMs: 1000, limits });
   }
 
@@ -242,7 +281,14 @@ export class Connection {
     if (cursor.epoch !== log.epoch) {
       const position = { epoch: log.epoch, offset: log.top };
       this.#cursors.set(channel, position);
-      return this.say({ type: "gap", channel, reason: "epoch", from: cursor.offset + 1, to: log.top, position });
+      return this.say({
+        type: "gap",
+        channel,
+        reason: "epoch",
+        from: cursor.offset + 1,
+        to: log.top,
+        position,
+      });
     }
     for (const { offset, time, data } of log.publications)
       if (offset > cursor.offset || this.#cluster.random() < 0.001)
@@ -251,7 +297,10 @@ export class Connection {
   }
 
   #down(run: () => void): void {
-    this.#arrivalDown = Math.max(this.#arrivalDown, this.#cluster.clock.now + this.#cluster.delay());
+    this.#arrivalDown = Math.max(
+      this.#arrivalDown,
+      this.#cluster.clock.now + this.#cluster.delay(),
+    );
     this.#cluster.clock.at(this.#arrivalDown, () => {
       if (this.#isOpen && !this.isDeaf) run();
     });
@@ -271,9 +320,11 @@ export class Connection {
 
   #subscribe({ id, channel, since }: Extract<ClientMessage, { type: "subscribe" }>): void {
     const { epoch, top, publications } = this.#cluster.log(channel);
-    const first = publications.length > HISTORY ? publications[publications.length - HISTORY].offset : 1;
+    const first =
+      publications.length > HISTORY ? publications[publications.length - HISTORY].offset : 1;
     const readable = { epoch, first: Math.min(first, top + 1), top, trimmed: "evicted" } as const;
-    const { after, gap } = since === undefined ? { after: top, gap: null } : resume(since, readable);
+    const { after, gap } =
+      since === undefined ? { after: top, gap: null } : resume(since, readable);
     const position = { epoch, offset: after };
     this.#cursors.set(channel, position);
     this.say({ type: "ok", id, channel, position, recovered: gap === null, gap: gap ?? undefined });
@@ -289,7 +340,10 @@ export class Connection {
     }
     this.#refusedSeqs.delete(channel);
     const position = this.#cluster.append(channel, this.#producer, seq, data);
-    // The acknowledgement takes its time through the relay; a node that dies first leaves the client in doubt.
-    this.#cluster.clock.after(this.#cluster.delay(), () => this.say({ type: "ok", id, channel, position }));
+    // The acknowledgement takes its time through the relay; a node that dies first leaves the
+    // client in doubt.
+    this.#cluster.clock.after(this.#cluster.delay(), () =>
+      this.say({ type: "ok", id, channel, position }),
+    );
   }
 }

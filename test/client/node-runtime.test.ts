@@ -13,7 +13,9 @@ const major = Number(/^v(\d+)/.exec(version)?.[1] ?? 0);
 const flags = major < 22 ? ["--experimental-websocket"] : [];
 const canRun = major >= 20;
 if (!canRun)
-  console.warn(`skipped: the built client is not tried under Node, because there is no Node 20 or later here`);
+  console.warn(
+    `skipped: the built client is not tried under Node, because there is no Node 20 or later here`,
+  );
 
 const PROGRAM = `
 import { connect } from "./client.js";
@@ -28,23 +30,47 @@ console.log(JSON.stringify({ read, echo: await client.call("echo", "hello"), nod
 await client.close();
 `;
 
-test.skipIf(!canRun)(`the built file talks to a cluster under Node ${version}, and lets the process end`, async () => {
-  const folder = mkdtempSync(join(tmpdir(), "tutti-client-"));
-  try {
-    await using cluster = await startCluster({ nodes: 1, app: join(import.meta.dir, "apps/rooms.ts") });
-    const entry = join(import.meta.dir, "../../src/client/index.ts");
-    const build = [process.execPath, "build", entry, "--target=browser", `--outfile=${join(folder, "client.js")}`];
-    expect(Bun.spawnSync(build).exitCode).toBe(0);
-    writeFileSync(join(folder, "program.mjs"), PROGRAM);
-    const command = [String(node), ...flags, join(folder, "program.mjs"), `ws://${cluster.address}`];
-    const child = Bun.spawn(command, { stdout: "pipe", stderr: "pipe" });
-    const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
-    expect({ code: await child.exited, out: JSON.parse(out || "null"), err: out === "" ? err : "" }).toEqual({
-      code: 0,
-      out: { read: [1, 2, 3], echo: "hello", node: "node-1" },
-      err: "",
-    });
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-});
+test.skipIf(!canRun)(
+  `the built file talks to a cluster under Node ${version}, and lets the process end`,
+  async () => {
+    const folder = mkdtempSync(join(tmpdir(), "tutti-client-"));
+    try {
+      await using cluster = await startCluster({
+        nodes: 1,
+        app: join(import.meta.dir, "apps/rooms.ts"),
+      });
+      const entry = join(import.meta.dir, "../../src/client/index.ts");
+      const build = [
+        process.execPath,
+        "build",
+        entry,
+        "--target=browser",
+        `--outfile=${join(folder, "client.js")}`,
+      ];
+      expect(Bun.spawnSync(build).exitCode).toBe(0);
+      writeFileSync(join(folder, "program.mjs"), PROGRAM);
+      const command = [
+        String(node),
+        ...flags,
+        join(folder, "program.mjs"),
+        `ws://${cluster.address}`,
+      ];
+      const child = Bun.spawn(command, { stdout: "pipe", stderr: "pipe" });
+      const [out, err] = await Promise.all([
+        new Response(child.stdout).text(),
+        new Response(child.stderr).text(),
+      ]);
+      expect({
+        code: await child.exited,
+        out: JSON.parse(out || "null"),
+        err: out === "" ? err : "",
+      }).toEqual({
+        code: 0,
+        out: { read: [1, 2, 3], echo: "hello", node: "node-1" },
+        err: "",
+      });
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  },
+);

@@ -14,7 +14,9 @@ function outbox(unacknowledgedMax = 256, frameBytesMax = 1000) {
   const told = () => effects.splice(0);
   const sent = (now: number): number[] => {
     box.flush(now, unacknowledgedMax, frameBytesMax);
-    return told().flatMap((effect) => (effect.type === "send" ? [Number(JSON.parse(effect.text).id.slice(1))] : []));
+    return told().flatMap((effect) =>
+      effect.type === "send" ? [Number(JSON.parse(effect.text).id.slice(1))] : [],
+    );
   };
   const add = (count: number, channel = "a") => {
     for (let i = 0; i < count; i++) box.add(1000 + box.size, channel, '"x"', undefined);
@@ -28,7 +30,13 @@ test("a publication goes out once, numbered, and ends with its acknowledgement",
   box.flush(0, 256, 1000);
   const [effect] = told();
   const text = effect.type === "send" ? effect.text : "";
-  expect(JSON.parse(text)).toEqual({ type: "publish", id: "p1", channel: "news", seq: 1, data: { title: "a" } });
+  expect(JSON.parse(text)).toEqual({
+    type: "publish",
+    id: "p1",
+    channel: "news",
+    seq: 1,
+    data: { title: "a" },
+  });
   box.flush(0, 256, 1000);
   expect(told()).toEqual([]);
   box.accepted(1, { type: "ok", id: "p1", position: { epoch: "e", offset: 9 } });
@@ -117,7 +125,9 @@ test("a frame over the node's limit fails instead of costing the connection; byt
   box.add(3, "a", JSON.stringify("€".repeat(200)), undefined);
   box.flush(0, 256, 1000);
   const effects = told();
-  const failed = effects.flatMap((effect) => (effect.type === "failed" ? [effect.ticket, effect.fault.code] : []));
+  const failed = effects.flatMap((effect) =>
+    effect.type === "failed" ? [effect.ticket, effect.fault.code] : [],
+  );
   expect(failed).toEqual([1, "too_large", 2, "too_large"]);
   expect(effects.filter(({ type }) => type === "send")).toHaveLength(1);
   expect(box.size).toBe(1);
@@ -128,12 +138,16 @@ test("what waits is bounded by count and by characters", () => {
   for (let i = 0; i < 256 + 4096; i++) box.add(i, "a", "1", undefined);
   expect(told()).toEqual([]);
   box.add(5000, "a", "1", undefined);
-  expect(told()).toMatchObject([{ type: "failed", ticket: 5000, fault: { code: "queue_full", retry: true } }]);
+  expect(told()).toMatchObject([
+    { type: "failed", ticket: 5000, fault: { code: "queue_full", retry: true } },
+  ]);
 
   const heavy = outbox();
   const megabyte = JSON.stringify("x".repeat(1024 * 1024));
   for (let i = 0; i < 16; i++) heavy.box.add(i, "a", megabyte, undefined);
-  expect(heavy.told()).toMatchObject([{ type: "failed", ticket: 15, fault: { code: "queue_full" } }]);
+  expect(heavy.told()).toMatchObject([
+    { type: "failed", ticket: 15, fault: { code: "queue_full" } },
+  ]);
 });
 
 test("giving up fails each that is open, once", () => {
@@ -141,6 +155,8 @@ test("giving up fails each that is open, once", () => {
   add(3);
   sent(0);
   box.clear(REFUSED);
-  expect(told().map((effect) => (effect.type === "failed" ? effect.ticket : effect.type))).toEqual([1000, 1001, 1002]);
+  expect(told().map((effect) => (effect.type === "failed" ? effect.ticket : effect.type))).toEqual([
+    1000, 1001, 1002,
+  ]);
   expect(box.size).toBe(0);
 });

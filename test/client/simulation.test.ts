@@ -1,5 +1,6 @@
-// The client's state machine against a model of the cluster, on a virtual clock, through everything that can happen to a
-// connection. A failing seed prints itself and runs again alike: SEED=n bun test test/client/simulation.test.ts
+// The client's state machine against a model of the cluster, on a virtual clock, through everything
+// that can happen to a connection. A failing seed prints itself and runs again alike: SEED=n bun
+// test test/client/simulation.test.ts
 
 import { describe, expect, test } from "bun:test";
 import { Core } from "../../src/client/core.ts";
@@ -11,7 +12,9 @@ const CHANNELS = ["a", "b", "c"];
 const FAULTS_UNTIL_MS = 30_000;
 const CALM_MS = 60_000;
 
-type Read = { type: "message"; epoch: string; offset: number; data: unknown } | { type: "stands"; position: Position };
+type Read =
+  | { type: "message"; epoch: string; offset: number; data: unknown }
+  | { type: "stands"; position: Position };
 
 /** A client whose WebSocket, timer and clock are the simulation's. */
 class SimulatedClient {
@@ -116,7 +119,10 @@ function mischief(cluster: ModelCluster, clients: readonly SimulatedClient[]): v
   if (clock.now < FAULTS_UNTIL_MS) clock.after(random() * 100, () => mischief(cluster, clients));
 }
 
-/** Every publication above the reader's place is read, in order, once, or told as a gap; and the reader gets to the end. */
+/**
+ * Every publication above the reader's place is read, in order, once, or told as a gap; and the
+ * reader gets to the end.
+ */
 function checkReads(cluster: ModelCluster, channel: string, reads: readonly Read[]): void {
   let at: Position | undefined;
   for (const read of reads) {
@@ -124,15 +130,20 @@ function checkReads(cluster: ModelCluster, channel: string, reads: readonly Read
       at = read.position;
       continue;
     }
-    if (at === undefined || at.epoch !== read.epoch) throw new Error(`${channel}: a message in an epoch not told of`);
+    if (at === undefined || at.epoch !== read.epoch)
+      throw new Error(`${channel}: a message in an epoch not told of`);
     const next = nextAfter(cluster, channel, at);
     if (next?.offset !== read.offset || next.data !== read.data)
-      throw new Error(`${channel}: after ${at.epoch}:${at.offset} came ${read.offset}, not ${next?.offset}`);
+      throw new Error(
+        `${channel}: after ${at.epoch}:${at.offset} came ${read.offset}, not ${next?.offset}`,
+      );
     at = { epoch: read.epoch, offset: read.offset };
   }
   const log = cluster.log(channel);
   if (at?.epoch !== log.epoch || nextAfter(cluster, channel, at) !== undefined)
-    throw new Error(`${channel}: reading stopped at ${at?.epoch}:${at?.offset} of ${log.epoch}:${log.top}`);
+    throw new Error(
+      `${channel}: reading stopped at ${at?.epoch}:${at?.offset} of ${log.epoch}:${log.top}`,
+    );
 }
 
 function nextAfter(cluster: ModelCluster, channel: string, { epoch, offset }: Position) {
@@ -140,7 +151,10 @@ function nextAfter(cluster: ModelCluster, channel: string, { epoch, offset }: Po
   return log?.publications.find((publication) => publication.offset > offset);
 }
 
-/** Every publication is acknowledged, stands where the acknowledgement said, once, and in its publisher's order. */
+/**
+ * Every publication is acknowledged, stands where the acknowledgement said, once, and in its
+ * publisher's order.
+ */
 function checkPublications(cluster: ModelCluster, client: SimulatedClient): void {
   expect(client.failed).toEqual([]);
   expect(client.acknowledged.size).toBe(client.published.size);
@@ -155,7 +169,8 @@ function checkPublications(cluster: ModelCluster, client: SimulatedClient): void
     const said = client.acknowledged.get(ticket);
     if (found.length !== 1) throw new Error(`${data} stands ${found.length} times in ${channel}`);
     const [[lineage, { epoch, offset }]] = found;
-    if (said?.epoch !== epoch || said.offset !== offset) throw new Error(`${data} is not where it was said to be`);
+    if (said?.epoch !== epoch || said.offset !== offset)
+      throw new Error(`${data} is not where it was said to be`);
     const [lastLineage, lastOffset] = last.get(channel) ?? [0, 0];
     if (lineage < lastLineage || (lineage === lastLineage && offset <= lastOffset))
       throw new Error(`${data} has been overtaken in ${channel}`);
@@ -183,8 +198,13 @@ function simulate(seed: number): { messages: number } {
 }
 
 describe("simulation", () => {
-  const seeds = process.env.SEED ? [Number(process.env.SEED)] : Array.from({ length: 50 }, (_, index) => index + 1);
-  test.each(seeds)("seed %d: everything acknowledged is delivered once, in order, or told as a gap", (seed) => {
-    expect(simulate(seed).messages).toBeGreaterThan(100);
-  });
+  const seeds = process.env.SEED
+    ? [Number(process.env.SEED)]
+    : Array.from({ length: 50 }, (_, index) => index + 1);
+  test.each(seeds)(
+    "seed %d: everything acknowledged is delivered once, in order, or told as a gap",
+    (seed) => {
+      expect(simulate(seed).messages).toBeGreaterThan(100);
+    },
+  );
 });

@@ -1,4 +1,5 @@
-// Whatever an operator can get wrong: one sentence that says what and what to do, exit code 1, and nothing left behind.
+// Whatever an operator can get wrong: one sentence that says what and what to do, exit code 1, and
+// nothing left behind.
 
 import { afterAll, afterEach, beforeEach, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
@@ -38,18 +39,28 @@ async function failedStart(...flags: string[]): Promise<string> {
 
 test("flags, values and keys of the config file that do not exist", async () => {
   expect(await refusal(["--nods", "4"])).toStartWith("Unknown option '--nods'.");
-  expect(await refusal(["--nodes", "none"])).toBe('--nodes "none" must be a whole number from 1 to 256.\n');
-  expect(await refusal([], { TUTTI_PORT: "http" })).toBe('TUTTI_PORT "http" must be a whole number from 0 to 65535.\n');
+  expect(await refusal(["--nodes", "none"])).toBe(
+    '--nodes "none" must be a whole number from 1 to 256.\n',
+  );
+  expect(await refusal([], { TUTTI_PORT: "http" })).toBe(
+    'TUTTI_PORT "http" must be a whole number from 0 to 65535.\n',
+  );
   expect(await refusal(["stort"])).toStartWith('There is no command "stort".');
   file("tutti.config.ts", "export default { node: 4 };");
-  expect(await refusal([])).toStartWith('"node" in tutti.config.ts is not a setting: use nodes, host, port,');
+  expect(await refusal([])).toStartWith(
+    '"node" in tutti.config.ts is not a setting: use nodes, host, port,',
+  );
   expect(readdirSync(work)).toEqual(["tutti.config.ts"]);
 });
 
 test("config files that cannot be used", async () => {
-  expect(await refusal(["--config", "x.ts"])).toBe("The config file x.ts does not exist: check --config.\n");
+  expect(await refusal(["--config", "x.ts"])).toBe(
+    "The config file x.ts does not exist: check --config.\n",
+  );
   file("throws.ts", 'throw new Error("no such luck");');
-  expect(await refusal(["--config", "throws.ts"])).toBe("The config file throws.ts cannot be loaded: no such luck\n");
+  expect(await refusal(["--config", "throws.ts"])).toBe(
+    "The config file throws.ts cannot be loaded: no such luck\n",
+  );
   file("nothing.ts", "export const nodes = 4;");
   expect(await refusal(["--config", "nothing.ts"])).toBe(
     "The config file nothing.ts must export default { nodes: 4, … }.\n",
@@ -59,10 +70,16 @@ test("config files that cannot be used", async () => {
 });
 
 test("flags that the lb refuses: its own sentence", async () => {
-  expect(await failedStart("--lb-flags", "--rise 0")).toContain('--rise "0" must be a whole number from 1 to 1000.\n');
+  expect(await failedStart("--lb-flags", "--rise 0")).toContain(
+    '--rise "0" must be a whole number from 1 to 1000.\n',
+  );
   expect(await failedStart("--lb-flags", "--rice 1")).toContain("Unknown option '--rice'");
-  expect(await failedStart("--trust", "10.0.0.0/33")).toContain('--trust "10.0.0.0/33" is not an address');
-  expect(await failedStart("--tls-cert", "a.pem")).toContain("--tls-cert and --tls-key go in pairs");
+  expect(await failedStart("--trust", "10.0.0.0/33")).toContain(
+    '--trust "10.0.0.0/33" is not an address',
+  );
+  expect(await failedStart("--tls-cert", "a.pem")).toContain(
+    "--tls-cert and --tls-key go in pairs",
+  );
   expect(await failedStart("--proxy-protocol")).toContain("--proxy-protocol needs --trust");
   expect(await failedStart("--access-log", "no/such/folder")).toContain(
     `--access-log ${join(work, "no/such/folder")} cannot be opened (ENOENT)`,
@@ -70,7 +87,14 @@ test("flags that the lb refuses: its own sentence", async () => {
 });
 
 test("commands where no cluster runs", async () => {
-  const commands = [["status"], ["status", "--json"], ["scale", "3"], ["drain", "node-1"], ["restart"], ["stop"]];
+  const commands = [
+    ["status"],
+    ["status", "--json"],
+    ["scale", "3"],
+    ["drain", "node-1"],
+    ["restart"],
+    ["stop"],
+  ];
   const said = await Promise.all(commands.map((words) => refusal([...words, "--data", data])));
   const sentence = `No cluster is running on ${data}: start one with "bun run cluster", or say which one with --data.\n`;
   expect(said).toEqual(commands.map(() => sentence));
@@ -99,7 +123,9 @@ test("two clusters on one data folder", async () => {
 
 test("a data folder that cannot be one", async () => {
   expect(await refusal(["--data", file("file", "")])).toContain("file cannot be used (EEXIST");
-  expect(await refusal(["--data", "/proc/tutti"])).toStartWith("The data folder /proc/tutti cannot be used");
+  expect(await refusal(["--data", "/proc/tutti"])).toStartWith(
+    "The data folder /proc/tutti cannot be used",
+  );
   expect(await refusal(["--data", "x".repeat(120)])).toContain("choose a shorter --data folder.\n");
   expect(readdirSync(work)).toEqual(["file"]);
 });
@@ -107,12 +133,18 @@ test("a data folder that cannot be one", async () => {
 test("a cluster secret that is none", async () => {
   mkdirSync(data);
   writeFileSync(join(data, "secret"), "short\n");
-  expect(await failedStart()).toBe(`--secret-file ${join(data, "secret")} must hold at least 16 characters.\n`);
+  expect(await failedStart()).toBe(
+    `--secret-file ${join(data, "secret")} must hold at least 16 characters.\n`,
+  );
 });
 
 test("an app that is missing, exports none, throws, or has a syntax error", async () => {
-  expect(await failedStart("--app", "app.ts")).toStartWith(`The app file ${join(work, "app.ts")} does not exist:`);
-  expect(await failedStart("--app", file("none.ts", "export const app = 1;"))).toContain("does not export an app");
+  expect(await failedStart("--app", "app.ts")).toStartWith(
+    `The app file ${join(work, "app.ts")} does not exist:`,
+  );
+  expect(await failedStart("--app", file("none.ts", "export const app = 1;"))).toContain(
+    "does not export an app",
+  );
   const thrown = await failedStart("--app", file("throws.ts", 'throw new Error("no database");'));
   expect(thrown).toContain("no database");
   expect(thrown).toContain("throws.ts:1");
@@ -137,7 +169,10 @@ test("a public host with an app that lets everyone in, unless --open says so", a
 });
 
 test("settings come from the config file, the environment and flags, and tell commands which cluster is meant", async () => {
-  file("tutti.config.ts", 'export default { data: "d", nodes: 3, relays: 2, lbWorkers: 2, port: 0 };');
+  file(
+    "tutti.config.ts",
+    'export default { data: "d", nodes: 3, relays: 2, lbWorkers: 2, port: 0 };',
+  );
   const main = join(import.meta.dirname, "../../src/cluster/main.ts");
   const supervisor = Bun.spawn([process.execPath, "--no-orphans", main, "--nodes", "1"], {
     cwd: work,
@@ -145,7 +180,8 @@ test("settings come from the config file, the environment and flags, and tell co
     stdout: "pipe",
     stderr: "ignore",
   });
-  for await (const chunk of supervisor.stdout) if (new TextDecoder().decode(chunk).includes("tutti is up")) break;
+  for await (const chunk of supervisor.stdout)
+    if (new TextDecoder().decode(chunk).includes("tutti is up")) break;
   const { out } = await runCommand(["status", "--json"], { cwd: work });
   const { processes } = clusterStatus(JSON.parse(out), "status");
   expect(processes.map(({ id }) => id)).toEqual(["relay-1", "relay-2", "node-1", "lb-1"]);

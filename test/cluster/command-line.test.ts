@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { HELP, readCommand } from "../../src/cluster/command-line.ts";
 import { SETTING_FLAGS } from "../../src/cluster/config.ts";
-import { UsageError } from "../../src/wire/arguments.ts";
+import { UsageError } from "../../src/runtime/arguments.ts";
 
 const complaint = (...typed: string[]): string => {
   try {
@@ -29,15 +29,25 @@ test("commands take their operand and the flags that say which cluster is meant"
     flags: { json: true, data: "x" },
   });
   expect(readCommand(["scale", "6"])).toMatchObject({ name: "scale", operand: "6" });
-  expect(readCommand(["drain", "node-2", "--data", "x"])).toMatchObject({ name: "drain", operand: "node-2" });
+  expect(readCommand(["drain", "node-2", "--data", "x"])).toMatchObject({
+    name: "drain",
+    operand: "node-2",
+  });
   expect(readCommand(["restart"]).operand).toBeUndefined();
   expect(readCommand(["restart", "lb-1"]).operand).toBe("lb-1");
 });
 
 test("several trusted networks, and flags of the lb as one text", () => {
-  expect(readCommand(["--trust", "10.0.0.0/8", "--trust", "::1"]).flags.trust).toEqual(["10.0.0.0/8", "::1"]);
+  expect(readCommand(["--trust", "10.0.0.0/8", "--trust", "::1"]).flags.trust).toEqual([
+    "10.0.0.0/8",
+    "::1",
+  ]);
   const typed = ["start", "--nodes", "4", "--lb-flags", "--rise 3", "--open"];
-  expect(readCommand(typed).flags).toMatchObject({ nodes: "4", "lb-flags": "--rise 3", open: true });
+  expect(readCommand(typed).flags).toMatchObject({
+    nodes: "4",
+    "lb-flags": "--rise 3",
+    open: true,
+  });
   expect(complaint("--lb-flags")).toContain("'--lb-flags <value>'");
 });
 
@@ -50,7 +60,9 @@ test("everything else is refused with a sentence", () => {
   expect(complaint("scale")).toBe('"scale" needs a number of nodes, such as scale 4.');
   expect(complaint("drain")).toBe('"drain" needs the id of a node, such as drain node-2.');
   expect(complaint("drain", "node-1", "node-2")).toStartWith('"drain" does not take "node-2"');
-  expect(complaint("--data", "x", "status")).toStartWith('"start" does not take "status" (a command comes first).');
+  expect(complaint("--data", "x", "status")).toStartWith(
+    '"start" does not take "status" (a command comes first).',
+  );
 });
 
 test("help wins over whatever else was typed, and names every flag", () => {

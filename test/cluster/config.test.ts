@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import { isLoopback, type Sources, settle } from "../../src/cluster/config.ts";
-import { UsageError } from "../../src/wire/arguments.ts";
+import { UsageError } from "../../src/runtime/arguments.ts";
 
 const sources = (some: Partial<Sources>): Sources => ({
   flags: {},
@@ -73,7 +73,9 @@ test("every setting can come from every source", () => {
     key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
     key === "lbFlags" ? asFile.lbFlags.join(" ") : String(value),
   ]);
-  const flags = Object.fromEntries(asText.map(([flag, text]) => [flag, text === "true" ? true : text]));
+  const flags = Object.fromEntries(
+    asText.map(([flag, text]) => [flag, text === "true" ? true : text]),
+  );
   const environment = Object.fromEntries(
     asText.map(([flag, text]) => [`TUTTI_${flag.toUpperCase().replaceAll("-", "_")}`, text]),
   );
@@ -83,7 +85,9 @@ test("every setting can come from every source", () => {
 });
 
 test("a flag can take back what another source has switched on, and an empty variable is none", () => {
-  expect(settle(sources({ flags: { open: false }, environment: { TUTTI_OPEN: "true" } })).open).toBe(false);
+  expect(
+    settle(sources({ flags: { open: false }, environment: { TUTTI_OPEN: "true" } })).open,
+  ).toBe(false);
   expect(settle(sources({ environment: { TUTTI_APP: "", TUTTI_FSYNC: "1" } }))).toMatchObject({
     app: undefined,
     fsync: true,
@@ -91,11 +95,17 @@ test("a flag can take back what another source has switched on, and an empty var
 });
 
 test("what cannot be used is refused with a sentence that says where it stands", () => {
-  expect(complaint({ flags: { nodes: "0" } })).toBe('--nodes "0" must be a whole number from 1 to 256.');
+  expect(complaint({ flags: { nodes: "0" } })).toBe(
+    '--nodes "0" must be a whole number from 1 to 256.',
+  );
   expect(complaint({ flags: { nodes: "-1" } })).toStartWith("--nodes");
-  expect(complaint({ environment: { TUTTI_PORT: "http" } })).toStartWith('TUTTI_PORT "http" must be');
+  expect(complaint({ environment: { TUTTI_PORT: "http" } })).toStartWith(
+    'TUTTI_PORT "http" must be',
+  );
   expect(complaint({ environment: { TUTTI_PORT: "65536" } })).toStartWith("TUTTI_PORT");
-  expect(complaint({ file: { relays: 1.5 } })).toStartWith('relays in tutti.config.ts "1.5" must be');
+  expect(complaint({ file: { relays: 1.5 } })).toStartWith(
+    'relays in tutti.config.ts "1.5" must be',
+  );
   expect(complaint({ file: { nodes: [4] } })).toStartWith("nodes in tutti.config.ts");
   expect(complaint({ file: { nodes: null } })).toStartWith("nodes in tutti.config.ts");
   expect(complaint({ file: { open: "maybe" } })).toStartWith("open in tutti.config.ts");
@@ -110,15 +120,31 @@ test("what cannot be used is refused with a sentence that says where it stands",
 });
 
 test("a host is a name or an address, without port or scheme", () => {
-  for (const host of ["127.0.0.1", "0.0.0.0", "::", "::1", "fe80::1", "localhost", "my-host.example.org"])
+  for (const host of [
+    "127.0.0.1",
+    "0.0.0.0",
+    "::",
+    "::1",
+    "fe80::1",
+    "localhost",
+    "my-host.example.org",
+  ])
     expect(settle(sources({ flags: { host } })).host).toBe(host);
   for (const host of ["", "a b", "127.0.0.1:8080", "localhost:80", "http://x", "[::1]", "x/y", "ü"])
     expect(complaint({ flags: { host } })).toStartWith("--host");
 });
 
 test("only what this machine alone can reach is loopback", () => {
-  for (const host of ["127.0.0.1", "127.1.2.3", "::1", "localhost"]) expect(isLoopback(host)).toBe(true);
-  for (const host of ["0.0.0.0", "::", "10.0.0.1", "127.0.0.1.example.org", "localhost.example.org", "1127.0.0.1"])
+  for (const host of ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
+    expect(isLoopback(host)).toBe(true);
+  for (const host of [
+    "0.0.0.0",
+    "::",
+    "10.0.0.1",
+    "127.0.0.1.example.org",
+    "localhost.example.org",
+    "1127.0.0.1",
+  ])
     expect(isLoopback(host)).toBe(false);
 });
 
@@ -128,9 +154,9 @@ test("flags of the lb are words, a text of words, or an object", () => {
     ...["--head-timeout-ms", "5000", "--cookie-name=a b"],
   ]);
   expect(read("--a 'b \"c\"' ''")).toEqual(["--a", 'b "c"', ""]);
-  expect(read({ headTimeoutMs: 5000, noCookie: true, cookieSecure: false, rise: "3", x: ["a", "b"] })).toEqual([
-    ...["--head-timeout-ms=5000", "--no-cookie", "--rise=3", "--x=a", "--x=b"],
-  ]);
+  expect(
+    read({ headTimeoutMs: 5000, noCookie: true, cookieSecure: false, rise: "3", x: ["a", "b"] }),
+  ).toEqual([...["--head-timeout-ms=5000", "--no-cookie", "--rise=3", "--x=a", "--x=b"]]);
   expect(read("")).toEqual([]);
 });
 
@@ -144,18 +170,21 @@ test("flags of the lb that the cluster sets itself are refused, and so is what a
   expect(why('--cookie-name "a')).toContain("quotation mark");
   expect(why(7)).toContain("must be flags of the lb");
   expect(why(["--rise", 3])).toContain("must be flags of the lb");
-  expect(why({ rise: { n: 3 } })).toContain("rise of lbFlags in tutti.config.ts must be text, a number");
+  expect(why({ rise: { n: 3 } })).toContain(
+    "rise of lbFlags in tutti.config.ts must be text, a number",
+  );
 });
 
 test("several values come as an array or with commas, and an access log is a file", () => {
   const read = (trust: unknown) => settle(sources({ file: { trust } })).trust;
   expect(read("10.0.0.0/8, ::1")).toEqual(["10.0.0.0/8", "::1"]);
   expect(read(["10.0.0.0/8"])).toEqual(["10.0.0.0/8"]);
-  expect(settle(sources({ flags: { trust: ["a", "b"] }, environment: { TUTTI_TRUST: "c" } })).trust).toEqual([
-    "a",
-    "b",
-  ]);
+  expect(
+    settle(sources({ flags: { trust: ["a", "b"] }, environment: { TUTTI_TRUST: "c" } })).trust,
+  ).toEqual(["a", "b"]);
   for (const wrong of [7, ["a", 7], ["a", ""], "a,,b", { a: 1 }])
-    expect(complaint({ file: { tlsCert: wrong } })).toStartWith("tlsCert in tutti.config.ts must be text, or several");
+    expect(complaint({ file: { tlsCert: wrong } })).toStartWith(
+      "tlsCert in tutti.config.ts must be text, or several",
+    );
   expect(complaint({ flags: { "access-log": "-" } })).toStartWith("--access-log must be a file");
 });

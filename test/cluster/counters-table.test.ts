@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import { bytes, countersTable } from "../../src/cluster/counters-table.ts";
 import type { ClusterStatus } from "../../src/cluster/status.ts";
-import { type LbCounters, reportIn } from "../../src/wire/child.ts";
+import { type LbCounters, reportIn } from "../../src/runtime/child-ipc.ts";
 
 const since = "2026-01-02T03:04:05.000Z";
 const node = (id: string, health: string, counts: Record<string, number>) => ({
@@ -14,21 +14,55 @@ const lb = (id: string, counters: LbCounters | undefined): ClusterStatus["proces
 
 test("what several lbs have counted is one table, and the most that waited is a maximum", () => {
   const one = {
-    total: { connections: 1, connectionsEver: 10, waitingMost: 4, clientAborted: 1, cookiesNone: 2, refusals5xx: 1 },
+    total: {
+      connections: 1,
+      connectionsEver: 10,
+      waitingMost: 4,
+      clientAborted: 1,
+      cookiesNone: 2,
+      refusals5xx: 1,
+    },
     nodes: [
       node("node-1", "up", {
-        ...{ requests: 9, tunnels: 3, bytesIn: 1234, bytesOut: 5, answers2xx: 8, clientAborted: 1, checksGood: 40 },
+        ...{
+          requests: 9,
+          tunnels: 3,
+          bytesIn: 1234,
+          bytesOut: 5,
+          answers2xx: 8,
+          clientAborted: 1,
+          checksGood: 40,
+        },
       }),
     ],
   };
   const other = {
-    total: { connections: 2, connectionsEver: 20, waitingMost: 7, clientAborted: 2, tunnelsNow: 1, accessLogLines: 9 },
+    total: {
+      connections: 2,
+      connectionsEver: 20,
+      waitingMost: 7,
+      clientAborted: 2,
+      tunnelsNow: 1,
+      accessLogLines: 9,
+    },
     nodes: [
-      node("node-1", "down", { requests: 1, answers5xx: 1, redispatches: 1, retries: 1, checksFailed: 2 }),
+      node("node-1", "down", {
+        requests: 1,
+        answers5xx: 1,
+        redispatches: 1,
+        retries: 1,
+        checksFailed: 2,
+      }),
       node("node-2", "up", { requests: 2, answers2xx: 2 }),
     ],
   };
-  expect(countersTable({ address: null, scheme: "http", processes: [lb("lb-1", one), lb("lb-2", other)] })).toBe(
+  expect(
+    countersTable({
+      address: null,
+      scheme: "http",
+      processes: [lb("lb-1", one), lb("lb-2", other)],
+    }),
+  ).toBe(
     `NODE    HEALTH   REQUESTS  SOCKETS      IN  OUT  2XX  3XX  4XX  5XX  FAILED  RESENT          CHECKS
 node-1  up/down        10        3  1.2 kB  5 B    8    0    0    1       1       2  40 good, 2 bad
 node-2  up              2        0     0 B  0 B    2    0    0    0       0       0   0 good, 0 bad
@@ -57,12 +91,18 @@ test("bytes in units", () => {
 });
 
 test("counters come over IPC in bounds, or not at all", () => {
-  const report = (counters: unknown) => reportIn({ type: "status", status: { state: "up", connections: 1, counters } });
+  const report = (counters: unknown) =>
+    reportIn({ type: "status", status: { state: "up", connections: 1, counters } });
   const counters = { total: { requests: 1 }, nodes: [node("a", "up", { requests: 1 })] };
-  expect(report(counters)).toEqual({ type: "status", status: { state: "up", connections: 1, counters } });
+  expect(report(counters)).toEqual({
+    type: "status",
+    status: { state: "up", connections: 1, counters },
+  });
   expect(report(undefined)).toEqual({ type: "status", status: { state: "up", connections: 1 } });
   expect(() => report({ total: { requests: -1 }, nodes: [] })).toThrow("whole number");
-  expect(() => report({ total: {}, nodes: Array(513).fill(counters.nodes[0]) })).toThrow("at most 512");
+  expect(() => report({ total: {}, nodes: Array(513).fill(counters.nodes[0]) })).toThrow(
+    "at most 512",
+  );
   const tooMany = Object.fromEntries(Array.from({ length: 101 }, (_, n) => [`n${n}`, n]));
   expect(() => report({ total: tooMany, nodes: [] })).toThrow("at most 100");
 });

@@ -56,7 +56,10 @@ test("the kernel drops the lock of a killed process, and what it left is cleared
     Bun.listen({ unix: folder.layout.nodeSocket("node-1"), socket: { data() {} } });
     Bun.listen({ unix: folder.layout.adminSocket, socket: { data() {} } });
     console.log("claimed");`;
-  const holder = Bun.spawn([process.execPath, "--no-orphans", "-e", script], { stdout: "pipe", stderr: "inherit" });
+  const holder = Bun.spawn([process.execPath, "--no-orphans", "-e", script], {
+    stdout: "pipe",
+    stderr: "inherit",
+  });
   const { value } = await holder.stdout.getReader().read();
   expect(new TextDecoder().decode(value)).toBe("claimed\n");
   expect(() => DataFolder.claim(path)).toThrow(`(pid ${holder.pid})`);
@@ -64,10 +67,16 @@ test("the kernel drops the lock of a killed process, and what it left is cleared
   await holder.exited;
 
   const { nodeSocket, adminSocket } = (await import(module)).layout(path);
-  expect([nodeSocket("node-1"), adminSocket].map((socket) => existsSync(socket))).toEqual([true, true]);
+  expect([nodeSocket("node-1"), adminSocket].map((socket) => existsSync(socket))).toEqual([
+    true,
+    true,
+  ]);
   const folder = DataFolder.claim(path);
   folder.prepare();
-  expect([nodeSocket("node-1"), adminSocket].map((socket) => existsSync(socket))).toEqual([false, false]);
+  expect([nodeSocket("node-1"), adminSocket].map((socket) => existsSync(socket))).toEqual([
+    false,
+    false,
+  ]);
   folder.release();
 });
 
@@ -85,8 +94,12 @@ test("what cannot be a data folder is refused with a sentence", () => {
   expect(() => DataFolder.claim(file)).toThrow(
     /^The data folder .*file cannot be used \(EEXIST.*\): see that it is writable and has room, or/,
   );
-  expect(() => DataFolder.claim("/proc/tutti")).toThrow(/^The data folder \/proc\/tutti cannot be used/);
+  expect(() => DataFolder.claim("/proc/tutti")).toThrow(
+    /^The data folder \/proc\/tutti cannot be used/,
+  );
   const long = join(parent, "x".repeat(100));
-  expect(() => DataFolder.claim(long)).toThrow(/longer than 107 bytes: choose a shorter --data folder/);
+  expect(() => DataFolder.claim(long)).toThrow(
+    /longer than 107 bytes: choose a shorter --data folder/,
+  );
   expect(existsSync(long)).toBe(false);
 });

@@ -1,5 +1,13 @@
 import { afterAll, expect, test } from "bun:test";
-import { closeSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { keepLogSmall, lastLines, openLog } from "../../src/cluster/log-file.ts";

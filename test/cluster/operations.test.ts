@@ -11,8 +11,14 @@ const WELL = ["well", "well", "well"] as const;
 test("scale starts nodes, and stops the highest-numbered", async () => {
   await using cluster = await startCluster({ nodes: 2, standIns: WELL });
   const nodes = async () =>
-    (await cluster.status()).processes.filter(({ role }) => role === "node").map(({ id, state }) => `${id} ${state}`);
-  expect(await cluster.run("scale", "4")).toEqual({ code: 0, out: "The cluster has 4 nodes now.\n", err: "" });
+    (await cluster.status()).processes
+      .filter(({ role }) => role === "node")
+      .map(({ id, state }) => `${id} ${state}`);
+  expect(await cluster.run("scale", "4")).toEqual({
+    code: 0,
+    out: "The cluster has 4 nodes now.\n",
+    err: "",
+  });
   expect(await nodes()).toEqual(["node-1 up", "node-2 up", "node-3 up", "node-4 up"]);
   const kept = await cluster.process("node-1");
   const removed = await cluster.process("node-3");
@@ -47,7 +53,10 @@ test("restart without an id restarts the nodes one after another, and only them"
   });
   while (!isDone) {
     const { processes } = await cluster.status();
-    fewestUp = Math.min(fewestUp, processes.filter(({ role, state }) => role === "node" && state === "up").length);
+    fewestUp = Math.min(
+      fewestUp,
+      processes.filter(({ role, state }) => role === "node" && state === "up").length,
+    );
   }
   expect(await restart).toEqual({ code: 0, out: "Restarted node-1, node-2, node-3.\n", err: "" });
   expect(fewestUp).toBe(2);
@@ -56,7 +65,11 @@ test("restart without an id restarts the nodes one after another, and only them"
   expect(restarts).toEqual({ "relay-1": 0, "node-1": 1, "node-2": 1, "node-3": 1, "lb-1": 0 });
   expect(after.address).toBe(before.address);
   for (const id of ["relay-1", "lb-1"]) {
-    expect(await cluster.run("restart", id)).toEqual({ code: 0, out: `Restarted ${id}.\n`, err: "" });
+    expect(await cluster.run("restart", id)).toEqual({
+      code: 0,
+      out: `Restarted ${id}.\n`,
+      err: "",
+    });
     expect(await cluster.process(id)).toMatchObject({ state: "up", restarts: 1 });
   }
 });
@@ -66,9 +79,15 @@ test.concurrent("one operation at a time: another is told what the cluster is bu
   const restart = cluster.run("restart");
   await cluster.until("node-1", ({ state }) => state === "stopping");
   const { code, err } = await cluster.run("scale", "2");
-  expect([code, err]).toEqual([1, 'The cluster is busy with "restart": try again when that is done.\n']);
+  expect([code, err]).toEqual([
+    1,
+    'The cluster is busy with "restart": try again when that is done.\n',
+  ]);
   const stop = cluster.run("stop");
-  expect(await restart).toMatchObject({ code: 1, err: expect.stringContaining("node-1 is being stopped.") });
+  expect(await restart).toMatchObject({
+    code: 1,
+    err: expect.stringContaining("node-1 is being stopped."),
+  });
   expect((await stop).code).toBe(0);
 });
 

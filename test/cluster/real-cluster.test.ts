@@ -7,7 +7,11 @@ import { isRunning, startCluster, untilGone } from "./start.ts";
 
 setDefaultTimeout(60_000);
 
-type Client = { readonly socket: WebSocket; readonly node: string; readonly closed: Promise<CloseEvent> };
+type Client = {
+  readonly socket: WebSocket;
+  readonly node: string;
+  readonly closed: Promise<CloseEvent>;
+};
 
 /** A plain WebSocket client that has been welcomed. */
 function connect(address: string): Promise<Client> {
@@ -43,11 +47,15 @@ test("connections are counted where they are, and every node is used", async () 
   const counted = Object.fromEntries(processes.map(({ id, connections }) => [id, connections]));
   expect(counted).toMatchObject({ "node-1": 2, "node-2": 2, "node-3": 2, "relay-1": 4 });
   expect(counted["lb-1"]).toBeGreaterThanOrEqual(6);
-  for (const id of ["node-1", "node-2", "node-3"]) expect(clients.filter(({ node }) => node === id)).toHaveLength(2);
+  for (const id of ["node-1", "node-2", "node-3"])
+    expect(clients.filter(({ node }) => node === id)).toHaveLength(2);
 });
 
 test("a killed process of each role comes back and the cluster serves again", async () => {
-  await using cluster = await startCluster({ nodes: 2, args: ["--relays", "2", "--lb-workers", "2"] });
+  await using cluster = await startCluster({
+    nodes: 2,
+    args: ["--relays", "2", "--lb-workers", "2"],
+  });
   for (const id of ["node-1", "relay-1", "lb-1", "relay-2", "lb-2"]) {
     const pid = await cluster.kill(id);
     const back = await cluster.until(id, (now) => now.state === "up" && now.pid !== pid);
@@ -100,14 +108,16 @@ test("a drained node sends its clients elsewhere and gets none until it is undra
   await using cluster = await startCluster({ nodes: 2 });
   const clients = await Promise.all(Array.from({ length: 4 }, () => connect(cluster.address)));
   await cluster.run("drain", "node-2");
-  for (const { closed } of clients.filter(({ node }) => node === "node-2")) expect((await closed).code).toBe(1012);
+  for (const { closed } of clients.filter(({ node }) => node === "node-2"))
+    expect((await closed).code).toBe(1012);
   const others = await Promise.all(Array.from({ length: 4 }, () => connect(cluster.address)));
   expect(others.map(({ node }) => node)).toEqual(Array(4).fill("node-1"));
   expect(await cluster.process("node-2")).toMatchObject({ state: "draining", connections: 0 });
   await cluster.run("scale", "3");
   await cluster.run("undrain", "node-2");
   const used = new Set<string>();
-  while (!used.has("node-2") || !used.has("node-3")) used.add((await connect(cluster.address)).node);
+  while (!used.has("node-2") || !used.has("node-3"))
+    used.add((await connect(cluster.address)).node);
 });
 
 test("status shows what each lb has counted", async () => {
@@ -115,8 +125,16 @@ test("status shows what each lb has counted", async () => {
   expect((await fetch(`http://${cluster.address}/healthz`)).status).toBe(200);
   for (let n = 0; n < 4; n++) expect((await fetch(`http://${cluster.address}/`)).status).toBe(200);
   const { counters } = await cluster.process("lb-1");
-  expect(counters?.total).toMatchObject({ healthAnswers: 1, answers2xx: 4, requests: 4, exchangesNow: 0 });
-  expect(counters?.nodes.map(({ id, health }) => `${id} ${health}`).sort()).toEqual(["node-1 up", "node-2 up"]);
+  expect(counters?.total).toMatchObject({
+    healthAnswers: 1,
+    answers2xx: 4,
+    requests: 4,
+    exchangesNow: 0,
+  });
+  expect(counters?.nodes.map(({ id, health }) => `${id} ${health}`).sort()).toEqual([
+    "node-1 up",
+    "node-2 up",
+  ]);
   const { out } = await cluster.run("status", "--counters");
   expect(out).toContain("node-2  up");
   expect(out).toContain("failures   none\n");

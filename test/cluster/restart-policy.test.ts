@@ -34,7 +34,9 @@ test("the sixth death within ten seconds is a crash loop, the fifth is not", () 
 });
 
 test("whatever happens, waits stay within 2 s and the memory of deaths within the window", () => {
-  const lives = fc.array(fc.record({ pauseMs: fc.nat(5000), servedMs: fc.nat(3000) }), { maxLength: 200 });
+  const lives = fc.array(fc.record({ pauseMs: fc.nat(5000), servedMs: fc.nat(3000) }), {
+    maxLength: 200,
+  });
   fc.assert(
     fc.property(lives, (past) => {
       let deaths: Deaths = NO_DEATHS;

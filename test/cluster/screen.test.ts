@@ -8,7 +8,15 @@ const status: ClusterStatus = {
   scheme: "http",
   processes: [
     { role: "relay", id: "relay-1", pid: 9, state: "up", connections: 11, restarts: 0, since },
-    { role: "node", id: "node-10", pid: null, state: "restarting", connections: 0, restarts: 12, since },
+    {
+      role: "node",
+      id: "node-10",
+      pid: null,
+      state: "restarting",
+      connections: 0,
+      restarts: 12,
+      since,
+    },
     { role: "lb", id: "lb-1", pid: 123_456, state: "up", connections: 1234, restarts: 0, since },
   ],
 };
@@ -39,9 +47,19 @@ test("a cluster that has no address yet is starting", () => {
 
 test("the screen names the address, the processes, the folders and the ways to go on", () => {
   const text = readyScreen(screen);
-  for (const part of ["http://127.0.0.1:8080\n", "ws://127.0.0.1:8080\n", "relay-1  pid 9\n", "lb-1     pid 123456\n"])
+  for (const part of [
+    "http://127.0.0.1:8080\n",
+    "ws://127.0.0.1:8080\n",
+    "relay-1  pid 9\n",
+    "lb-1     pid 123456\n",
+  ])
     expect(text).toContain(part);
-  for (const part of ["data    /d\n", "logs    /d/logs\n", "cluster status --data /d\n", "cluster stop --data /d\n"])
+  for (const part of [
+    "data    /d\n",
+    "logs    /d/logs\n",
+    "cluster status --data /d\n",
+    "cluster stop --data /d\n",
+  ])
     expect(text).toContain(part);
   expect(text).not.toContain("\x1b");
   expect(readyScreen({ ...screen, isTerminal: true })).toContain("\x1b[1mtutti is up\x1b[22m");
@@ -49,15 +67,20 @@ test("the screen names the address, the processes, the folders and the ways to g
 
 test("a cluster that listens everywhere is shown at an address that a browser here can open", () => {
   const everywhere = readyScreen({ ...screen, status: { ...status, address: "0.0.0.0:80" } });
-  expect(everywhere).toContain("http://127.0.0.1:80   (and at every other address of this machine)");
-  expect(readyScreen({ ...screen, status: { ...status, address: "[::]:80" } })).toContain("http://[::1]:80");
+  expect(everywhere).toContain(
+    "http://127.0.0.1:80   (and at every other address of this machine)",
+  );
+  expect(readyScreen({ ...screen, status: { ...status, address: "[::]:80" } })).toContain(
+    "http://[::1]:80",
+  );
 });
 
 test("with TLS the addresses say so", () => {
   const secure: ClusterStatus = { ...status, scheme: "https" };
   expect(statusTable(secure, 0)).toStartWith("https://127.0.0.1:8080\n");
   const text = readyScreen({ ...screen, status: secure });
-  for (const part of ["https://127.0.0.1:8080\n", "wss://127.0.0.1:8080\n"]) expect(text).toContain(part);
+  for (const part of ["https://127.0.0.1:8080\n", "wss://127.0.0.1:8080\n"])
+    expect(text).toContain(part);
 });
 
 test("durations", () => {

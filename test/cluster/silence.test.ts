@@ -22,6 +22,8 @@ test("a starting process may be silent for fifteen", () => {
 test("a tick that comes late gives another round: it was the supervisor that slept", () => {
   const silence = new Silence(0);
   silence.ready();
-  expect(hangsAt(silence, [1000, 2000, 60_000, 61_000, 62_000, 63_000, 64_000, 65_000])).toBeUndefined();
+  expect(
+    hangsAt(silence, [1000, 2000, 60_000, 61_000, 62_000, 63_000, 64_000, 65_000]),
+  ).toBeUndefined();
   expect(silence.hangs(66_000)).toBe(true);
 });

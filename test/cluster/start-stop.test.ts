@@ -3,7 +3,14 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { Cluster, isRunning, runCommand, startCluster, temporaryFolder, untilGone } from "./start.ts";
+import {
+  Cluster,
+  isRunning,
+  runCommand,
+  startCluster,
+  temporaryFolder,
+  untilGone,
+} from "./start.ts";
 
 setDefaultTimeout(30_000);
 const WELL = ["well", "well", "well"] as const;
@@ -34,13 +41,20 @@ test("the screen names every process, and status says the same in exactly this s
   expect(status).toStrictEqual({
     address: cluster.address,
     scheme: "http",
-    processes: [up("relay", "relay-1"), up("node", "node-1"), up("node", "node-2"), up("lb", "lb-1")],
+    processes: [
+      up("relay", "relay-1"),
+      up("node", "node-1"),
+      up("node", "node-2"),
+      up("lb", "lb-1"),
+    ],
   });
   for (const { id, pid } of (await cluster.status()).processes)
     expect(cluster.screen).toMatch(new RegExp(`${id} +pid ${pid}\n`));
   expect(cluster.screen).toContain(`http://${cluster.address}\n`);
   expect(cluster.screen).toContain(`cluster stop --data ${cluster.dataDir}\n`);
-  expect((await cluster.run("status")).out).toMatch(/ROLE +ID +PID +STATE.*\nrelay +relay-1 +\d+ +up/);
+  expect((await cluster.run("status")).out).toMatch(
+    /ROLE +ID +PID +STATE.*\nrelay +relay-1 +\d+ +up/,
+  );
 });
 
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
@@ -58,7 +72,9 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
     expect(pids.filter(isRunning)).toEqual([]);
     expect(readdirSync(cluster.dataDir).sort()).toEqual(["logs", "secret"]);
     const stopped = (id: string) => when(cluster, id, "told to stop");
-    expect(Math.max(stopped("lb-1"), stopped("lb-2"))).toBeLessThan(Math.min(stopped("node-1"), stopped("node-2")));
+    expect(Math.max(stopped("lb-1"), stopped("lb-2"))).toBeLessThan(
+      Math.min(stopped("node-1"), stopped("node-2")),
+    );
     expect(Math.max(stopped("node-1"), stopped("node-2"))).toBeLessThan(
       Math.min(stopped("relay-1"), stopped("relay-2")),
     );
@@ -85,7 +101,10 @@ test("a cluster that is still starting can be asked, and stopped", async () => {
   await cluster.until("node-1", ({ state, pid }) => state === "starting" && pid !== null);
   const pids = await pidsOf(cluster);
   const { code, err } = await cluster.run("scale", "2");
-  expect([code, err]).toEqual([1, 'The cluster is busy with "start": try again when that is done.\n']);
+  expect([code, err]).toEqual([
+    1,
+    'The cluster is busy with "start": try again when that is done.\n',
+  ]);
   cluster.signal("SIGINT");
   expect(await cluster.ended()).toMatchObject({ code: 0, out: "" });
   expect(pids.filter(isRunning)).toEqual([]);
@@ -95,7 +114,11 @@ test("a cluster that is still starting can be asked, and stopped", async () => {
 test("cluster stop returns when the cluster is gone", async () => {
   await using cluster = await startCluster({ nodes: 1, standIns: WELL });
   const pids = await pidsOf(cluster);
-  expect(await cluster.run("stop")).toEqual({ code: 0, out: "The cluster has stopped.\n", err: "" });
+  expect(await cluster.run("stop")).toEqual({
+    code: 0,
+    out: "The cluster has stopped.\n",
+    err: "",
+  });
   expect(pids.filter(isRunning)).toEqual([]);
   expect(existsSync(join(cluster.dataDir, "lock.db"))).toBe(false);
   expect((await cluster.ended()).code).toBe(0);
@@ -119,7 +142,10 @@ test("SIGKILL of the supervisor leaves no orphan, not even a stopped one, and th
   expect((await next.process("node-1")).state).toBe("up");
 });
 
-/** Starts a cluster by a shell that runs `CLUSTER`; resolves to the shell and the supervisor's pid when it is up. */
+/**
+ * Starts a cluster by a shell that runs `CLUSTER`; resolves to the shell and the supervisor's pid
+ * when it is up.
+ */
 async function startByShell(command: string, dataDir: string, env: object) {
   const script = join(import.meta.dirname, "stand-ins/cluster.ts");
   const cluster = `${process.execPath} ${script} well well well --nodes 1 --port 0 --data ${dataDir}`;
@@ -138,7 +164,9 @@ async function startByShell(command: string, dataDir: string, env: object) {
 
 test("a cluster whose npm or bun run was killed stops in order", async () => {
   await using folder = await temporaryFolder();
-  const { shell, pid } = await startByShell("CLUSTER & wait", folder.path, { npm_lifecycle_event: "cluster" });
+  const { shell, pid } = await startByShell("CLUSTER & wait", folder.path, {
+    npm_lifecycle_event: "cluster",
+  });
   expect(isRunning(pid)).toBe(true);
   shell.kill("SIGKILL");
   await untilGone([pid]);
@@ -149,7 +177,9 @@ test("a cluster that was started with nohup outlives its terminal", async () => 
   await using folder = await temporaryFolder();
   const { shell, pid } = await startByShell("trap '' HUP; exec CLUSTER", folder.path, {});
   process.kill(pid, "SIGHUP");
-  expect((await runCommand(["scale", "2", "--data", folder.path])).out).toBe("The cluster has 2 nodes now.\n");
+  expect((await runCommand(["scale", "2", "--data", folder.path])).out).toBe(
+    "The cluster has 2 nodes now.\n",
+  );
   expect((await runCommand(["stop", "--data", folder.path])).code).toBe(0);
   expect(await shell.exited).toBe(0);
 });

@@ -1,4 +1,5 @@
-// Starts a real cluster for a test, in a folder of its own and on a port that the system chooses, and ends it with the test.
+// Starts a real cluster for a test, in a folder of its own and on a port that the system chooses,
+// and ends it with the test.
 
 import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
@@ -22,7 +23,10 @@ export type ClusterOptions = {
   readonly env?: Readonly<Record<string, string>>;
   /** An existing data folder to start on; it is not removed with the cluster. */
   readonly dataDir?: string;
-  /** Programs of test/cluster/stand-ins in place of relay, node and lb: what is tested is the supervision alone. */
+  /**
+   * Programs of test/cluster/stand-ins in place of relay, node and lb: what is tested is the
+   * supervision alone.
+   */
   readonly standIns?: readonly [relay: string, node: string, lb: string];
 };
 
@@ -39,7 +43,8 @@ export class Cluster implements AsyncDisposable {
   #address = "";
 
   constructor(options: ClusterOptions) {
-    const folder = options.dataDir === undefined ? mkdtempSync(join(tmpdir(), "tutti-")) : undefined;
+    const folder =
+      options.dataDir === undefined ? mkdtempSync(join(tmpdir(), "tutti-")) : undefined;
     this.#folderToRemove = folder;
     this.dataDir = options.dataDir ?? join(folder ?? "", "data");
     const { nodes = 2, app, args = [], standIns } = options;
@@ -47,13 +52,16 @@ export class Cluster implements AsyncDisposable {
     if (app !== undefined) flags.push("--app", app);
     const program = standIns === undefined ? [MAIN, "start"] : [STAND_INS, ...standIns];
     // --no-orphans: the cluster ends even if the test is killed.
-    this.#supervisor = Bun.spawn([process.execPath, "--no-orphans", ...program, ...flags, ...args], {
-      // As if typed by hand, whoever runs the tests.
-      env: { ...process.env, npm_config_user_agent: "", ...options.env },
-      stdin: "ignore",
-      stdout: "pipe",
-      stderr: "pipe",
-    });
+    this.#supervisor = Bun.spawn(
+      [process.execPath, "--no-orphans", ...program, ...flags, ...args],
+      {
+        // As if typed by hand, whoever runs the tests.
+        env: { ...process.env, npm_config_user_agent: "", ...options.env },
+        stdin: "ignore",
+        stdout: "pipe",
+        stderr: "pipe",
+      },
+    );
     this.#err = new Response(this.#supervisor.stderr).text();
     this.#out = this.#readScreen();
   }
@@ -108,7 +116,11 @@ export class Cluster implements AsyncDisposable {
   }
 
   /** Resolves to the process when it satisfies the condition. */
-  async until(id: string, condition: (process: ProcessStatus) => boolean, timeoutMs = 15_000): Promise<ProcessStatus> {
+  async until(
+    id: string,
+    condition: (process: ProcessStatus) => boolean,
+    timeoutMs = 15_000,
+  ): Promise<ProcessStatus> {
     return await eventually(() => this.process(id), condition, { withinMs: timeoutMs, what: id });
   }
 
@@ -122,7 +134,9 @@ export class Cluster implements AsyncDisposable {
     this.#supervisor.kill(signal);
   }
 
-  /** Resolves when the supervisor has ended, to what it left: its exit code and all it has printed. */
+  /**
+   * Resolves when the supervisor has ended, to what it left: its exit code and all it has printed.
+   */
   async ended(): Promise<Ran> {
     await this.#supervisor.exited;
     await this.#out;
@@ -140,7 +154,8 @@ export class Cluster implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
-    if (this.#folderToRemove !== undefined) rmSync(this.#folderToRemove, { recursive: true, force: true });
+    if (this.#folderToRemove !== undefined)
+      rmSync(this.#folderToRemove, { recursive: true, force: true });
   }
 
   #isUp(): boolean {
@@ -169,7 +184,10 @@ export async function startCluster(options: ClusterOptions = {}): Promise<Cluste
 }
 
 /** Runs `cluster …words` to its end. */
-export async function runCommand(words: readonly string[], options: { cwd?: string; env?: object } = {}): Promise<Ran> {
+export async function runCommand(
+  words: readonly string[],
+  options: { cwd?: string; env?: object } = {},
+): Promise<Ran> {
   const child = Bun.spawn([process.execPath, "--no-orphans", MAIN, ...words], {
     cwd: options.cwd,
     env: { ...process.env, ...options.env },
@@ -177,7 +195,10 @@ export async function runCommand(words: readonly string[], options: { cwd?: stri
     stdout: "pipe",
     stderr: "pipe",
   });
-  const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  const [out, err] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
   return { code: await child.exited, out, err };
 }
 
@@ -196,5 +217,8 @@ export function isRunning(pid: number): boolean {
 /** Resolves when none of the processes runs. */
 export async function untilGone(pids: readonly number[], timeoutMs = 10_000): Promise<void> {
   const isNone = (left: readonly number[]) => left.length === 0;
-  await eventually(() => pids.filter(isRunning), isNone, { withinMs: timeoutMs, what: "what still runs" });
+  await eventually(() => pids.filter(isRunning), isNone, {
+    withinMs: timeoutMs,
+    what: "what still runs",
+  });
 }

@@ -1,4 +1,5 @@
-// What the supervisor does about processes that die, hang or cannot start. Stand-ins play the roles.
+// What the supervisor does about processes that die, hang or cannot start. Stand-ins play the
+// roles.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync } from "node:fs";
@@ -86,6 +87,8 @@ for (const [what, role, standIns, sentence] of [
     const { code, out, err } = await cluster.ended();
     expect([code, out]).toEqual([1, ""]);
     expect(err).toContain(sentence);
-    expect(readdirSync(cluster.dataDir).filter((name) => name !== "logs" && name !== "secret")).toEqual([]);
+    expect(
+      readdirSync(cluster.dataDir).filter((name) => name !== "logs" && name !== "secret"),
+    ).toEqual([]);
   });
 }

@@ -10,7 +10,10 @@ const NODES = 3;
 let cluster: Cluster;
 
 beforeAll(async () => {
-  cluster = await startCluster({ nodes: NODES, app: join(import.meta.dir, "../../examples/article/app.ts") });
+  cluster = await startCluster({
+    nodes: NODES,
+    app: join(import.meta.dir, "../../examples/article/app.ts"),
+  });
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
@@ -61,7 +64,9 @@ test("broadcast reaches every client on every node", async () => {
   for (const plain of everyone) {
     await plain.until(() => plain.frames.length > 0);
     const time = expect.any(Number);
-    expect(plain.frames).toEqual([{ type: "message", channel: "$everyone", offset: 1, time, data: USERS }]);
+    expect(plain.frames).toEqual([
+      { type: "message", channel: "$everyone", offset: 1, time, data: USERS },
+    ]);
     plain.socket.close();
   }
 });

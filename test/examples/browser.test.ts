@@ -1,4 +1,5 @@
-// A real browser: two people on different nodes talk while the node of one, then of the other, is killed.
+// A real browser: two people on different nodes talk while the node of one, then of the other, is
+// killed.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
@@ -27,7 +28,7 @@ let browser: Browser;
 beforeAll(async () => {
   if (!hasChromium) return;
   [cluster, browser] = await Promise.all([
-    startCluster({ nodes: 3, app: join(import.meta.dir, "../../examples/chat/app.ts") }),
+    startCluster({ nodes: 3, app: join(import.meta.dir, "../../src/chat/app.ts") }),
     chromium.launch({ executablePath: CHROMIUM, args: ARGS }),
   ]);
 }, TIMEOUT_MS);
@@ -35,7 +36,10 @@ afterAll(async () => {
   await Promise.all([cluster?.[Symbol.asyncDispose](), browser?.close()]);
 }, TIMEOUT_MS);
 
-/** Opens the chat for one person: a context has its own cookies, so that the door gives each another node. */
+/**
+ * Opens the chat for one person: a context has its own cookies, so that the door gives each another
+ * node.
+ */
 async function enter(name: string): Promise<Page> {
   const context = await browser.newContext();
   const page = await context.newPage();
@@ -46,7 +50,9 @@ async function enter(name: string): Promise<Page> {
   await page.goto(`http://${cluster.address}/`);
   await page.fill("#name", name);
   await page.press("#name", "Tab");
-  await page.waitForFunction(() => /^kill -9 \d+$/.test(document.getElementById("command")?.textContent ?? ""));
+  await page.waitForFunction(() =>
+    /^kill -9 \d+$/.test(document.getElementById("command")?.textContent ?? ""),
+  );
   return page;
 }
 
@@ -55,14 +61,20 @@ async function say(page: Page, text: string): Promise<void> {
   await page.press("#text", "Enter");
 }
 
-const servedBy = async (page: Page): Promise<string> => (await page.locator("#node").textContent()) ?? "";
-const texts = (page: Page): Promise<string[]> => page.locator(".message:not(.pending) .text").allTextContents();
+const servedBy = async (page: Page): Promise<string> =>
+  (await page.locator("#node").textContent()) ?? "";
+const texts = (page: Page): Promise<string[]> =>
+  page.locator(".message:not(.pending) .text").allTextContents();
 const offsets = (page: Page): Promise<number[]> =>
-  page.locator(".message[data-offset]").evaluateAll((lines) => lines.map((line) => Number(line.dataset.offset)));
+  page
+    .locator(".message[data-offset]")
+    .evaluateAll((lines) => lines.map((line) => Number(line.dataset.offset)));
 
 /** Resolves when a page has told how it came back from that node. */
 async function recovery(page: Page, node: string): Promise<string> {
-  const note = page.locator(".event", { hasText: new RegExp(`^${node} was lost — reconnected to `) }).last();
+  const note = page
+    .locator(".event", { hasText: new RegExp(`^${node} was lost — reconnected to `) })
+    .last();
   await note.waitFor();
   return (await note.textContent()) ?? "";
 }
@@ -94,12 +106,17 @@ test.skipIf(!hasChromium)(
           await say(page, text);
         }
       }
-      expect(await recovery(victim, node)).toMatch(/^node-\d was lost — reconnected to node-\d in \d+ ms, .*(missed)/);
+      expect(await recovery(victim, node)).toMatch(
+        /^node-\d was lost — reconnected to node-\d in \d+ ms, .*(missed)/,
+      );
       await cluster.until(node, ({ state }) => state === "up");
     }
 
     for (const page of [ada, ben]) {
-      await page.waitForFunction((count) => document.querySelectorAll("[data-offset]").length >= count, said.length);
+      await page.waitForFunction(
+        (count) => document.querySelectorAll("[data-offset]").length >= count,
+        said.length,
+      );
       const seen = await texts(page);
       expect([...seen].sort()).toEqual([...said].sort());
       for (const name of ["Ada", "Ben"]) {

@@ -1,8 +1,9 @@
-// The client protocol: what a node makes of a stranger's frames, in both encodings, and what the client makes of a node's.
+// The client protocol: what a node makes of a stranger's frames, in both encodings, and what the
+// client makes of a node's.
 
 import { Packr } from "msgpackr";
 import { Core } from "../../src/client/core.ts";
-import { decodeFrame, type Encoding, frameOf } from "../../src/node/encoding.ts";
+import { decodeFrame, type Encoding, frameOf } from "../../src/node/codec/encoding.ts";
 import { clientMessage, requestIdOf } from "../../src/wire/client-messages.ts";
 import { Malformed } from "../../src/wire/shape.ts";
 import type { Random } from "./random.ts";
@@ -12,9 +13,22 @@ const REQUESTS = [
   { type: "connect", id: "c", token: "token", producer: "0123456789abcdef" },
   { type: "subscribe", id: 1, channel: "room:1", since: { epoch: "e1", offset: 7 } },
   { type: "subscribe", id: 1.5, channel: "räume", last: 10 },
-  { type: "publish", id: 2, channel: "room:1", data: { text: "hi", list: [1, -2, 3.5, null, true, "é"] }, seq: 3 },
+  {
+    type: "publish",
+    id: 2,
+    channel: "room:1",
+    data: { text: "hi", list: [1, -2, 3.5, null, true, "é"] },
+    seq: 3,
+  },
   { type: "publish", channel: "room:1", data: "x", key: "k".repeat(128) },
-  { type: "history", id: 4, channel: "room:1", since: { epoch: "e1", offset: 0 }, limit: 1000, reverse: true },
+  {
+    type: "history",
+    id: 4,
+    channel: "room:1",
+    since: { epoch: "e1", offset: 0 },
+    limit: 1000,
+    reverse: true,
+  },
   { type: "presence", id: 5, channel: "room:1" },
   { type: "call", id: 6, method: "toString", params: { __proto__: null, constructor: 1 } },
   { type: "get-users", id: 7 },
@@ -30,7 +44,10 @@ const isPlain = (value: unknown): boolean =>
     ? value.every(isPlain)
     : Object.getPrototypeOf(value) === Object.prototype && Object.values(value).every(isPlain));
 
-/** Whatever is taken is plain JSON, can be said in both encodings, and leaves nothing in the prototypes. */
+/**
+ * Whatever is taken is plain JSON, can be said in both encodings, and leaves nothing in the
+ * prototypes.
+ */
 function takeRequest(encoding: Encoding, frame: string | Uint8Array): void {
   const value = unless(Malformed, () => decodeFrame(encoding, frame));
   if (value === undefined) return;
@@ -76,7 +93,14 @@ const ANSWERS = [
   { type: "error", id: "s1", code: "refused", message: "no", retry: false },
   { type: "error", code: "bad_frame", message: "what?", retry: false },
   { type: "message", channel: "room", offset: 6, time: 1_700_000_000_000, data: { text: "hi" } },
-  { type: "gap", channel: "room", reason: "epoch", from: 6, to: 9, position: { epoch: "e2", offset: 9 } },
+  {
+    type: "gap",
+    channel: "room",
+    reason: "epoch",
+    from: 6,
+    to: 9,
+    position: { epoch: "e2", offset: 9 },
+  },
   { type: "join", channel: "room", client: "x", info: {} },
   { type: "goodbye", reason: "bye", reconnectAfterMs: 10 },
   { type: "pong" },
@@ -89,8 +113,12 @@ function busyClient(random: Random): Core {
   core.step({ type: "opened", token: undefined }, 0);
   core.step({ type: "subscribe", ticket: 1, channel: "room", start: undefined }, 0);
   core.step({ type: "publish", ticket: 2, channel: "room", json: "1", key: undefined }, 0);
-  core.step({ type: "request", ticket: 3, frame: { type: "presence", channel: "room" }, timeoutMs: 1000 }, 0);
-  for (const answer of ANSWERS.slice(0, 2)) core.step({ type: "text", text: JSON.stringify(answer) }, 1);
+  core.step(
+    { type: "request", ticket: 3, frame: { type: "presence", channel: "room" }, timeoutMs: 1000 },
+    0,
+  );
+  for (const answer of ANSWERS.slice(0, 2))
+    core.step({ type: "text", text: JSON.stringify(answer) }, 1);
   return core;
 }
 

@@ -6,7 +6,10 @@ import { join } from "node:path";
 test("50,000 bad inputs: nothing is thrown, nothing hangs, memory stays flat", async () => {
   const command = [process.execPath, join(import.meta.dir, "main.ts"), "--inputs", "50000"];
   const child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
-  const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  const [out, err] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
   if ((await child.exited) !== 0) throw new Error(`${out}\n${err}`);
   expect(out).toContain("no failures");
 }, 120_000);

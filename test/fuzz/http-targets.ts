@@ -1,13 +1,14 @@
-// HTTP as the lb reads it: heads and bodies of requests and answers, and what becomes of them on their way through.
+// HTTP as the lb reads it: heads and bodies of requests and answers, and what becomes of them on
+// their way through.
 
-import { type BodyReader, bodyReader } from "../../src/lb/body.ts";
-import { Fault } from "../../src/lb/fault.ts";
-import { forwardRequest, forwardResponse } from "../../src/lb/forward.ts";
-import { framingFields, responseFraming } from "../../src/lb/framing.ts";
-import { type HeadKind, HeadReader, REQUEST, RESPONSE } from "../../src/lb/head.ts";
-import { Draft } from "../../src/lb/output.ts";
-import { interpretRequest, type Request } from "../../src/lb/request.ts";
-import { grantsHandshake } from "../../src/lb/websocket.ts";
+import { type BodyReader, bodyReader } from "../../src/lb/http/body.ts";
+import { Fault } from "../../src/lb/http/faults.ts";
+import { forwardRequest, forwardResponse } from "../../src/lb/http/forward.ts";
+import { framingFields, responseFraming } from "../../src/lb/http/framing.ts";
+import { type HeadKind, HeadReader, REQUEST, RESPONSE } from "../../src/lb/http/head.ts";
+import { interpretRequest, type Request } from "../../src/lb/http/request.ts";
+import { grantsHandshake } from "../../src/lb/http/websocket.ts";
+import { WriteBuffer } from "../../src/lb/net/byte-sink.ts";
 import { cut } from "./mutate.ts";
 import { must, type Target, utf8 } from "./target.ts";
 
@@ -55,7 +56,10 @@ function readHead<Start>(
     if (fault !== undefined) return { verdict: "fault", rest: [] };
     if (start === undefined) continue;
     must(end >= 0 && end <= chunk.length, "a head ends outside its chunk");
-    const rest = [chunk.subarray(end), ...pieces.slice(index + 1).map((after) => Buffer.from(after))];
+    const rest = [
+      chunk.subarray(end),
+      ...pieces.slice(index + 1).map((after) => Buffer.from(after)),
+    ];
     return { verdict: onHead(start, reader), rest };
   }
   return { verdict: "incomplete", rest: [] };
@@ -68,7 +72,8 @@ function readBody(body: BodyReader, pieces: readonly Buffer[]): string {
     const places: number[] = [];
     const end = body.read(chunk, 0, places);
     must(end >= 0 && end <= chunk.length, "a body ends outside its chunk");
-    for (let at = 0; at < places.length; at += 2) content += chunk.toString("latin1", places[at], places[at + 1]);
+    for (let at = 0; at < places.length; at += 2)
+      content += chunk.toString("latin1", places[at], places[at + 1]);
     if (body.done || body.fault !== undefined) break;
   }
   must(content.length === body.contentBytes, "a body miscounts its content");
@@ -86,7 +91,7 @@ function requestMeaning(pieces: readonly Uint8Array[]): string {
     if (request instanceof Fault) return `fault ${request.status}`;
     body = bodyReader(request.framing);
     const meaning = meaningOf(request);
-    const draft = new Draft(1024);
+    const draft = new WriteBuffer(1024);
     if (forwardRequest(request, fields, HOP, draft) instanceof Fault) return "fault 508";
     must(passedOn(draft.take()) === meaning, "what is passed on means something else");
     return meaning;
@@ -96,7 +101,11 @@ function requestMeaning(pieces: readonly Uint8Array[]): string {
 
 /** How a strict reader with more room understands a head that was passed on. */
 function passedOn(head: Buffer): string {
-  const reader = new HeadReader(REQUEST, { headBytesMax: 65_536, targetBytesMax: 8192, headFieldsMax: 100 });
+  const reader = new HeadReader(REQUEST, {
+    headBytesMax: 65_536,
+    targetBytesMax: 8192,
+    headFieldsMax: 100,
+  });
   must(reader.read(head, 0) === head.length, "what is passed on is not exactly one head");
   const { start, fields } = reader;
   if (start === undefined) return `unreadable: ${reader.fault?.message}`;
@@ -111,16 +120,27 @@ function answerMeaning(pieces: readonly Uint8Array[]): string {
     if (framing instanceof Fault) return "fault";
     body = bodyReader(framing);
     const meaning = JSON.stringify({ start, framing, switches: grantsHandshake(fields, KEY) });
-    const answering = { framing, closes: true, added: "X: y\r\n", statedLength: undefined, cookieName: "T" };
-    const draft = new Draft(1024);
+    const answering = {
+      framing,
+      closes: true,
+      added: "X: y\r\n",
+      statedLength: undefined,
+      cookieName: "T",
+    };
+    const draft = new WriteBuffer(1024);
     forwardResponse(start, fields, answering, draft);
-    must(/^[^\n]*\r\n(?:[^\r\n]+\r\n)*\r\n$/.test(draft.take().toString("latin1")), "an answer is passed on broken");
+    must(
+      /^[^\n]*\r\n(?:[^\r\n]+\r\n)*\r\n$/.test(draft.take().toString("latin1")),
+      "an answer is passed on broken",
+    );
     return meaning;
   });
   return `${verdict} ${body === undefined ? "" : readBody(body, rest)}`;
 }
 
-/** An input that ends before its verdict may get one or the other, according to where it was cut. */
+/**
+ * An input that ends before its verdict may get one or the other, according to where it was cut.
+ */
 function mustAgree(whole: string, pieces: string): void {
   const isOpen = whole.startsWith("incomplete") || pieces.startsWith("incomplete");
   must(isOpen || whole === pieces, `cut elsewhere it means something else: ${whole} / ${pieces}`);

@@ -1,5 +1,5 @@
-// A relay's data folder in which files were damaged: a real relay starts on it all the same, keeps what can be trusted, tells what not, and its
-// successor has nothing more to complain of.
+// A relay's data folder in which files were damaged: a real relay starts on it all the same, keeps
+// what can be trusted, tells what not, and its successor has nothing more to complain of.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
@@ -41,14 +41,26 @@ function change(file: string, at: number, ...bytes: number[]): void {
 
 /** What is done to the folder, and whether readers can be told that nothing was lost. */
 const DAMAGES: readonly [what: string, isHarmless: boolean, damage: (folder: string) => void][] = [
-  ["a torn end", true, (folder) => writeFileSync(segment(folder, 2), Buffer.of(0, 0, 1, 0, 0x97, 0x11), { flag: "a" })],
+  [
+    "a torn end",
+    true,
+    (folder) => writeFileSync(segment(folder, 2), Buffer.of(0, 0, 1, 0, 0x97, 0x11), { flag: "a" }),
+  ],
   [
     "a lying length at the beginning of the newest",
     false,
     (folder) => change(segment(folder, 2), 0, 0, 0x3f, 0xff, 0xff),
   ],
-  ["a lying length in the middle", false, (folder) => change(segment(folder, 1), 100_100, 0xff, 0xff, 0xff, 0xff)],
-  ["zeros in the oldest", false, (folder) => change(segment(folder, 0), 5000, ...Array<number>(100_000).fill(0))],
+  [
+    "a lying length in the middle",
+    false,
+    (folder) => change(segment(folder, 1), 100_100, 0xff, 0xff, 0xff, 0xff),
+  ],
+  [
+    "zeros in the oldest",
+    false,
+    (folder) => change(segment(folder, 0), 5000, ...Array<number>(100_000).fill(0)),
+  ],
   ["a segment that is cut short", false, (folder) => truncateSync(segment(folder, 1), 1_000_001)],
   [
     "a segment of garbage",
@@ -58,8 +70,14 @@ const DAMAGES: readonly [what: string, isHarmless: boolean, damage: (folder: str
   ["a run.json of garbage", false, (folder) => writeFileSync(join(folder, "run.json"), "{]")],
 ];
 
-/** Starts a relay on the folder; resolves to how it opens the channel, and where a new publication lands. */
-async function serve(folder: string, seq: number): Promise<{ opened: RelayMessageOf<"opened">; offset: number }> {
+/**
+ * Starts a relay on the folder; resolves to how it opens the channel, and where a new publication
+ * lands.
+ */
+async function serve(
+  folder: string,
+  seq: number,
+): Promise<{ opened: RelayMessageOf<"opened">; offset: number }> {
   const relay = await startRelay(folder);
   using link = new TestLink(relay.port, "reader");
   await link.next("welcome");

@@ -1,4 +1,5 @@
-// The relay's journal: what a successor makes of files that were cut, flipped, or are something else altogether.
+// The relay's journal: what a successor makes of files that were cut, flipped, or are something
+// else altogether.
 
 import type { Disk } from "../../src/relay/head.ts";
 import { Producers } from "../../src/relay/producers.ts";
@@ -75,7 +76,8 @@ function turnRing(store: Store): void {
   const channel = store.open("large", { size: 1, ttlMs: 1, bytes: 1 }, "e", 2);
   if (typeof channel === "string") throw new Error(`a new channel is refused: ${channel}`);
   const before = channel.top;
-  for (let seq = 1; seq <= 4 * COUNT; seq++) publish(store, channel.id, 0x5eed_5eee, before + seq, LARGE);
+  for (let seq = 1; seq <= 4 * COUNT; seq++)
+    publish(store, channel.id, 0x5eed_5eee, before + seq, LARGE);
   store.commit();
   must(channel.top === before + 4 * COUNT, "the ring of segments does not turn");
 }

@@ -1,8 +1,8 @@
-// `bun run fuzz`: bad input for every decoder, in this process. None may throw what it should not, hang, or grow the memory. What failed is
-// named with the words that run it again.
+// `bun run fuzz`: bad input for every decoder, in this process. None may throw what it should not,
+// hang, or grow the memory. What failed is named with the words that run it again.
 
 import { Worker } from "node:worker_threads";
-import { parseCommandLine, parseInteger, UsageError } from "../../src/wire/arguments.ts";
+import { parseCommandLine, parseInteger, UsageError } from "../../src/runtime/arguments.ts";
 import type { Order, Word } from "./order.ts";
 
 const HELP = `usage: bun run fuzz [options]
@@ -43,7 +43,9 @@ function fuzz(order: Order): Promise<number> {
   const complain = (target: string, input: number, what: string) => {
     failures++;
     if (++shown > FAILURES_SHOWN) return;
-    console.log(`\nFAILED ${target}: ${what}\n  again: bun run fuzz --seed ${seed} --target ${target} --only ${input}`);
+    console.log(
+      `\nFAILED ${target}: ${what}\n  again: bun run fuzz --seed ${seed} --target ${target} --only ${input}`,
+    );
   };
   const watch = setInterval(() => {
     const input = Atomics.load(progress, 0);
@@ -64,14 +66,19 @@ function fuzz(order: Order): Promise<number> {
       console.log(
         `${word.target.padEnd(24)} ${word.inputs} inputs, ${perSecond}/s, memory +${word.grownMb.toFixed(1)} MB`,
       );
-      if (word.grownMb > GROWTH_MB_MAX) complain(word.target, 0, `memory grew by ${word.grownMb.toFixed(0)} MB`);
+      if (word.grownMb > GROWTH_MB_MAX)
+        complain(word.target, 0, `memory grew by ${word.grownMb.toFixed(0)} MB`);
     } else if (word.targets === 0) {
       complain(order.target, 0, "there is no such target");
       end();
     } else end();
   });
   worker.on("error", (error: unknown) => {
-    complain(running, Atomics.load(progress, 0), error instanceof Error ? (error.stack ?? "") : String(error));
+    complain(
+      running,
+      Atomics.load(progress, 0),
+      error instanceof Error ? (error.stack ?? "") : String(error),
+    );
     end();
   });
   return promise;

@@ -4,10 +4,12 @@ import { writeU32 } from "../../src/wire/bytes.ts";
 import type { Random } from "./random.ts";
 
 const NUMBERS = [
-  0, 1, 2, 3, 4, 5, 47, 48, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000, 0x10_0030, 0x7fff_ffff, 0xffff_ffff,
+  0, 1, 2, 3, 4, 5, 47, 48, 0x7f, 0x80, 0xff, 0x100, 0xffff, 0x1_0000, 0x10_0030, 0x7fff_ffff,
+  0xffff_ffff,
 ];
 const BYTES = [
-  0, 0x0a, 0x0d, 0x20, 0x22, 0x3a, 0x5c, 0x7b, 0x7f, 0x80, 0x90, 0x97, 0xc1, 0xc4, 0xc6, 0xd4, 0xdd, 0xdf, 0xff,
+  0, 0x0a, 0x0d, 0x20, 0x22, 0x3a, 0x5c, 0x7b, 0x7f, 0x80, 0x90, 0x97, 0xc1, 0xc4, 0xc6, 0xd4, 0xdd,
+  0xdf, 0xff,
 ];
 const LONGEST = 200_000;
 
@@ -44,11 +46,18 @@ const repeat: Mutation = (bytes, random) => {
   const from = random.below(bytes.length + 1);
   const to = from + random.below(bytes.length - from + 1);
   const times = 1 + random.below(to - from < 16 ? 300 : 4);
-  return joined(bytes.subarray(0, to), ...Array<Uint8Array>(times).fill(bytes.subarray(from, to)), bytes.subarray(to));
+  return joined(
+    bytes.subarray(0, to),
+    ...Array<Uint8Array>(times).fill(bytes.subarray(from, to)),
+    bytes.subarray(to),
+  );
 };
 const splice: Mutation = (bytes, random, others) => {
   const other = random.pick(others);
-  return joined(bytes.subarray(0, random.below(bytes.length + 1)), other.subarray(random.below(other.length + 1)));
+  return joined(
+    bytes.subarray(0, random.below(bytes.length + 1)),
+    other.subarray(random.below(other.length + 1)),
+  );
 };
 const follow: Mutation = (bytes, random, others) => joined(bytes, random.pick(others));
 const garbage: Mutation = (_, random) => random.bytes(random.below(300));
@@ -72,7 +81,8 @@ const MUTATIONS = [
 export function badInput(good: readonly Uint8Array[], random: Random): Uint8Array {
   if (random.below(50) === 0) return garbage(new Uint8Array(0), random, good);
   let bytes = random.pick(good);
-  for (let changes = 1 + random.below(6); changes > 0; changes--) bytes = random.pick(MUTATIONS)(bytes, random, good);
+  for (let changes = 1 + random.below(6); changes > 0; changes--)
+    bytes = random.pick(MUTATIONS)(bytes, random, good);
   return bytes.subarray(0, LONGEST);
 }
 

@@ -7,7 +7,10 @@ const int32s: Shape<Int32Array> = (value, field) => {
   throw new Error(`${field} must be an Int32Array`);
 };
 
-/** `target`: the only one, or "" for all. `only`: the only input, or −1 for all. `progress`: where the worker writes which input it is at. */
+/**
+ * `target`: the only one, or "" for all. `only`: the only input, or −1 for all. `progress`: where
+ * the worker writes which input it is at.
+ */
 export const orderShape = object({
   seed: integer(0, 0xffff_ffff),
   inputs: integer(1, Number.MAX_SAFE_INTEGER),
@@ -19,7 +22,12 @@ export type Order = Shaped<typeof orderShape>;
 
 export type Word =
   | { readonly type: "begun"; readonly target: string }
-  | { readonly type: "failed"; readonly target: string; readonly input: number; readonly message: string }
+  | {
+      readonly type: "failed";
+      readonly target: string;
+      readonly input: number;
+      readonly message: string;
+    }
   | {
       readonly type: "done";
       readonly target: string;

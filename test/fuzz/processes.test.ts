@@ -1,5 +1,6 @@
-// Bad input for processes that run: through the lb to the nodes, and to a relay, by strangers and by members. None dies, none grows, and all
-// serve whoever comes next. More of it: TUTTI_FUZZ_INPUTS=100000 bun test test/fuzz/processes.test.ts
+// Bad input for processes that run: through the lb to the nodes, and to a relay, by strangers and
+// by members. None dies, none grows, and all serve whoever comes next. More of it:
+// TUTTI_FUZZ_INPUTS=100000 bun test test/fuzz/processes.test.ts
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
@@ -24,10 +25,15 @@ const GROWTH_MB_MAX = 64;
 setDefaultTimeout(60_000 + 20 * INPUTS);
 console.log(`TUTTI_FUZZ_SEED=${SEED}`);
 
-const rssMb = (pid: number) => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
+const rssMb = (pid: number) =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
 
 /** Does it for each input, so many at once. */
-async function forEachInput(count: number, what: string, act: (random: Random) => Promise<void>): Promise<void> {
+async function forEachInput(
+  count: number,
+  what: string,
+  act: (random: Random) => Promise<void>,
+): Promise<void> {
   let next = 0;
   const lane = async () => {
     while (next < count) await act(randomFrom(SEED, what, next++));
@@ -35,7 +41,10 @@ async function forEachInput(count: number, what: string, act: (random: Random) =
   await Promise.all(Array.from({ length: AT_ONCE }, lane));
 }
 
-/** Sends pieces on a connection of its own and waits until the other side has ended it, but not for long. */
+/**
+ * Sends pieces on a connection of its own and waits until the other side has ended it, but not for
+ * long.
+ */
 async function pour(address: string, pieces: readonly Uint8Array[]): Promise<void> {
   using peer = RawWebSocket.dial(address, pieces[0] ?? "");
   for (const piece of pieces.slice(1)) {
@@ -57,7 +66,9 @@ test("the lb and the nodes behind it", async () => {
   const before = await cluster.status();
   const memory = new Map(before.processes.map(({ id, pid }) => [id, rssMb(pid ?? 0)]));
   const { address } = cluster;
-  await forEachInput(INPUTS / 3, "http", (random) => pour(address, cut(badInput(httpRequests.good, random), random)));
+  await forEachInput(INPUTS / 3, "http", (random) =>
+    pour(address, cut(badInput(httpRequests.good, random), random)),
+  );
   await forEachInput(INPUTS / 3, "websocket", (random) =>
     pour(address, [Buffer.from(handshake("/")), badInput(webSocketFrames, random)]),
   );
@@ -67,13 +78,17 @@ test("the lb and the nodes behind it", async () => {
       handshake("/", { "Sec-WebSocket-Protocol": isJson ? "tutti.v1.json" : "tutti.v1.msgpack" }),
     );
     await forEachInput(INPUTS / 30, name, (random) => {
-      const messages = Array.from({ length: 10 }, () => clientFrame(badInput(good, random), isJson ? 0x81 : 0x82));
+      const messages = Array.from({ length: 10 }, () =>
+        clientFrame(badInput(good, random), isJson ? 0x81 : 0x82),
+      );
       return pour(address, [opening, ...messages]);
     });
   }
   await expectHonestService();
   const after = await cluster.status();
-  expect(after.processes.map(({ id, pid }) => [id, pid])).toEqual(before.processes.map(({ id, pid }) => [id, pid]));
+  expect(after.processes.map(({ id, pid }) => [id, pid])).toEqual(
+    before.processes.map(({ id, pid }) => [id, pid]),
+  );
   for (const { id, pid } of after.processes)
     expect(rssMb(pid ?? 0) - (memory.get(id) ?? 0), id).toBeLessThan(GROWTH_MB_MAX);
 });
@@ -93,7 +108,9 @@ test("a relay, by strangers", async () => {
   const address = /"address":"([^"]+)"/.exec(log)?.[1] ?? "";
   const before = await cluster.process("relay-1");
   const memory = rssMb(before.pid ?? 0);
-  await forEachInput(INPUTS / 5, "stranger", (random) => pour(address, cut(badInput(frames.good, random), random)));
+  await forEachInput(INPUTS / 5, "stranger", (random) =>
+    pour(address, cut(badInput(frames.good, random), random)),
+  );
   await expectHonestService();
   expect((await cluster.process("relay-1")).pid).toBe(before.pid);
   expect(rssMb(before.pid ?? 0) - memory).toBeLessThan(GROWTH_MB_MAX);

@@ -1,13 +1,23 @@
-// The relay protocol: frames cut from a stream, and a relay's core that a member and a stranger tell anything at all.
+// The relay protocol: frames cut from a stream, and a relay's core that a member and a stranger
+// tell anything at all.
 
 import { Producers } from "../../src/relay/producers.ts";
 import { Relay } from "../../src/relay/relay.ts";
 import type { RelayLink } from "../../src/relay/relay-link.ts";
 import { Segments } from "../../src/relay/segments.ts";
 import { Store } from "../../src/relay/store.ts";
-import { encodePublish, FRAME_BYTES_MAX, FrameDecoder, HELLO_BYTES_MAX } from "../../src/wire/frame.ts";
+import {
+  encodePublish,
+  FRAME_BYTES_MAX,
+  FrameDecoder,
+  HELLO_BYTES_MAX,
+} from "../../src/wire/frame.ts";
 import { linkProof } from "../../src/wire/proof.ts";
-import { decodeRelayMessage, encodeRelayMessage, type RelayMessage } from "../../src/wire/relay-messages.ts";
+import {
+  decodeRelayMessage,
+  encodeRelayMessage,
+  type RelayMessage,
+} from "../../src/wire/relay-messages.ts";
 import { Malformed } from "../../src/wire/shape.ts";
 import { cut } from "./mutate.ts";
 import { must, type Target, unless, utf8 } from "./target.ts";
@@ -50,11 +60,17 @@ const MESSAGES: RelayMessage[] = [
   { type: "enter", id: 1, client: "c1", info: utf8("{}") },
   { type: "leave", id: 1, client: "c1" },
 ];
-const PUBLISHES = [1, 2, 9].map((seq) => encodePublish(1, { high: 1, low: 2 }, seq, utf8(`"${"x".repeat(seq * 20)}"`)));
+const PUBLISHES = [1, 2, 9].map((seq) =>
+  encodePublish(1, { high: 1, low: 2 }, seq, utf8(`"${"x".repeat(seq * 20)}"`)),
+);
 const FRAMES = [...MESSAGES.map(encodeRelayMessage), ...PUBLISHES];
 /** What a member may well say in this order. */
 const CONVERSATION = new Uint8Array(
-  Buffer.concat([...MESSAGES.slice(7, 9).map(encodeRelayMessage), ...PUBLISHES, encodeRelayMessage(MESSAGES[10])]),
+  Buffer.concat([
+    ...MESSAGES.slice(7, 9).map(encodeRelayMessage),
+    ...PUBLISHES,
+    encodeRelayMessage(MESSAGES[10]),
+  ]),
 );
 
 /** The frames in a stream as text, until it cannot be followed. */
@@ -147,7 +163,10 @@ class FuzzedRelay {
 
   #member(id: string): RelayLink {
     const link = this.#relay.connect();
-    this.#say(link, encodeRelayMessage({ type: "hello", version: 1, role: "node", id, nonce: NONCE }));
+    this.#say(
+      link,
+      encodeRelayMessage({ type: "hello", version: 1, role: "node", id, nonce: NONCE }),
+    );
     const proof = linkProof(SECRET, NONCE, new Uint8Array(16).fill(9), "node", id);
     this.#say(link, encodeRelayMessage({ type: "prove", proof }));
     must(link.phase === "up", "an honest link is not let in");

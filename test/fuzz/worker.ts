@@ -44,7 +44,13 @@ function runAll(target: Target, count: number): void {
   const beforeMb = memoryMb();
   for (let input = warmUp; input < count; input++) run(target, input);
   const grownMb = memoryMb() - beforeMb;
-  say({ type: "done", target: target.name, inputs: count, ms: performance.now() - startedMs, grownMb });
+  say({
+    type: "done",
+    target: target.name,
+    inputs: count,
+    ms: performance.now() - startedMs,
+    grownMb,
+  });
 }
 
 const chosen = TARGETS.filter(({ name }) => wanted === "" || wanted === name);

@@ -1,15 +1,28 @@
 // The line of an access log from its record, by value, and the letters of an end.
 
 import { expect, test } from "bun:test";
-import { type AccessRecord, accessLine, pathOf } from "../../src/lb/access-log.ts";
-import { Entry, recordRefusal } from "../../src/lb/access-log-entry.ts";
-import { Counters, Counts } from "../../src/lb/counters.ts";
-import { lettersOf } from "../../src/lb/failure.ts";
-import { Fault } from "../../src/lb/fault.ts";
+import { Fault } from "../../src/lb/http/faults.ts";
+import { type AccessRecord, accessLine, pathOf } from "../../src/lb/telemetry/access-log.ts";
+import { Entry, recordRefusal } from "../../src/lb/telemetry/access-log-entry.ts";
+import { Counters, Counts } from "../../src/lb/telemetry/counters.ts";
+import { lettersOf } from "../../src/lb/telemetry/failure.ts";
 
 const record: AccessRecord = {
-  ...{ timeMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678), client: "203.0.113.7", method: "GET", target: "/chat?t=1" },
-  ...{ version: "1.1", status: 101, node: "node-2", bytesIn: 18, bytesOut: 94, headMs: 0.249, queueMs: 0 },
+  ...{
+    timeMs: Date.UTC(2026, 0, 2, 3, 4, 5, 678),
+    client: "203.0.113.7",
+    method: "GET",
+    target: "/chat?t=1",
+  },
+  ...{
+    version: "1.1",
+    status: 101,
+    node: "node-2",
+    bytesIn: 18,
+    bytesOut: 94,
+    headMs: 0.249,
+    queueMs: 0,
+  },
   ...{ connectMs: undefined, responseMs: 1.96, totalMs: 90_231.44, retries: 0, end: "--NI" },
 };
 
@@ -19,7 +32,13 @@ test("a line is JSON and ends with a line feed; what did not come about is null"
       '"status":101,"node":"node-2","bytesIn":18,"bytesOut":94,"headMs":0.2,"queueMs":0,"connectMs":null,"responseMs":2,' +
       '"totalMs":90231.4,"retries":0,"end":"--NI"}\n',
   );
-  const nothing = { client: undefined, method: undefined, target: undefined, version: undefined, node: undefined };
+  const nothing = {
+    client: undefined,
+    method: undefined,
+    target: undefined,
+    version: undefined,
+    node: undefined,
+  };
   expect(JSON.parse(accessLine("lb-1", { ...record, ...nothing, status: 0 }))).toMatchObject({
     ...{ client: null, method: null, target: null, version: null, status: null, node: null },
   });
@@ -27,7 +46,12 @@ test("a line is JSON and ends with a line feed; what did not come about is null"
 
 test("no byte begins a new line or reaches a terminal", () => {
   const evil = `${Array.from({ length: 0x100 }, (_, code) => String.fromCharCode(code)).join("")}\u2028\u2029`;
-  const line = accessLine("lb-1", { ...record, method: evil, node: evil, target: evil.replaceAll(/[?#]/g, "") });
+  const line = accessLine("lb-1", {
+    ...record,
+    method: evil,
+    node: evil,
+    target: evil.replaceAll(/[?#]/g, ""),
+  });
   expect(line.slice(0, -1)).toMatch(/^[\x20-\x7e\xa0-\xff]+$/);
   expect(JSON.parse(line)).toMatchObject({ method: evil, node: evil });
 });
@@ -46,11 +70,20 @@ test("of a target only the path is kept, and not too much of it", () => {
 test("an entry adds up what it is told", () => {
   let nowMs = 1000;
   const written: AccessRecord[] = [];
-  const log = { now: () => nowMs, time: () => 5000 + nowMs, write: (one: AccessRecord) => written.push(one) };
+  const log = {
+    now: () => nowMs,
+    time: () => 5000 + nowMs,
+    write: (one: AccessRecord) => written.push(one),
+  };
   const pass = (ms: number) => {
     nowMs += ms;
   };
-  const entry = new Entry({ ...log, lines: 0, dropped: 0 }, "a", { method: "GET", target: "/", minor: 0 }, 990);
+  const entry = new Entry(
+    { ...log, lines: 0, dropped: 0 },
+    "a",
+    { method: "GET", target: "/", minor: 0 },
+    990,
+  );
   pass(1);
   entry.assigned("n1");
   pass(20);
@@ -67,12 +100,35 @@ test("an entry adds up what it is told", () => {
   entry.end("clientAborted", "D");
   expect(written).toEqual([
     {
-      ...{ timeMs: 5990, client: "a", method: "GET", target: "/", version: "1.0", status: 200, node: "n2" },
-      ...{ bytesIn: 0, bytesOut: 0, headMs: 10, queueMs: 3, connectMs: 3, responseMs: 4, totalMs: 45 },
+      ...{
+        timeMs: 5990,
+        client: "a",
+        method: "GET",
+        target: "/",
+        version: "1.0",
+        status: 200,
+        node: "n2",
+      },
+      ...{
+        bytesIn: 0,
+        bytesOut: 0,
+        headMs: 10,
+        queueMs: 3,
+        connectMs: 3,
+        responseMs: 4,
+        totalMs: 45,
+      },
       ...{ retries: 1, end: "CDDI" },
     },
   ]);
-  recordRefusal({ ...log, lines: 0, dropped: 0 }, undefined, undefined, nowMs, new Fault(431, "too large"), 7);
+  recordRefusal(
+    { ...log, lines: 0, dropped: 0 },
+    undefined,
+    undefined,
+    nowMs,
+    new Fault(431, "too large"),
+    7,
+  );
   expect(written[1]).toMatchObject({ status: 431, bytesOut: 7, headMs: undefined, end: "PR--" });
 });
 
@@ -108,19 +164,32 @@ test("counts add up, and those of nodes that left are never lost", () => {
   for (let n = 0; n < 600; n++) {
     const id = `node-${n}`;
     if (n === 0 || n > 500) there.add(id);
-    counters.of(id, isKnown).ended(n % 2 === 0 ? undefined : "earlyClose", n % 2 === 0 ? 200 : 502, n % 2 !== 0);
+    counters
+      .of(id, isKnown)
+      .ended(n % 2 === 0 ? undefined : "earlyClose", n % 2 === 0 ? 200 : 502, n % 2 !== 0);
   }
   expect(counters.of("node-0", isKnown).requests).toBe(1);
   expect(counters.of("node-1", isKnown).requests).toBe(0);
   expect(counters.nowhere.requests).toBeGreaterThan(80);
-  expect(counters.named).toMatchObject({ requests: 600, answers2xx: 300, refusals5xx: 300, earlyClose: 300 });
+  expect(counters.named).toMatchObject({
+    requests: 600,
+    answers2xx: 300,
+    refusals5xx: 300,
+    earlyClose: 300,
+  });
   expect(counters.of("node-0", isKnown)).toBe(counters.of("node-0", isKnown));
 });
 
 test("an end without an answer is no answer", () => {
   const counts = new Counts();
   counts.ended("clientAborted", 0, false);
-  expect(counts.named).toMatchObject({ requests: 1, clientAborted: 1, answers1xx: 0, answers2xx: 0, answers5xx: 0 });
+  expect(counts.named).toMatchObject({
+    requests: 1,
+    clientAborted: 1,
+    answers1xx: 0,
+    answers2xx: 0,
+    answers5xx: 0,
+  });
   expect(Object.keys(counts.named).length).toBeLessThan(80);
 });
 
@@ -134,5 +203,10 @@ test("sticky cookies, by what they name", () => {
     counters.cookie("x", node, node),
   ];
   expect(letters).toEqual(["N", "I", "D", "V"]);
-  expect(counters).toMatchObject({ cookiesNone: 1, cookiesInvalid: 1, cookiesDown: 1, cookiesValid: 1 });
+  expect(counters).toMatchObject({
+    cookiesNone: 1,
+    cookiesInvalid: 1,
+    cookiesDown: 1,
+    cookiesValid: 1,
+  });
 });

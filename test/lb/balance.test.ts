@@ -1,4 +1,5 @@
-// Choosing a node, from outside: leastconn, the sticky cookie, health, redispatch, and counts that are right however a connection ends.
+// Choosing a node, from outside: leastconn, the sticky cookie, health, redispatch, and counts that
+// are right however a connection ends.
 
 import { afterAll, afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash } from "node:crypto";
@@ -20,7 +21,10 @@ afterEach(async () => {
   for (const each of started.splice(0)) await each.stop();
 });
 
-async function startServer(name: string, where?: { port: number } | { path: string }): Promise<ScriptedServer> {
+async function startServer(
+  name: string,
+  where?: { port: number } | { path: string },
+): Promise<ScriptedServer> {
   const server = await ScriptedServer.listen(where);
   server.script = serving(name);
   started.push(server);
@@ -40,8 +44,12 @@ const serving = (name: string) => async (peer: RawPeer) => {
   const head = await peer.head();
   const key = fieldOf(head, "Sec-WebSocket-Key");
   if (key === undefined) return await answering(named(name))(peer);
-  const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
-  peer.send(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Node: ${name}\r\n`);
+  const accept = createHash("sha1")
+    .update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+    .digest("base64");
+  peer.send(
+    `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-Node: ${name}\r\n`,
+  );
   peer.send(`Sec-WebSocket-Accept: ${accept}\r\n\r\n`);
   await peer.untilEnd();
   peer.finish();
@@ -78,10 +86,15 @@ const quiet = ["--check-interval-ms", "3600000"];
 describe("leastconn", () => {
   test("open tunnels count: each new one goes to the node with the fewest, ties in turn", async () => {
     const servers = await Promise.all(["a", "b", "c"].map((name) => startServer(name)));
-    const lb = await startLb(...quiet, ...servers.flatMap(({ address }) => ["--upstream", address]));
+    const lb = await startLb(
+      ...quiet,
+      ...servers.flatMap(({ address }) => ["--upstream", address]),
+    );
     const tunnels = await openTunnels(lb, 9);
     expect(tally(tunnels)).toEqual({ a: 3, b: 3, c: 3 });
-    expect(tunnels.slice(0, 3).map(({ node }) => node)).toEqual(tunnels.slice(3, 6).map(({ node }) => node));
+    expect(tunnels.slice(0, 3).map(({ node }) => node)).toEqual(
+      tunnels.slice(3, 6).map(({ node }) => node),
+    );
     for (const { client, node } of tunnels) if (node === "b") client.reset();
     await lb.countsWhen(({ connections }) => connections === 6);
     expect(tally(await openTunnels(lb, 3))).toEqual({ b: 3 });
@@ -129,7 +142,15 @@ describe("leastconn", () => {
 
   test("the queue is bounded", async () => {
     const server = await startServer("a");
-    const lb = await startLb(...quiet, "--upstream", server.address, "--node-connections-max", "1", "--queue-max", "1");
+    const lb = await startLb(
+      ...quiet,
+      "--upstream",
+      server.address,
+      "--node-connections-max",
+      "1",
+      "--queue-max",
+      "1",
+    );
     await openTunnel(lb);
     const waiting = await lb.connect();
     waiting.send(get());
@@ -170,10 +191,15 @@ describe("leastconn", () => {
 describe("the sticky cookie", () => {
   test("keeps a client on its node, is set only where needed, and is never seen by the node", async () => {
     const servers = await Promise.all(["a", "b", "c"].map((name) => startServer(name)));
-    const lb = await startLb(...quiet, ...servers.flatMap(({ address }) => ["--upstream", address]));
+    const lb = await startLb(
+      ...quiet,
+      ...servers.flatMap(({ address }) => ["--upstream", address]),
+    );
     const first = await lb.ask(get());
     const cookie = cookieIn(first);
-    expect(fieldOf(first, "Set-Cookie")).toMatch(/^TUTTI=[\w-]{22}; Path=\/; HttpOnly; SameSite=Lax$/);
+    expect(fieldOf(first, "Set-Cookie")).toMatch(
+      /^TUTTI=[\w-]{22}; Path=\/; HttpOnly; SameSite=Lax$/,
+    );
     expect(fieldOf(first, "Cache-Control")).toBe("private");
     for (let round = 0; round < 5; round++) {
       const again = await lb.ask(get(`Cookie: x=1; ${cookie}; y=2\r\n`));
@@ -267,7 +293,9 @@ describe("health", () => {
     const answers = await Promise.all(Array.from({ length: 20 }, () => lb.ask(get())));
     expect(answers.map(nameIn)).toEqual(Array.from({ length: 20 }, () => "b"));
     expect((await lb.counts()).nodes[b.address].health).toBe("up");
-    expect(Object.values((await lb.counts()).nodes).filter(({ health }) => health === "down")).toHaveLength(1);
+    expect(
+      Object.values((await lb.counts()).nodes).filter(({ health }) => health === "down"),
+    ).toHaveLength(1);
   });
 
   test("no node at all: 503 that says when to come back", async () => {
@@ -285,7 +313,8 @@ describe("health", () => {
     const server = await startServer("a");
     const lb = await startLb("--upstream", server.address, "--check-interval-ms", "50");
     const { port } = server;
-    const health = (wanted: string) => lb.countsWhen(({ nodes }) => nodes[`127.0.0.1:${port}`].health === wanted);
+    const health = (wanted: string) =>
+      lb.countsWhen(({ nodes }) => nodes[`127.0.0.1:${port}`].health === wanted);
     await health("up");
     await server.stop();
     await health("down");
@@ -298,13 +327,28 @@ describe("health", () => {
     const [a, b] = [await startServer("a"), await startServer("b")];
     const checked = (name: string, status: number) => async (peer: RawPeer) => {
       const head = await peer.head();
-      peer.send(head.startsWith("GET /ok ") ? `HTTP/1.1 ${status} X\r\nContent-Length: 0\r\n\r\n` : named(name));
+      peer.send(
+        head.startsWith("GET /ok ")
+          ? `HTTP/1.1 ${status} X\r\nContent-Length: 0\r\n\r\n`
+          : named(name),
+      );
     };
     a.script = checked("a", 503);
     b.script = checked("b", 200);
-    const flags = ["--check", "/ok", "--check-interval-ms", "50", "--upstream", a.address, "--upstream", b.address];
+    const flags = [
+      "--check",
+      "/ok",
+      "--check-interval-ms",
+      "50",
+      "--upstream",
+      a.address,
+      "--upstream",
+      b.address,
+    ];
     const lb = await startLb(...flags);
-    await lb.countsWhen(({ nodes }) => nodes[a.address].health === "failing" && nodes[b.address].health === "up");
+    await lb.countsWhen(
+      ({ nodes }) => nodes[a.address].health === "failing" && nodes[b.address].health === "up",
+    );
     for (let round = 0; round < 4; round++) expect(nameIn(await lb.ask(get()))).toBe("b");
     await b.stop();
     expect(nameIn(await lb.ask(get()))).toBe("a");
@@ -346,7 +390,11 @@ describe("health", () => {
 
   test("a node killed with SIGKILL: its clients are cut at once, no idempotent request fails", async () => {
     const nodes = await Promise.all(["a", "b", "c"].map((name) => startNode(name)));
-    const lb = await startLb("--check-interval-ms", "100", ...nodes.flatMap(({ address }) => ["--upstream", address]));
+    const lb = await startLb(
+      "--check-interval-ms",
+      "100",
+      ...nodes.flatMap(({ address }) => ["--upstream", address]),
+    );
     const tunnels = await openTunnels(lb, 9);
     const killed = nodes[0].address;
     let failures = 0;
@@ -368,13 +416,13 @@ describe("health", () => {
     expect(served).toBe(10_000);
     const cut = tunnels.filter(({ node }) => node === "a");
     await Promise.all(cut.map(({ client }) => client.untilEnd()));
-    expect(tunnels.filter(({ client }) => client.hasEnded || client.isClosed).map(({ node }) => node)).toEqual([
-      "a",
-      "a",
-      "a",
-    ]);
+    expect(
+      tunnels.filter(({ client }) => client.hasEnded || client.isClosed).map(({ node }) => node),
+    ).toEqual(["a", "a", "a"]);
     for (const { client } of cut) client.finish();
-    const { nodes: counted } = await lb.countsWhen((counts) => counts.nodes[killed].connections === 0);
+    const { nodes: counted } = await lb.countsWhen(
+      (counts) => counts.nodes[killed].connections === 0,
+    );
     expect(counted[killed].health).toBe("down");
   }, 30_000);
 });
@@ -393,7 +441,9 @@ describe("behind unix sockets", () => {
     expect((await upstream?.untilEnd())?.length).toBeGreaterThan(500_000);
     await client.untilClosed();
     await a.stop();
-    await Promise.all(tunnels.filter(({ node }) => node === "a").map((tunnel) => tunnel.client.untilEnd()));
+    await Promise.all(
+      tunnels.filter(({ node }) => node === "a").map((tunnel) => tunnel.client.untilEnd()),
+    );
     expect(nameIn(await lb.ask(get()))).toBe("b");
     expect(nameIn(await lb.ask(get()))).toBe("b");
   });
@@ -408,14 +458,22 @@ describe("behind unix sockets", () => {
   });
 
   test("a herd never overflows a node's backlog: nobody is refused", async () => {
-    const nodes = await Promise.all(["a", "b"].map((name) => startNode(name, join(folder, `herd-${name}.sock`))));
-    const lb = await startLb("--check", "/", ...nodes.flatMap(({ address }) => ["--upstream", address]));
+    const nodes = await Promise.all(
+      ["a", "b"].map((name) => startNode(name, join(folder, `herd-${name}.sock`))),
+    );
+    const lb = await startLb(
+      "--check",
+      "/",
+      ...nodes.flatMap(({ address }) => ["--upstream", address]),
+    );
     const clients = await Promise.all(Array.from({ length: 1500 }, () => lb.connect()));
     for (const client of clients) client.send(opening());
     const heads = await Promise.all(clients.map((client) => client.head()));
     expect(heads.filter((head) => statusOf(head) !== 101)).toEqual([]);
     const { nodes: counted } = await lb.counts();
-    expect(Object.values(counted).reduce((sum, { connections }) => sum + connections, 0)).toBe(1500);
+    expect(Object.values(counted).reduce((sum, { connections }) => sum + connections, 0)).toBe(
+      1500,
+    );
     for (const { connections } of Object.values(counted)) expect(connections).toBeGreaterThan(600);
   }, 30_000);
 });
@@ -439,20 +497,28 @@ async function startFull(): Promise<string> {
   });
   for (; !isKeptWaiting(port); await turn()) {
     if (fillers.length > 6000) throw new Error("the backlog does not fill");
-    for (let each = 0; each < 100; each++) fillers.push(net.connect({ host: "127.0.0.1", port }).on("error", () => {}));
+    for (let each = 0; each < 100; each++)
+      fillers.push(net.connect({ host: "127.0.0.1", port }).on("error", () => {}));
   }
   return address;
 }
 
 /** A real Bun server as a process of its own, which can be killed. */
-async function startNode(name: string, path?: string): Promise<{ address: string; child: Bun.Subprocess }> {
-  const where = path === undefined ? `port: 0, hostname: "127.0.0.1"` : `unix: ${JSON.stringify(path)}`;
+async function startNode(
+  name: string,
+  path?: string,
+): Promise<{ address: string; child: Bun.Subprocess }> {
+  const where =
+    path === undefined ? `port: 0, hostname: "127.0.0.1"` : `unix: ${JSON.stringify(path)}`;
   const code = `const server = Bun.serve({ ${where}, development: false,
     fetch: (request, server) => server.upgrade(request, { headers: { "X-Node": "${name}" } }) ? undefined : new Response("${name}"),
     websocket: { message(ws, text) { ws.send(text); } } });
     process.send(server.port ?? 0);`;
   const { promise, resolve } = Promise.withResolvers<unknown>();
-  const child = Bun.spawn([process.execPath, "-e", code], { stdio: ["ignore", "ignore", "inherit"], ipc: resolve });
+  const child = Bun.spawn([process.execPath, "-e", code], {
+    stdio: ["ignore", "ignore", "inherit"],
+    ipc: resolve,
+  });
   started.push({
     stop: async () => {
       child.kill("SIGKILL");

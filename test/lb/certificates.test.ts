@@ -1,7 +1,7 @@
 // Which certificate for which name, by value.
 
 import { expect, test } from "bun:test";
-import { chooserOf, dnsNamesIn } from "../../src/lb/certificates.ts";
+import { chooserOf, dnsNamesIn } from "../../src/lb/accept/certificates.ts";
 
 test("the exact name wins over a wildcard, the earlier certificate over the later", () => {
   const choose = chooserOf([
@@ -26,15 +26,18 @@ test("the exact name wins over a wildcard, the earlier certificate over the late
     ["", undefined],
     ["__proto__", undefined],
   ];
-  for (const [name, certificate] of cases) expect([name, choose(name)]).toEqual([name, certificate]);
+  for (const [name, certificate] of cases)
+    expect([name, choose(name)]).toEqual([name, certificate]);
 });
 
 test("names come from the DNS entries alone", () => {
   expect(dnsNamesIn(undefined)).toEqual([]);
-  expect(dnsNamesIn("DNS:a.example, DNS:*.B.example, IP Address:10.0.0.1, URI:http://c.example, DNS:x_y.z")).toEqual([
-    "a.example",
-    "*.b.example",
-    "x_y.z",
-  ]);
-  expect(dnsNamesIn('DNS:"a.example, DNS:b.example", DNS:a..example, DNS:*, DNS:a.*.example')).toEqual([]);
+  expect(
+    dnsNamesIn(
+      "DNS:a.example, DNS:*.B.example, IP Address:10.0.0.1, URI:http://c.example, DNS:x_y.z",
+    ),
+  ).toEqual(["a.example", "*.b.example", "x_y.z"]);
+  expect(
+    dnsNamesIn('DNS:"a.example, DNS:b.example", DNS:a..example, DNS:*, DNS:a.*.example'),
+  ).toEqual([]);
 });

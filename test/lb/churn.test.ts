@@ -1,4 +1,5 @@
-// Hostile churn: whatever way connections end, the lb's file descriptors and counts are afterwards what they were.
+// Hostile churn: whatever way connections end, the lb's file descriptors and counts are afterwards
+// what they were.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
@@ -28,7 +29,8 @@ const GET = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 const POST = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhalf";
 
 const fds = () => readdirSync(`/proc/${lb.pid}/fd`).length;
-const rssKb = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${lb.pid}/status`, "utf8"))?.[1]);
+const rssKb = () =>
+  Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${lb.pid}/status`, "utf8"))?.[1]);
 const settled = () =>
   lb.countsWhen(
     ({ connections, live, upstreams, waiting, nodes }) =>
@@ -43,7 +45,10 @@ const tunnelled = async (client: RawPeer) => {
 const newest = () => server.connections[server.connections.length - 1];
 
 /** Every way to end: what the server does, and what the client does until it is over. */
-const WAYS: Record<string, { script?: (peer: RawPeer) => unknown; act: (client: RawPeer) => unknown }> = {
+const WAYS: Record<
+  string,
+  { script?: (peer: RawPeer) => unknown; act: (client: RawPeer) => unknown }
+> = {
   "a reset before the head": { act: (client) => client.reset() },
   "a FIN before the head": { act: (client) => client.finish() },
   "a reset after half a head": {
@@ -80,8 +85,14 @@ const WAYS: Record<string, { script?: (peer: RawPeer) => unknown; act: (client: 
     },
   },
   "a bad request": { act: (client) => client.send("nonsense\r\n\r\n") },
-  "a server that resets instead of answering": { script: (peer) => peer.reset(), act: (client) => client.send(POST) },
-  "a server that ends instead of answering": { script: (peer) => peer.finish(), act: (client) => client.send(POST) },
+  "a server that resets instead of answering": {
+    script: (peer) => peer.reset(),
+    act: (client) => client.send(POST),
+  },
+  "a server that ends instead of answering": {
+    script: (peer) => peer.finish(),
+    act: (client) => client.send(POST),
+  },
   "a truncated answer": {
     script: async (peer) => {
       await peer.head();
@@ -166,7 +177,10 @@ const WAYS: Record<string, { script?: (peer: RawPeer) => unknown; act: (client: 
 const arrived = (): Promise<RawPeer | undefined> =>
   Promise.race([server.nextConnection(), Bun.sleep(1000).then(() => undefined)]);
 
-/** What comes after its client has gone: a FIN alone does not tell, so the lb would wait for the answer. */
+/**
+ * What comes after its client has gone: a FIN alone does not tell, so the lb would wait for the
+ * answer.
+ */
 const late = (peer: RawPeer) => peer.reset();
 
 const CONNECTIONS = 20_000;
@@ -183,7 +197,9 @@ test("every way of ending leaves nothing behind", async () => {
     for (let round = 0; round < CYCLES; round += AT_ONCE) {
       const clients = await Promise.all(Array.from({ length: AT_ONCE }, () => lb.connect()));
       await Promise.all(clients.map((client) => Promise.resolve(act(client)).catch(() => {})));
-      await Promise.all(clients.map((client) => Promise.race([client.untilEnd().catch(() => {}), Bun.sleep(5)])));
+      await Promise.all(
+        clients.map((client) => Promise.race([client.untilEnd().catch(() => {}), Bun.sleep(5)])),
+      );
       lb.hangUp();
     }
   };
@@ -201,5 +217,7 @@ test("every way of ending leaves nothing behind", async () => {
     await peer.head();
     peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
   };
-  expect(statusOf(await lb.ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))).toBe(200);
+  expect(statusOf(await lb.ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))).toBe(
+    200,
+  );
 }, 120_000);

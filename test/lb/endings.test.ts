@@ -1,12 +1,21 @@
-// Every way in which an exchange, a tunnel or a refused connection can end: what the access log says of it, what is counted, and that
-// nothing stays counted as under way.
+// Every way in which an exchange, a tunnel or a refused connection can end: what the access log
+// says of it, what is counted, and that nothing stays counted as under way.
 
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
 import { existsSync, mkdtempSync, readFileSync, renameSync, rmSync } from "node:fs";
 import net from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { reportIn } from "../../src/wire/child.ts";
+import { reportIn } from "../../src/runtime/child-ipc.ts";
 import { isRecord } from "../../src/wire/shape.ts";
 import { eventually } from "../eventually.ts";
 import { answering, fieldOf, Lb, OK, type RawPeer, ScriptedServer } from "./harness.ts";
@@ -34,7 +43,14 @@ afterAll(async () => {
 
 async function startLb(...flags: string[]): Promise<Lb> {
   const upstream = flags.includes("--upstream") ? [] : ["--upstream", server.address];
-  const lb = await Lb.start(...upstream, "--check-interval-ms", "3600000", "--access-log", file, ...flags);
+  const lb = await Lb.start(
+    ...upstream,
+    "--check-interval-ms",
+    "3600000",
+    "--access-log",
+    file,
+    ...flags,
+  );
   started.push(lb);
   await lb.countsWhen(({ nodes }) => Object.values(nodes).every(wasChecked));
   server.play(server.script);
@@ -68,7 +84,13 @@ async function line(): Promise<Record<string, unknown>> {
 /** What the lb has counted, once nothing is under way any more. */
 async function settled(lb: Lb): Promise<Record<string, unknown>> {
   const counts = await lb.countsWhen(({ connections }) => connections === 0);
-  expect(counts).toMatchObject({ exchangesNow: 0, tunnelsNow: 0, waiting: 0, upstreams: 0, live: 0 });
+  expect(counts).toMatchObject({
+    exchangesNow: 0,
+    tunnelsNow: 0,
+    waiting: 0,
+    upstreams: 0,
+    live: 0,
+  });
   for (const node of Object.values(counts.nodes)) expect(node.connections).toBe(0);
   return { ...counts };
 }
@@ -76,7 +98,8 @@ async function settled(lb: Lb): Promise<Record<string, unknown>> {
 const get = (fields = "", target = "/") => `GET ${target} HTTP/1.1\r\nHost: a\r\n${fields}\r\n`;
 const last = (fields = "", target = "/") => get(`Connection: close\r\n${fields}`, target);
 const handshake = opening("", "/ws?token=secret");
-const post = (length: number, body = "") => `POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\n\r\n${body}`;
+const post = (length: number, body = "") =>
+  `POST /p HTTP/1.1\r\nHost: a\r\nContent-Length: ${length}\r\n\r\n${body}`;
 /** A node that ends when its client has. */
 const polite = async (peer: RawPeer) => {
   peer.socket.once("end", () => peer.finish());
@@ -105,19 +128,34 @@ async function client(lb: Lb, bytes: string): Promise<RawPeer> {
 test("a line says when, who, what, where, how much and how long, and of the target only the path", async () => {
   const lb = await startLb("--id", "lb-7");
   const before = Date.now();
-  await lb.ask("POST /in?token=secret HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello");
+  await lb.ask(
+    "POST /in?token=secret HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello",
+  );
   const entry = await line();
   expect(entry).toMatchObject({
-    ...{ lb: "lb-7", client: "127.0.0.1", method: "POST", target: "/in", version: "1.1", status: 200 },
+    ...{
+      lb: "lb-7",
+      client: "127.0.0.1",
+      method: "POST",
+      target: "/in",
+      version: "1.1",
+      status: 200,
+    },
     ...{ node: server.address, retries: 0, end: "--NI", bytesOut: OK.length },
   });
   expect(entry.bytesIn).toBe((await server.connection()).text.length);
   const timeMs = Date.parse(String(entry.time));
   expect(timeMs).toBeGreaterThan(before - 1000);
   expect(timeMs).toBeLessThanOrEqual(Date.now());
-  for (const name of ["headMs", "queueMs", "connectMs", "responseMs", "totalMs"]) expect(entry[name]).toBeNumber();
+  for (const name of ["headMs", "queueMs", "connectMs", "responseMs", "totalMs"])
+    expect(entry[name]).toBeNumber();
   expect(readFileSync(file, "utf8")).not.toContain("secret");
-  expect(await settled(lb)).toMatchObject({ requests: 1, answers2xx: 1, cookiesNone: 1, cookiesInserted: 1 });
+  expect(await settled(lb)).toMatchObject({
+    requests: 1,
+    answers2xx: 1,
+    cookiesNone: 1,
+    cookiesInserted: 1,
+  });
 });
 
 test("requests of one connection each have a line, and their heads are timed by themselves", async () => {
@@ -152,10 +190,18 @@ describe("cookies", () => {
   test("none and a new one; valid and none; unknown, of a node that is down, and no cookies at all", async () => {
     const other = await ScriptedServer.listen();
     other.script = answering(OK);
-    const lb = await startLb("--upstream", server.address, "--upstream", other.address, "--check-interval-ms", "50");
+    const lb = await startLb(
+      "--upstream",
+      server.address,
+      "--upstream",
+      other.address,
+      "--check-interval-ms",
+      "50",
+    );
     started.push(other);
     const cookies: string[] = [];
-    for (let n = 0; n < 2; n++) cookies.push(String(fieldOf(await lb.ask(last()), "Set-Cookie")?.split(";")[0]));
+    for (let n = 0; n < 2; n++)
+      cookies.push(String(fieldOf(await lb.ask(last()), "Set-Cookie")?.split(";")[0]));
     await lb.ask(last(`Cookie: ${cookies[0]}\r\n`));
     await lb.ask(last("Cookie: TUTTI=nonsense\r\n"));
     const [first] = await lines(4);
@@ -164,7 +210,13 @@ describe("cookies", () => {
     started.splice(started.indexOf(other), 1);
     await lb.countsWhen(({ nodes }) => nodes[alive.address].health === "down");
     await lb.ask(last(`Cookie: ${gone}\r\n`));
-    expect((await lines(5)).map(({ end }) => end)).toEqual(["--NI", "--NI", "--V-", "--II", "--DI"]);
+    expect((await lines(5)).map(({ end }) => end)).toEqual([
+      "--NI",
+      "--NI",
+      "--V-",
+      "--II",
+      "--DI",
+    ]);
     expect(await settled(lb)).toMatchObject({
       ...{ cookiesNone: 2, cookiesValid: 1, cookiesInvalid: 1, cookiesDown: 1, cookiesInserted: 4 },
     });
@@ -259,7 +311,12 @@ const WAYS: Record<string, Way> = {
     line: { status: 408 },
     counts: { refusals4xx: 1 },
   },
-  "the head is malformed": { act: ask("nonsense\r\n\r\n"), end: "PR--", failure: "badRequest", line: { status: 400 } },
+  "the head is malformed": {
+    act: ask("nonsense\r\n\r\n"),
+    end: "PR--",
+    failure: "badRequest",
+    line: { status: 400 },
+  },
   "the head is too large": {
     act: ask(get(`x: ${"y".repeat(40_000)}\r\n`)),
     end: "PR--",
@@ -399,7 +456,9 @@ const WAYS: Record<string, Way> = {
     line: { status: 502 },
   },
   "the node grants a WebSocket wrongly": {
-    script: saying("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"),
+    script: saying(
+      "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n",
+    ),
     act: ask(handshake),
     end: "PHN-",
     failure: "badAnswer",
@@ -473,8 +532,16 @@ const WAYS: Record<string, Way> = {
     end: "cDNI",
     failure: "clientTimeout",
   },
-  "a tunnel that the client ends": { script: switching, act: tunnelled((peer) => peer.finish()), ...closing },
-  "a tunnel that the node ends": { script: switching, act: tunnelled((_, node) => node.finish()), ...closing },
+  "a tunnel that the client ends": {
+    script: switching,
+    act: tunnelled((peer) => peer.finish()),
+    ...closing,
+  },
+  "a tunnel that the node ends": {
+    script: switching,
+    act: tunnelled((_, node) => node.finish()),
+    ...closing,
+  },
   "a tunnel that the client resets": {
     script: switching,
     act: tunnelled((peer) => peer.reset()),
@@ -543,13 +610,19 @@ describe("ways to end", () => {
       expect(await line()).toMatchObject({ end: way.end, ...way.line });
       lb.hangUp();
       const counts = await settled(lb);
-      expect(counts).toMatchObject({ ...(way.failure === "" ? {} : { [way.failure]: 1 }), ...way.counts });
+      expect(counts).toMatchObject({
+        ...(way.failure === "" ? {} : { [way.failure]: 1 }),
+        ...way.counts,
+      });
     });
   }
 });
 
 describe("the last of an answer, which only the client has yet to take", () => {
-  /** A client that asks and asks and takes nothing, until an answer that the node has given cannot be written. */
+  /**
+   * A client that asks and asks and takes nothing, until an answer that the node has given cannot
+   * be written.
+   */
   async function stuck(lb: Lb): Promise<RawPeer> {
     server.play(answering(`HTTP/1.1 200 OK\r\nContent-Length: 60000\r\n\r\n${"x".repeat(60_000)}`));
     const peer = await lb.connect();
@@ -602,22 +675,41 @@ describe("connecting", () => {
   test("a client that leaves, and a node that does not accept: CC, sC", async () => {
     const full = await FullServer.start();
     started.push(full);
-    const flags = ["--upstream", full.address, "--connect-timeout-ms", "300", "--check-timeout-ms", "60000"];
+    const flags = [
+      "--upstream",
+      full.address,
+      "--connect-timeout-ms",
+      "300",
+      "--check-timeout-ms",
+      "60000",
+    ];
     const lb = await Lb.start(...flags, "--access-log", file);
     started.push(lb);
     const leaving = await client(lb, get());
     await lb.countsWhen(({ nodes }) => nodes[full.address].connections === 1);
     leaving.reset();
-    expect(await line()).toMatchObject({ status: null, node: full.address, connectMs: null, end: "CCN-" });
+    expect(await line()).toMatchObject({
+      status: null,
+      node: full.address,
+      connectMs: null,
+      end: "CCN-",
+    });
     await lb.ask(get());
     expect((await lines(2))[1]).toMatchObject({ status: 504, end: "sCN-" });
     const counts = await lb.countsWhen(({ connections }) => connections === 0);
-    expect(counts).toMatchObject({ clientAborted: 1, connectTimeout: 1, refusals5xx: 1, exchangesNow: 0 });
+    expect(counts).toMatchObject({
+      clientAborted: 1,
+      connectTimeout: 1,
+      refusals5xx: 1,
+      exchangesNow: 0,
+    });
   });
 });
 
 test("what a stopping lb ends: PT, PH", async () => {
-  server.play(async (peer) => ((await peer.head()).includes("Upgrade") ? await switching(peer) : undefined));
+  server.play(async (peer) =>
+    (await peer.head()).includes("Upgrade") ? await switching(peer) : undefined,
+  );
   const lb = await startLb();
   const tunnel = await client(lb, handshake);
   await tunnel.head();
@@ -656,7 +748,8 @@ describe("the file", () => {
   test("on a full disk lines are dropped and counted, and requests served", async () => {
     const lb = await startLb("--access-log", "/dev/full");
     for (let n = 0; n < 5; n++) expect(await lb.ask(last())).toEndWith("ok");
-    const isCounted = (counts: object) => "accessLogDropped" in counts && counts.accessLogDropped === 5;
+    const isCounted = (counts: object) =>
+      "accessLogDropped" in counts && counts.accessLogDropped === 5;
     expect(await lb.countsWhen(isCounted)).toMatchObject({ accessLogLines: 0 });
     expect(lb.log).toContain("lines are dropped");
     expect(lb.log.match(/lines are dropped/g)).toHaveLength(1);
@@ -681,7 +774,15 @@ describe("the file", () => {
   });
 
   test("may be standard output", async () => {
-    const args = ["src/lb/main.ts", "--listen", "127.0.0.1:0", "--upstream", server.address, "--access-log", "-"];
+    const args = [
+      "src/lb/main.ts",
+      "--listen",
+      "127.0.0.1:0",
+      "--upstream",
+      server.address,
+      "--access-log",
+      "-",
+    ];
     const port = Promise.withResolvers<string>();
     const lb = Bun.spawn([process.execPath, ...args], {
       cwd: new URL("../..", import.meta.url).pathname,
@@ -693,7 +794,10 @@ describe("the file", () => {
     });
     expect((await fetch(`http://${await port.promise}/x?y`)).status).toBe(200);
     lb.kill();
-    expect(JSON.parse(await new Response(lb.stdout).text())).toMatchObject({ target: "/x", status: 200 });
+    expect(JSON.parse(await new Response(lb.stdout).text())).toMatchObject({
+      target: "/x",
+      status: 200,
+    });
   });
 
   test("that cannot be opened: one sentence, exit code 1", async () => {
@@ -717,12 +821,17 @@ class FullServer {
 
   static async start(): Promise<FullServer> {
     const script = `const { port } = Bun.listen({ hostname: "127.0.0.1", port: 0, socket: { data() {} } }); console.log(port);`;
-    const child = Bun.spawn([process.execPath, "-e", script], { stdio: ["ignore", "pipe", "inherit"] });
+    const child = Bun.spawn([process.execPath, "-e", script], {
+      stdio: ["ignore", "pipe", "inherit"],
+    });
     const { value } = await child.stdout.getReader().read();
     const port = Number(new TextDecoder().decode(value));
     child.kill("SIGSTOP");
     const full = new FullServer(child, port);
-    while (full.#fillers.every(({ readyState }) => readyState === "open") && full.#fillers.length < 6000) {
+    while (
+      full.#fillers.every(({ readyState }) => readyState === "open") &&
+      full.#fillers.length < 6000
+    ) {
       for (let each = 0; each < 300; each++)
         full.#fillers.push(net.connect({ host: "127.0.0.1", port }).on("error", () => {}));
       await Bun.sleep(200);

@@ -1,8 +1,8 @@
-// What the black-box tests of the lb share: the lb as a process of its own, and raw TCP peers on both sides of it that send exactly
-// what a test says and remember exactly what they got.
+// What the black-box tests of the lb share: the lb as a process of its own, and raw TCP peers on
+// both sides of it that send exactly what a test says and remember exactly what they got.
 
 import net from "node:net";
-import { type Report, reportIn } from "../../src/wire/child.ts";
+import { type Report, reportIn } from "../../src/runtime/child-ipc.ts";
 import { eventually } from "../eventually.ts";
 
 const PATIENCE_MS = 10_000;
@@ -109,19 +109,25 @@ export class RawPeer {
         if (isSo()) resolve();
         else
           reject(
-            new Error(`the connection closed before ${what}; received: ${JSON.stringify(this.text.slice(0, 300))}`),
+            new Error(
+              `the connection closed before ${what}; received: ${JSON.stringify(this.text.slice(0, 300))}`,
+            ),
           );
       };
       const timer = setTimeout(() => {
         this.#waiting.delete(check);
-        reject(new Error(`no ${what} in time; received: ${JSON.stringify(this.text.slice(0, 300))}`));
+        reject(
+          new Error(`no ${what} in time; received: ${JSON.stringify(this.text.slice(0, 300))}`),
+        );
       }, PATIENCE_MS);
       this.#waiting.add(check);
     });
   }
 }
 
-/** A server that does to each connection what the current script says, and remembers all of them. */
+/**
+ * A server that does to each connection what the current script says, and remembers all of them.
+ */
 export class ScriptedServer {
   readonly connections: RawPeer[] = [];
   script: (peer: RawPeer) => void | Promise<void> = () => {};
@@ -141,7 +147,9 @@ export class ScriptedServer {
     });
   }
 
-  static async listen(where: { port: number } | { path: string } = { port: 0 }): Promise<ScriptedServer> {
+  static async listen(
+    where: { port: number } | { path: string } = { port: 0 },
+  ): Promise<ScriptedServer> {
     const scripted = new ScriptedServer(net.createServer({ allowHalfOpen: true }));
     const options = "path" in where ? where : { ...where, host: "127.0.0.1" };
     await new Promise<void>((resolve, reject) => {
@@ -193,7 +201,10 @@ export class ScriptedServer {
   }
 }
 
-/** A script: answers each request (its head, and a body of Content-Length bytes) with the same bytes. */
+/**
+ * A script: answers each request (its head, and a body of Content-Length bytes) with the same
+ * bytes.
+ */
 export const answering =
   (answer: string) =>
   async (peer: RawPeer): Promise<void> => {
@@ -236,9 +247,18 @@ export class Lb {
     this.port = port;
   }
 
-  /** Starts an lb with these flags on a port of its own choice; resolves when it says that it is ready. */
+  /**
+   * Starts an lb with these flags on a port of its own choice; resolves when it says that it is
+   * ready.
+   */
   static async start(...flags: string[]): Promise<Lb> {
-    return await Lb.startCommand([process.execPath, "src/lb/main.ts", "--listen", "127.0.0.1:0", ...flags]);
+    return await Lb.startCommand([
+      process.execPath,
+      "src/lb/main.ts",
+      "--listen",
+      "127.0.0.1:0",
+      ...flags,
+    ]);
   }
 
   static async startCommand(command: string[]): Promise<Lb> {
@@ -250,7 +270,8 @@ export class Lb {
       onExit: () => resolve(undefined),
     });
     const report = await promise;
-    if (report?.type !== "ready") throw new Error(`the lb did not start: ${await new Response(child.stderr).text()}`);
+    if (report?.type !== "ready")
+      throw new Error(`the lb did not start: ${await new Response(child.stderr).text()}`);
     const lb = new Lb(child, Number(report.address.slice(report.address.lastIndexOf(":") + 1)));
     lb.#readLog().catch(() => {});
     return lb;
@@ -272,7 +293,10 @@ export class Lb {
     return peer;
   }
 
-  /** Sends these bytes on a connection of their own; resolves with all that came when the lb ended it. */
+  /**
+   * Sends these bytes on a connection of their own; resolves with all that came when the lb ended
+   * it.
+   */
   async ask(bytes: string): Promise<string> {
     const peer = await this.connect();
     peer.send(bytes);
@@ -283,7 +307,8 @@ export class Lb {
 
   /** Resolves when the log has these words, beyond its first `from` characters. */
   async logged(words: string, from = 0): Promise<void> {
-    while (!this.log.includes(words, from)) await new Promise<void>((resolve) => this.#logged.push(resolve));
+    while (!this.log.includes(words, from))
+      await new Promise<void>((resolve) => this.#logged.push(resolve));
   }
 
   async counts(): Promise<Counts> {
@@ -294,7 +319,10 @@ export class Lb {
     return JSON.parse(lines.find((line) => line.endsWith('"msg":"counts"}')) ?? "");
   }
 
-  /** Resolves when the lb has read what was sent to it before: it sees to its sockets between two signals. */
+  /**
+   * Resolves when the lb has read what was sent to it before: it sees to its sockets between two
+   * signals.
+   */
   async caughtUp(): Promise<void> {
     for (let round = 0; round < 2; round++) await this.counts();
   }
@@ -335,7 +363,8 @@ export class Lb {
   }
 }
 
-export const statusOf = (answer: string): number => Number(/^HTTP\/1\.1 (\d{3}) /.exec(answer)?.[1]);
+export const statusOf = (answer: string): number =>
+  Number(/^HTTP\/1\.1 (\d{3}) /.exec(answer)?.[1]);
 
 /** The value of a field of a head; undefined when it is not there. */
 export const fieldOf = (head: string, name: string): string | undefined =>

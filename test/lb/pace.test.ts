@@ -1,7 +1,7 @@
 // What an lb does at a time, by value: the clock and the turns are the test's.
 
 import { expect, test } from "bun:test";
-import { Pace, PacedQueue } from "../../src/lb/pace.ts";
+import { Pace, PacedQueue } from "../../src/lb/net/pace.ts";
 
 /** A queue of 2 jobs a millisecond, whose time passes when the test says so. */
 function pacedQueue() {

@@ -1,22 +1,26 @@
-// The pure readers of the lb, by value and by property: heads and bodies mean the same however they are cut, and nothing that may
-// come breaks them.
+// The pure readers of the lb, by value and by property: heads and bodies mean the same however they
+// are cut, and nothing that may come breaks them.
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { bodyReader, ChunkedReader, writeContent } from "../../src/lb/body.ts";
-import { Fault } from "../../src/lb/fault.ts";
-import { parseLength, requestFraming, responseFraming } from "../../src/lb/framing.ts";
-import { HeadReader, REQUEST, RESPONSE } from "../../src/lb/head.ts";
-import { Draft } from "../../src/lb/output.ts";
-import { interpretRequest } from "../../src/lb/request.ts";
-import { acceptOf } from "../../src/lb/websocket.ts";
+import { bodyReader, ChunkedReader, writeContent } from "../../src/lb/http/body.ts";
+import { Fault } from "../../src/lb/http/faults.ts";
+import { parseLength, requestFraming, responseFraming } from "../../src/lb/http/framing.ts";
+import { HeadReader, REQUEST, RESPONSE } from "../../src/lb/http/head.ts";
+import { interpretRequest } from "../../src/lb/http/request.ts";
+import { acceptOf } from "../../src/lb/http/websocket.ts";
+import { WriteBuffer } from "../../src/lb/net/byte-sink.ts";
 
 const LIMITS = { headBytesMax: 4096, targetBytesMax: 1024, headFieldsMax: 20 };
 const bytes = (text: string) => Buffer.from(text, "latin1");
 
-/** Reads a head out of pieces; `at`: where what follows it begins, in all; `written`: its fields as they are passed on. */
+/**
+ * Reads a head out of pieces; `at`: where what follows it begins, in all; `written`: its fields as
+ * they are passed on.
+ */
 function readHead(pieces: readonly Buffer[], kind: "request" | "response" = "request") {
-  const reader = kind === "request" ? new HeadReader(REQUEST, LIMITS) : new HeadReader(RESPONSE, LIMITS);
+  const reader =
+    kind === "request" ? new HeadReader(REQUEST, LIMITS) : new HeadReader(RESPONSE, LIMITS);
   let at = 0;
   for (const piece of pieces) {
     at += reader.read(piece, 0);
@@ -24,10 +28,19 @@ function readHead(pieces: readonly Buffer[], kind: "request" | "response" = "req
   }
   const { start, fields, fault } = reader;
   if (start === undefined) return { fault: fault?.status };
-  const lines = Array.from({ length: fields.count }, (_, line) => [fields.name(line), fields.value(line)]);
-  const draft = new Draft(16);
+  const lines = Array.from({ length: fields.count }, (_, line) => [
+    fields.name(line),
+    fields.value(line),
+  ]);
+  const draft = new WriteBuffer(16);
   fields.write(() => true, draft);
-  return { start, lines, keys: fields.keys.slice(0, fields.count), written: draft.take().toString("latin1"), at };
+  return {
+    start,
+    lines,
+    keys: fields.keys.slice(0, fields.count),
+    written: draft.take().toString("latin1"),
+    at,
+  };
 }
 
 const token = fc.stringMatching(/^[!#$%&'*+.^_`|~0-9A-Za-z-]{1,20}$/);
@@ -37,7 +50,13 @@ const fieldValue = fc.stringMatching(
 const target = fc.stringMatching(/^\/[!"$-~]{0,60}$/);
 const fields = fc.array(fc.tuple(token, fieldValue), { maxLength: 15 });
 const blanks = fc.constantFrom("", " ", "\t", "  \t ");
-const requestHead = fc.record({ method: token, target, minor: fc.constantFrom(0, 1), fields, blanks });
+const requestHead = fc.record({
+  method: token,
+  target,
+  minor: fc.constantFrom(0, 1),
+  fields,
+  blanks,
+});
 
 /** Cuts bytes at arbitrary places. */
 const cut = (whole: Buffer, places: readonly number[]): Buffer[] => {
@@ -52,7 +71,12 @@ const places = fc.array(fc.nat(100_000), { maxLength: 6 });
 const nearlyHead = fc
   .tuple(
     requestHead,
-    fc.array(fc.tuple(fc.nat(10_000), fc.constantFrom("\r", "\n", "\0", " ", ":", "\t", "", "\r\n", "\x80"))),
+    fc.array(
+      fc.tuple(
+        fc.nat(10_000),
+        fc.constantFrom("\r", "\n", "\0", " ", ":", "\t", "", "\r\n", "\x80"),
+      ),
+    ),
   )
   .map(([head, edits]) => {
     let text = textOf(head);
@@ -63,7 +87,13 @@ const nearlyHead = fc
     return bytes(text);
   });
 
-type RequestHeadParts = { method: string; target: string; minor: number; fields: [string, string][]; blanks: string };
+type RequestHeadParts = {
+  method: string;
+  target: string;
+  minor: number;
+  fields: [string, string][];
+  blanks: string;
+};
 const textOf = ({ method, target, minor, fields, blanks }: RequestHeadParts) =>
   `${method} ${target} HTTP/1.${minor}\r\n${fields.map(([name, value]) => `${name}:${blanks}${value}${blanks}\r\n`).join("")}\r\n`;
 
@@ -76,9 +106,17 @@ describe("heads", () => {
         const read = readHead(cut(whole, at));
         expect(read.fault).toBeUndefined();
         expect(read.at).toBe(text.length);
-        expect(read.start).toEqual({ method: parts.method, target: parts.target, minor: parts.minor });
-        expect(read.lines).toEqual(parts.fields.map(([name, value]) => [name.toLowerCase(), value]));
-        expect(read.written).toBe(parts.fields.map(([name, value]) => `${name}: ${value}\r\n`).join(""));
+        expect(read.start).toEqual({
+          method: parts.method,
+          target: parts.target,
+          minor: parts.minor,
+        });
+        expect(read.lines).toEqual(
+          parts.fields.map(([name, value]) => [name.toLowerCase(), value]),
+        );
+        expect(read.written).toBe(
+          parts.fields.map(([name, value]) => `${name}: ${value}\r\n`).join(""),
+        );
       }),
     );
   });
@@ -99,7 +137,8 @@ describe("heads", () => {
         const once = readHead([whole]);
         const inPieces = readHead(cut(whole, at));
         if (once.start !== undefined || once.fault !== undefined) expect(inPieces).toEqual(once);
-        // A head is only ever what its own lines say: a second, naive reading of an accepted head agrees.
+        // A head is only ever what its own lines say: a second, naive reading of an accepted head
+        // agrees.
         if (once.start !== undefined) {
           const lines = whole
             .toString("latin1")
@@ -118,16 +157,19 @@ describe("heads", () => {
 
   test("garbage never throws, and is given up within the limit", () => {
     fc.assert(
-      fc.property(fc.array(fc.uint8Array({ minLength: 1, maxLength: 200 }), { maxLength: 60 }), (pieces) => {
-        for (const kind of ["request", "response"] as const) {
-          const { start, fault } = readHead(
-            pieces.map((piece) => Buffer.from(piece)),
-            kind,
-          );
-          const total = pieces.reduce((sum, { length }) => sum + length, 0);
-          if (total > LIMITS.headBytesMax + 200) expect(start ?? fault).toBeDefined();
-        }
-      }),
+      fc.property(
+        fc.array(fc.uint8Array({ minLength: 1, maxLength: 200 }), { maxLength: 60 }),
+        (pieces) => {
+          for (const kind of ["request", "response"] as const) {
+            const { start, fault } = readHead(
+              pieces.map((piece) => Buffer.from(piece)),
+              kind,
+            );
+            const total = pieces.reduce((sum, { length }) => sum + length, 0);
+            if (total > LIMITS.headBytesMax + 200) expect(start ?? fault).toBeDefined();
+          }
+        },
+      ),
     );
   });
 
@@ -175,13 +217,17 @@ function readChunked(pieces: readonly Buffer[]) {
 
 const contentAt = (piece: Buffer, found: readonly number[]): string => {
   let content = "";
-  for (let at = 0; at < found.length; at += 2) content += piece.toString("latin1", found[at], found[at + 1]);
+  for (let at = 0; at < found.length; at += 2)
+    content += piece.toString("latin1", found[at], found[at + 1]);
   return content;
 };
 
-const chunks = fc.array(fc.tuple(fc.string({ unit: "binary-ascii", minLength: 1, maxLength: 40 }), fc.boolean()), {
-  maxLength: 8,
-});
+const chunks = fc.array(
+  fc.tuple(fc.string({ unit: "binary-ascii", minLength: 1, maxLength: 40 }), fc.boolean()),
+  {
+    maxLength: 8,
+  },
+);
 const chunkedText = (parts: readonly [string, boolean][]) =>
   `${parts.map(([data, extended]) => `${data.length.toString(16)}${extended ? ";x=y" : ""}\r\n${data}\r\n`).join("")}0\r\n\r\n`;
 
@@ -196,7 +242,14 @@ describe("field names", () => {
     "TE",
     "Upgrade",
   ];
-  const more = ["HTTP2-Settings", "Forwarded", "X-Real-IP", "X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host"];
+  const more = [
+    "HTTP2-Settings",
+    "Forwarded",
+    "X-Real-IP",
+    "X-Forwarded-For",
+    "X-Forwarded-Proto",
+    "X-Forwarded-Host",
+  ];
   const rest = [
     "Cookie",
     "Set-Cookie",
@@ -212,7 +265,9 @@ describe("field names", () => {
       .slice(0, 20)
       .map((name) => `${name}: x\r\n`)
       .join("")}\r\n`;
-    expect(readHead([bytes(head)]).keys).toEqual(names.slice(0, 20).map((name) => name.toLowerCase() as never));
+    expect(readHead([bytes(head)]).keys).toEqual(
+      names.slice(0, 20).map((name) => name.toLowerCase() as never),
+    );
     fc.assert(
       fc.property(
         fc.constantFrom(...names),
@@ -224,13 +279,17 @@ describe("field names", () => {
           const [key] = readHead([bytes(`GET / HTTP/1.1\r\n${changed}: x\r\n\r\n`)]).keys ?? [];
           const isSame = changed.toLowerCase() === name.toLowerCase();
           if (isSame) expect(key as string).toBe(name.toLowerCase());
-          else if (key !== "x-forwarded-*") expect(names.map((each) => each.toLowerCase())).toContain(key ?? "te");
-          if (!isSame && key !== undefined && key !== "x-forwarded-*") expect(changed.toLowerCase()).toBe(key);
+          else if (key !== "x-forwarded-*")
+            expect(names.map((each) => each.toLowerCase())).toContain(key ?? "te");
+          if (!isSame && key !== undefined && key !== "x-forwarded-*")
+            expect(changed.toLowerCase()).toBe(key);
         },
       ),
     );
     const odd = readHead([
-      bytes("GET / HTTP/1.1\r\nX-Forwarded-Port: x\r\nX_Y: x\r\nX-Forwarded-: x\r\nX-Other: x\r\n\r\n"),
+      bytes(
+        "GET / HTTP/1.1\r\nX-Forwarded-Port: x\r\nX_Y: x\r\nX-Forwarded-: x\r\nX-Other: x\r\n\r\n",
+      ),
     ]);
     expect(odd.keys).toEqual(["x-forwarded-*", "_", "x-forwarded-*", undefined]);
   });
@@ -251,7 +310,12 @@ describe("bodies", () => {
   test("chunked: every split point of one body gives the same", () => {
     const whole = bytes("3;a=b\r\nabc\r\n0000A\r\n0123456789\r\n0\r\nX: y\r\nZ: \r\n\r\nrest");
     const expected = readChunked([whole]);
-    expect(expected).toEqual({ content: "abc0123456789", done: true, fault: false, at: whole.length - 4 });
+    expect(expected).toEqual({
+      content: "abc0123456789",
+      done: true,
+      fault: false,
+      at: whole.length - 4,
+    });
     for (let first = 0; first <= whole.length; first++) {
       for (let second = first; second <= whole.length; second++)
         expect(readChunked(cut(whole, [first, second]))).toEqual(expected);
@@ -259,9 +323,12 @@ describe("bodies", () => {
   });
 
   test("chunked: garbage and near misses never throw, and mean the same however they are cut", () => {
-    const edits = fc.array(fc.tuple(fc.nat(1000), fc.constantFrom("\r", "\n", "0", "f", ";", " ", "", "\r\n")), {
-      maxLength: 3,
-    });
+    const edits = fc.array(
+      fc.tuple(fc.nat(1000), fc.constantFrom("\r", "\n", "0", "f", ";", " ", "", "\r\n")),
+      {
+        maxLength: 3,
+      },
+    );
     fc.assert(
       fc.property(chunks, edits, places, (parts, changes, at) => {
         let text = chunkedText(parts);
@@ -286,7 +353,7 @@ describe("bodies", () => {
         const reader = new ChunkedReader();
         let out = "";
         for (const piece of cut(bytes(chunkedText(parts)), at)) {
-          const [found, draft] = [[], new Draft(16)];
+          const [found, draft] = [[], new WriteBuffer(16)];
           reader.read(piece, 0, found);
           writeContent({ kind: "chunked" }, reader, piece, found, draft);
           out += draft.take().toString("latin1");
@@ -303,20 +370,25 @@ describe("bodies", () => {
 
   test("by length: exactly so many bytes", () => {
     fc.assert(
-      fc.property(fc.integer({ min: 1, max: 200 }), fc.uint8Array({ maxLength: 300 }), places, (length, data, at) => {
-        const reader = bodyReader({ kind: "length", bytes: length });
-        let content = "";
-        let used = 0;
-        for (const piece of cut(Buffer.from(data), at)) {
-          if (reader?.done !== false) break;
-          const found: number[] = [];
-          used += reader.read(piece, 0, found);
-          content += contentAt(piece, found);
-        }
-        expect(used).toBe(Math.min(length, data.length));
-        expect(content).toBe(Buffer.from(data.subarray(0, used)).toString("latin1"));
-        expect(reader?.done).toBe(data.length >= length);
-      }),
+      fc.property(
+        fc.integer({ min: 1, max: 200 }),
+        fc.uint8Array({ maxLength: 300 }),
+        places,
+        (length, data, at) => {
+          const reader = bodyReader({ kind: "length", bytes: length });
+          let content = "";
+          let used = 0;
+          for (const piece of cut(Buffer.from(data), at)) {
+            if (reader?.done !== false) break;
+            const found: number[] = [];
+            used += reader.read(piece, 0, found);
+            content += contentAt(piece, found);
+          }
+          expect(used).toBe(Math.min(length, data.length));
+          expect(content).toBe(Buffer.from(data.subarray(0, used)).toString("latin1"));
+          expect(reader?.done).toBe(data.length >= length);
+        },
+      ),
     );
   });
 });
@@ -327,17 +399,25 @@ describe("framing", () => {
       fc.property(fc.oneof(fc.string(), fc.stringMatching(/^[0-9+\-x_ .e]{0,20}$/)), (text) => {
         const value = parseLength(text);
         if (value !== undefined) expect(BigInt(text)).toBe(BigInt(value));
-        else expect(/^\d+$/.test(text) && BigInt(text) <= BigInt(Number.MAX_SAFE_INTEGER)).toBe(false);
+        else
+          expect(/^\d+$/.test(text) && BigInt(text) <= BigInt(Number.MAX_SAFE_INTEGER)).toBe(false);
       }),
     );
   });
 
   test("requests and answers are framed strictly", () => {
     expect(requestFraming({ lengths: [], codings: [] }, 1)).toEqual({ kind: "none" });
-    expect(requestFraming({ lengths: ["007"], codings: [] }, 1)).toEqual({ kind: "length", bytes: 7 });
+    expect(requestFraming({ lengths: ["007"], codings: [] }, 1)).toEqual({
+      kind: "length",
+      bytes: 7,
+    });
     expect(requestFraming({ lengths: ["1"], codings: ["chunked"] }, 1)).toBeInstanceOf(Fault);
-    expect(responseFraming({ lengths: ["1"], codings: ["chunked"] }, 200, 1, "GET")).toEqual({ kind: "chunked" });
-    expect(responseFraming({ lengths: ["x"], codings: ["x"] }, 304, 1, "GET")).toEqual({ kind: "none" });
+    expect(responseFraming({ lengths: ["1"], codings: ["chunked"] }, 200, 1, "GET")).toEqual({
+      kind: "chunked",
+    });
+    expect(responseFraming({ lengths: ["x"], codings: ["x"] }, 304, 1, "GET")).toEqual({
+      kind: "none",
+    });
     expect(responseFraming({ lengths: [], codings: [] }, 200, 1, "GET")).toEqual({ kind: "close" });
   });
 });

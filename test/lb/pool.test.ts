@@ -1,17 +1,18 @@
-// The pure choosers and counters of the lb: pool, backlog, queue, health, membership, admission, cookie, trust.
+// The pure choosers and counters of the lb: pool, backlog, queue, health, membership, admission,
+// cookie, trust.
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { Admission } from "../../src/lb/admission.ts";
-import { Backlog } from "../../src/lb/backlog.ts";
-import { setsCookie, splitCookie } from "../../src/lb/cookie.ts";
-import { Dispatcher, type Lease, type Waiter } from "../../src/lb/dispatch.ts";
-import { Fault } from "../../src/lb/fault.ts";
-import { HealthRecord } from "../../src/lb/health.ts";
-import { cookieValue, viaName } from "../../src/lb/keyed.ts";
-import { Membership, REFILL_MS, sumCounts } from "../../src/lb/membership.ts";
-import { Pool, PoolNode } from "../../src/lb/pool.ts";
-import { parseTrust, plainAddress } from "../../src/lb/trust.ts";
+import { Admission } from "../../src/lb/accept/admission.ts";
+import { setsCookie, splitCookie } from "../../src/lb/http/cookie.ts";
+import { Fault } from "../../src/lb/http/faults.ts";
+import { cookieValue, viaName } from "../../src/lb/http/keyed.ts";
+import { parseTrust, plainAddress } from "../../src/lb/net/trust.ts";
+import { Backlog } from "../../src/lb/upstreams/backlog.ts";
+import { Dispatcher, type Lease, type Waiter } from "../../src/lb/upstreams/dispatch.ts";
+import { HealthRecord } from "../../src/lb/upstreams/health.ts";
+import { Membership, REFILL_MS, sumCounts } from "../../src/lb/upstreams/membership.ts";
+import { Pool, PoolNode } from "../../src/lb/upstreams/pool.ts";
 import type { Member } from "../../src/wire/relay-messages.ts";
 
 const node = (id: string) => new PoolNode(id, { host: "127.0.0.1", port: 1 }, `cookie-${id}`);
@@ -43,7 +44,9 @@ describe("leastconn", () => {
         });
         const least = Math.min(...given.map(([own, others]) => own + others));
         const choice = pool.choose(0);
-        expect(typeof choice === "object" ? choice.connections + choice.elsewhere : choice).toBe(least);
+        expect(typeof choice === "object" ? choice.connections + choice.elsewhere : choice).toBe(
+          least,
+        );
       }),
     );
   });
@@ -119,7 +122,9 @@ describe("leastconn", () => {
 
 describe("the backlog", () => {
   test("never counts less than what is truly unaccepted, and nothing once all is answered", () => {
-    const events = fc.array(fc.constantFrom("dial", "fail", "open", "accept", "answer"), { maxLength: 200 });
+    const events = fc.array(fc.constantFrom("dial", "fail", "open", "accept", "answer"), {
+      maxLength: 200,
+    });
     fc.assert(
       fc.property(events, fc.nat(), (all, seed) => {
         const backlog = new Backlog();
@@ -181,7 +186,12 @@ describe("the queue", () => {
     );
     const [one, two] = [waiterFor(), waiterFor()];
     for (const waiter of [one, two]) dispatcher.dispatch(waiter);
-    const [sticky, third, fourth, surplus] = [waiterFor(nodes[0]), waiterFor(), waiterFor(), waiterFor()];
+    const [sticky, third, fourth, surplus] = [
+      waiterFor(nodes[0]),
+      waiterFor(),
+      waiterFor(),
+      waiterFor(),
+    ];
     for (const waiter of [sticky, third, fourth, surplus]) dispatcher.dispatch(waiter);
     expect(dispatcher.waiting).toBe(3);
     expect(surplus.fault?.status).toBe(503);
@@ -356,7 +366,11 @@ describe("membership", () => {
     const membership = new Membership("lb-1");
     for (const relay of ["r1", "r2"]) {
       membership.welcomed(relay, 60_000, 0);
-      membership.registry(relay, [member("node", "a"), member("node", "b"), member("node", "c")], 0);
+      membership.registry(
+        relay,
+        [member("node", "a"), member("node", "b"), member("node", "c")],
+        0,
+      );
     }
     membership.departed("r2", "node", "b");
     membership.departed("r2", "node", "c");
@@ -392,7 +406,10 @@ describe("membership", () => {
 
 describe("admission", () => {
   test("seats in all and per address, given back once", () => {
-    const admission = new Admission({ connectionsMax: 3, addressConnectionsMax: 2, connectionsPerSecond: 0 }, 0);
+    const admission = new Admission(
+      { connectionsMax: 3, addressConnectionsMax: 2, connectionsPerSecond: 0 },
+      0,
+    );
     const [first, second] = [admission.enter("x", 0), admission.enter("x", 0)];
     const refused = admission.enter("x", 0);
     expect(refused instanceof Fault && refused.status).toBe(429);
@@ -404,10 +421,14 @@ describe("admission", () => {
   });
 
   test("a token bucket: a burst of one second's worth, then the rate", () => {
-    const admission = new Admission({ connectionsMax: 1000, addressConnectionsMax: 0, connectionsPerSecond: 10 }, 0);
+    const admission = new Admission(
+      { connectionsMax: 1000, addressConnectionsMax: 0, connectionsPerSecond: 10 },
+      0,
+    );
     const let_in = (nowMs: number, tries: number) =>
-      Array.from({ length: tries }, () => admission.enter(undefined, nowMs)).filter((seat) => !(seat instanceof Fault))
-        .length;
+      Array.from({ length: tries }, () => admission.enter(undefined, nowMs)).filter(
+        (seat) => !(seat instanceof Fault),
+      ).length;
     expect(let_in(0, 50)).toBe(10);
     expect(let_in(500, 50)).toBe(5);
     expect(let_in(10_000, 50)).toBe(10);
@@ -416,14 +437,19 @@ describe("admission", () => {
 
 describe("the cookie", () => {
   test("is taken out, whatever is around it", () => {
-    const pair = fc.tuple(fc.stringMatching(/^[a-zA-Z]{1,6}$/), fc.stringMatching(/^[a-zA-Z0-9=]{0,8}$/));
+    const pair = fc.tuple(
+      fc.stringMatching(/^[a-zA-Z]{1,6}$/),
+      fc.stringMatching(/^[a-zA-Z0-9=]{0,8}$/),
+    );
     fc.assert(
       fc.property(
         fc.array(pair, { maxLength: 5 }),
         fc.nat(5),
         fc.option(fc.stringMatching(/^\w{0,8}$/)),
         (pairs, at, value) => {
-          const others = pairs.filter(([name]) => name !== "TUTTI").map(([name, given]) => `${name}=${given}`);
+          const others = pairs
+            .filter(([name]) => name !== "TUTTI")
+            .map(([name, given]) => `${name}=${given}`);
           const all = value === null ? others : others.toSpliced(at, 0, `TUTTI=${value}`);
           const { sticky, rest } = splitCookie(all.join("; "), "TUTTI");
           expect(sticky).toBe(value ?? undefined);
@@ -455,7 +481,8 @@ describe("the cookie", () => {
 
 test("trust: exactly the given networks", () => {
   const trust = parseTrust(["10.0.0.0/8", "192.168.1.7", "2001:db8::/32"]);
-  for (const address of ["10.0.0.1", "10.255.255.255", "192.168.1.7", "2001:db8::1"]) expect(trust(address)).toBe(true);
+  for (const address of ["10.0.0.1", "10.255.255.255", "192.168.1.7", "2001:db8::1"])
+    expect(trust(address)).toBe(true);
   for (const address of ["11.0.0.1", "192.168.1.8", "2001:db9::1", "::1", "", "10.0.0.1.evil"])
     expect(trust(address)).toBe(false);
   expect(parseTrust([])("127.0.0.1")).toBe(false);

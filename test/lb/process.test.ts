@@ -1,6 +1,16 @@
-// The lb as a process: its command line, its limits and time-outs, its own health, and how it stops.
+// The lb as a process: its command line, its limits and time-outs, its own health, and how it
+// stops.
 
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
 import { readdirSync } from "node:fs";
 import { answering, fieldOf, Lb, OK, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
 import { opening, switching } from "./messages.ts";
@@ -20,7 +30,13 @@ afterEach(async () => {
 afterAll(() => server.stop());
 
 async function startLb(...flags: string[]): Promise<Lb> {
-  const lb = await Lb.start("--upstream", server.address, "--check-interval-ms", "3600000", ...flags);
+  const lb = await Lb.start(
+    "--upstream",
+    server.address,
+    "--check-interval-ms",
+    "3600000",
+    ...flags,
+  );
   started.push(lb);
   return lb;
 }
@@ -40,8 +56,14 @@ async function openTunnel(lb: Lb): Promise<{ client: RawPeer; upstream: RawPeer 
 /** Runs the lb to its end, as an operator without a supervisor. */
 async function run(...args: string[]): Promise<{ code: number; out: string; err: string }> {
   const cwd = new URL("../..", import.meta.url).pathname;
-  const child = Bun.spawn([process.execPath, "src/lb/main.ts", ...args], { cwd, stdio: ["ignore", "pipe", "pipe"] });
-  const [out, err] = await Promise.all([new Response(child.stdout).text(), new Response(child.stderr).text()]);
+  const child = Bun.spawn([process.execPath, "src/lb/main.ts", ...args], {
+    cwd,
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const [out, err] = await Promise.all([
+    new Response(child.stdout).text(),
+    new Response(child.stderr).text(),
+  ]);
   return { code: await child.exited, out, err };
 }
 
@@ -73,7 +95,9 @@ describe("the command line", () => {
   test("a port that is taken: one sentence", async () => {
     const { code, err } = await run("--listen", server.address, "--upstream", "127.0.0.1:1");
     expect(code).toBe(1);
-    expect(err).toBe(`Port ${server.port} on 127.0.0.1 is already in use: choose another with --listen.\n`);
+    expect(err).toBe(
+      `Port ${server.port} on 127.0.0.1 is already in use: choose another with --listen.\n`,
+    );
   });
 
   test("--help lists every flag with its default", async () => {
@@ -111,12 +135,18 @@ describe("limits", () => {
 
   test("it stays below its file descriptors, and those that are in go on", async () => {
     const flags = `--listen 127.0.0.1:0 --upstream ${server.address} --check-interval-ms 3600000`;
-    const lb = await Lb.startCommand(["sh", "-c", `ulimit -n 200; exec ${process.execPath} src/lb/main.ts ${flags}`]);
+    const lb = await Lb.startCommand([
+      "sh",
+      "-c",
+      `ulimit -n 200; exec ${process.execPath} src/lb/main.ts ${flags}`,
+    ]);
     started.push(lb);
     server.play(switching);
     // Those that are cut without a word may be so before they know that they were connected.
     const attempts = await Promise.allSettled(Array.from({ length: 80 }, () => lb.connect()));
-    const clients = attempts.flatMap((attempt) => (attempt.status === "fulfilled" ? [attempt.value] : []));
+    const clients = attempts.flatMap((attempt) =>
+      attempt.status === "fulfilled" ? [attempt.value] : [],
+    );
     for (const client of clients) client.send(opening());
     const heads = await Promise.all(clients.map((client) => client.untilClosedOr("\r\n\r\n")));
     const tunnels = clients.filter((_, at) => statusOf(heads[at]) === 101);
@@ -128,7 +158,9 @@ describe("limits", () => {
       client.send("still ");
     }
     await Promise.all(
-      server.connections.filter(({ text }) => text.includes("Upgrade")).map((peer) => peer.until("still ")),
+      server.connections
+        .filter(({ text }) => text.includes("Upgrade"))
+        .map((peer) => peer.until("still ")),
     );
   });
 
@@ -145,7 +177,9 @@ describe("limits", () => {
 
   test("new connections a second", async () => {
     const lb = await startLb("--connections-per-second", "5");
-    const statuses = (await Promise.all(Array.from({ length: 20 }, () => lb.ask(last)))).map(statusOf);
+    const statuses = (await Promise.all(Array.from({ length: 20 }, () => lb.ask(last)))).map(
+      statusOf,
+    );
     expect(statuses.filter((status) => status === 503).length).toBeGreaterThan(8);
     expect(statuses.filter((status) => status === 200).length).toBeGreaterThanOrEqual(5);
   });
@@ -213,8 +247,12 @@ describe("time-outs", () => {
 describe("its own health", () => {
   test("is answered on the path that was given, and on no other", async () => {
     const lb = await startLb("--health-path", "/lb-health", "--check-interval-ms", "50");
-    expect(await lb.ask("GET /lb-health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).toEndWith("\r\n\r\nok\n");
-    expect(await lb.ask("HEAD /lb-health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).toEndWith("\r\n\r\n");
+    expect(
+      await lb.ask("GET /lb-health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+    ).toEndWith("\r\n\r\nok\n");
+    expect(
+      await lb.ask("HEAD /lb-health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+    ).toEndWith("\r\n\r\n");
     expect(await lb.ask(last)).toEndWith("ok");
     const client = await lb.connect();
     client.send("GET /lb-health HTTP/1.1\r\nHost: a\r\n\r\n".repeat(2000) + last);
@@ -279,7 +317,13 @@ describe("stopping", () => {
 
 test("several lbs share a port", async () => {
   const first = await startLb("--reuse-port");
-  const second = await Lb.start("--listen", `127.0.0.1:${first.port}`, "--reuse-port", "--upstream", server.address);
+  const second = await Lb.start(
+    "--listen",
+    `127.0.0.1:${first.port}`,
+    "--reuse-port",
+    "--upstream",
+    server.address,
+  );
   started.push(second);
   const clients = await Promise.all(Array.from({ length: 40 }, () => first.connect()));
   for (const client of clients) client.send(get());

@@ -1,6 +1,15 @@
-// Connections that begin with a PROXY header: whose they are held to be, and that every bad beginning ends its connection.
+// Connections that begin with a PROXY header: whose they are held to be, and that every bad
+// beginning ends its connection.
 
-import { afterAll, afterEach, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
 import net from "node:net";
 import { turn } from "../eventually.ts";
 import { fieldOf, Lb, ScriptedServer, statusOf } from "./harness.ts";
@@ -27,7 +36,11 @@ beforeAll(async () => {
   secure = await start(...proxied, ...folder.make("a", "a.example"));
 });
 afterEach(async () => {
-  const isEmpty = ({ connections, live, upstreams }: Record<"connections" | "live" | "upstreams", number>) =>
+  const isEmpty = ({
+    connections,
+    live,
+    upstreams,
+  }: Record<"connections" | "live" | "upstreams", number>) =>
     connections === 0 && live === 0 && upstreams === 0;
   for (const each of [plain, secure, ...started]) await each.countsWhen(isEmpty);
   await Promise.all(started.splice(0).map((each) => each.stop()));
@@ -41,7 +54,11 @@ const get = (fields = "") => `GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n
 const v1 = "PROXY TCP4 10.1.2.3 192.168.0.1 12345 80\r\n";
 const v2Addresses = Buffer.from([10, 1, 2, 4, 192, 168, 0, 1, 0x30, 0x39, 0, 80]);
 const v2 = proxyV2(0x21, 0x11, v2Addresses);
-const v2Tls = proxyV2(0x21, 0x11, Buffer.concat([v2Addresses, tlv(0x20, Buffer.from([1, 0, 0, 0, 0]))]));
+const v2Tls = proxyV2(
+  0x21,
+  0x11,
+  Buffer.concat([v2Addresses, tlv(0x20, Buffer.from([1, 0, 0, 0, 0]))]),
+);
 
 /** Sends these pieces, each when the one before has gone; resolves with what a node is told. */
 async function told(...pieces: (string | Uint8Array)[]): Promise<string> {
@@ -56,18 +73,30 @@ async function told(...pieces: (string | Uint8Array)[]): Promise<string> {
   return await next;
 }
 
-const forwarded = (head: string) => [fieldOf(head, "X-Forwarded-For"), fieldOf(head, "X-Forwarded-Proto")];
+const forwarded = (head: string) => [
+  fieldOf(head, "X-Forwarded-For"),
+  fieldOf(head, "X-Forwarded-Proto"),
+];
 
 describe("a header from a trusted peer", () => {
   test("names the client", async () => {
     expect(forwarded(await told(v1 + get()))).toEqual(["10.1.2.3", "http"]);
     expect(forwarded(await told(v2, get()))).toEqual(["10.1.2.4", "http"]);
-    expect(forwarded(await told(Buffer.concat([v2, Buffer.from(get())])))).toEqual(["10.1.2.4", "http"]);
-    expect(forwarded(await told("PROXY TCP6 2001:DB8::0:1 ::1 1 2\r\n", get()))).toEqual(["2001:db8::1", "http"]);
+    expect(forwarded(await told(Buffer.concat([v2, Buffer.from(get())])))).toEqual([
+      "10.1.2.4",
+      "http",
+    ]);
+    expect(forwarded(await told("PROXY TCP6 2001:DB8::0:1 ::1 1 2\r\n", get()))).toEqual([
+      "2001:db8::1",
+      "http",
+    ]);
   });
   test("may come a byte at a time", async () => {
     expect(forwarded(await told(...v1, get()))).toEqual(["10.1.2.3", "http"]);
-    expect(forwarded(await told(...[...v2].map((byte) => Uint8Array.of(byte)), get()))).toEqual(["10.1.2.4", "http"]);
+    expect(forwarded(await told(...[...v2].map((byte) => Uint8Array.of(byte)), get()))).toEqual([
+      "10.1.2.4",
+      "http",
+    ]);
   });
   test("may say that the client came over TLS", async () => {
     const next = nextHead(server);
@@ -80,7 +109,11 @@ describe("a header from a trusted peer", () => {
   });
   test("that names nobody leaves the peer's own address, and nothing is believed of what comes", async () => {
     const claims = get("X-Forwarded-For: 6.6.6.6\r\nX-Forwarded-Proto: https\r\n");
-    for (const header of ["PROXY UNKNOWN\r\n", proxyV2(0x20, 0, Buffer.alloc(0)), proxyV2(0x21, 0, Buffer.alloc(0))])
+    for (const header of [
+      "PROXY UNKNOWN\r\n",
+      proxyV2(0x20, 0, Buffer.alloc(0)),
+      proxyV2(0x21, 0, Buffer.alloc(0)),
+    ])
       expect(forwarded(await told(header, claims))).toEqual(["127.0.0.1", "http"]);
   });
   test("the client it names is believed as any other, that is by its own address", async () => {
@@ -161,19 +194,28 @@ describe("a bad beginning ends its connection", () => {
     ["a line that is too long", `PROXY UNKNOWN ${"x".repeat(200)}`],
     ["a header of version 3", proxyV2(0x31, 0x11, v2Addresses)],
     ["a header that is too long", proxyV2(0x21, 0x11, Buffer.alloc(5000))],
-    ["values that lie about their length", proxyV2(0x21, 0x11, Buffer.concat([v2Addresses, Buffer.from([4, 9, 9])]))],
+    [
+      "values that lie about their length",
+      proxyV2(0x21, 0x11, Buffer.concat([v2Addresses, Buffer.from([4, 9, 9])])),
+    ],
   ] as const)
     test(what, async () => {
       for (const lb of [plain, secure]) {
         const failedBefore = (await lb.counts()).arrivalsFailed;
-        expect(await lb.ask(bytes instanceof Uint8Array ? bytes.toString("latin1") : bytes)).toBe("");
+        expect(await lb.ask(bytes instanceof Uint8Array ? bytes.toString("latin1") : bytes)).toBe(
+          "",
+        );
         expect((await lb.counts()).arrivalsFailed).toBe(failedBefore + 1);
       }
     });
   test("half a header, and then the end, a reset or nothing", async () => {
     for (const lb of [plain, secure]) {
       for (const half of ["", v1.slice(0, 20), v2.subarray(0, 20).toString("latin1")]) {
-        const [silent, finished, reset] = [await lb.connect(), await lb.connect(), await lb.connect()];
+        const [silent, finished, reset] = [
+          await lb.connect(),
+          await lb.connect(),
+          await lb.connect(),
+        ];
         for (const peer of [silent, finished, reset]) peer.send(half);
         finished.finish();
         await finished.untilEnd();
@@ -195,7 +237,13 @@ test("no header is read of a peer that is not trusted", async () => {
 });
 
 test("without --trust there is nobody to read one of: one sentence, and exit code 1", async () => {
-  const command = [process.execPath, "src/lb/main.ts", "--upstream", "127.0.0.1:1", "--proxy-protocol"];
+  const command = [
+    process.execPath,
+    "src/lb/main.ts",
+    "--upstream",
+    "127.0.0.1:1",
+    "--proxy-protocol",
+  ];
   const child = Bun.spawn(command, {
     cwd: new URL("../..", import.meta.url).pathname,
     stdio: ["ignore", "ignore", "pipe"],

@@ -2,10 +2,11 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { readProxyHeader } from "../../src/lb/proxy-protocol.ts";
+import { readProxyHeader } from "../../src/lb/accept/proxy-protocol.ts";
 import { proxyV2, tlv } from "./proxy-headers.ts";
 
-const read = (text: string | Buffer) => readProxyHeader(typeof text === "string" ? Buffer.from(text, "latin1") : text);
+const read = (text: string | Buffer) =>
+  readProxyHeader(typeof text === "string" ? Buffer.from(text, "latin1") : text);
 const v4 = Buffer.from([10, 1, 2, 3, 192, 168, 0, 1, 0x30, 0x39, 0, 80]);
 const ssl = (client: number) => tlv(0x20, Buffer.from([client, 0, 0, 0, 0]));
 
@@ -24,7 +25,11 @@ test("version 1 names an address, in one spelling", () => {
   ];
   for (const [line, address] of cases) {
     const text = `PROXY ${line}\r\n`;
-    expect(read(`${text}GET / HTTP/1.1\r\n`)).toEqual({ bytes: text.length, address, isSecure: false });
+    expect(read(`${text}GET / HTTP/1.1\r\n`)).toEqual({
+      bytes: text.length,
+      address,
+      isSecure: false,
+    });
   }
 });
 
@@ -68,13 +73,23 @@ test("a header over its greatest length is invalid as soon as that shows", () =>
   expect(read(`PROXY UNKNOWN ${"x".repeat(92)}\r\n`)).toBe("invalid");
   expect(read(`PROXY UNKNOWN ${"x".repeat(92)}`)).toBe("incomplete");
   expect(read(`PROXY UNKNOWN ${"x".repeat(93)}`)).toBe("invalid");
-  expect(read(proxyV2(0x21, 0x11, Buffer.concat([v4, tlv(4, Buffer.alloc(4065))])))).toMatchObject({ bytes: 4096 });
-  expect(read(proxyV2(0x21, 0x11, Buffer.concat([v4, tlv(4, Buffer.alloc(4066))])).subarray(0, 16))).toBe("invalid");
+  expect(read(proxyV2(0x21, 0x11, Buffer.concat([v4, tlv(4, Buffer.alloc(4065))])))).toMatchObject({
+    bytes: 4096,
+  });
+  expect(
+    read(proxyV2(0x21, 0x11, Buffer.concat([v4, tlv(4, Buffer.alloc(4066))])).subarray(0, 16)),
+  ).toBe("invalid");
 });
 
 test("version 2 names an address, and whether the client came over TLS", () => {
-  const v6 = Buffer.concat([Buffer.from("20010db8000000000000000000000001", "hex"), Buffer.alloc(20)]);
-  const mapped = Buffer.concat([Buffer.from("00000000000000000000ffff0a010203", "hex"), Buffer.alloc(20)]);
+  const v6 = Buffer.concat([
+    Buffer.from("20010db8000000000000000000000001", "hex"),
+    Buffer.alloc(20),
+  ]);
+  const mapped = Buffer.concat([
+    Buffer.from("00000000000000000000ffff0a010203", "hex"),
+    Buffer.alloc(20),
+  ]);
   const cases: [number, number, Buffer, string | undefined, boolean][] = [
     [0x21, 0x11, v4, "10.1.2.3", false],
     [0x21, 0x21, v6, "2001:db8::1", false],
@@ -92,7 +107,11 @@ test("version 2 names an address, and whether the client came over TLS", () => {
   ];
   for (const [command, family, rest, address, isSecure] of cases) {
     const bytes = proxyV2(command, family, rest);
-    expect(read(Buffer.concat([bytes, Buffer.from("GET")]))).toEqual({ bytes: bytes.length, address, isSecure });
+    expect(read(Buffer.concat([bytes, Buffer.from("GET")]))).toEqual({
+      bytes: bytes.length,
+      address,
+      isSecure,
+    });
   }
 });
 
@@ -121,11 +140,20 @@ const headers = fc.oneof(
   fc.tuple(fc.ipV4(), fc.ipV4(), port, port).map((parts) => `PROXY TCP4 ${parts.join(" ")}\r\n`),
   fc
     .array(fc.nat(65535), { minLength: 8, maxLength: 8 })
-    .map((groups) => `PROXY TCP6 ${groups.map((group) => group.toString(16)).join(":")} ::1 1 2\r\n`),
+    .map(
+      (groups) => `PROXY TCP6 ${groups.map((group) => group.toString(16)).join(":")} ::1 1 2\r\n`,
+    ),
   fc
-    .tuple(fc.array(octet, { minLength: 12, maxLength: 12 }), fc.array(fc.uint8Array({ maxLength: 40 })))
+    .tuple(
+      fc.array(octet, { minLength: 12, maxLength: 12 }),
+      fc.array(fc.uint8Array({ maxLength: 40 })),
+    )
     .map(([address, values]) =>
-      proxyV2(0x21, 0x11, Buffer.concat([Buffer.from(address), ...values.map((value) => tlv(4, value))])),
+      proxyV2(
+        0x21,
+        0x11,
+        Buffer.concat([Buffer.from(address), ...values.map((value) => tlv(4, value))]),
+      ),
     ),
 );
 
@@ -133,7 +161,8 @@ test("a header cut anywhere is incomplete until its last byte has come, whatever
   fc.assert(
     fc.property(headers, fc.uint8Array({ maxLength: 50 }), (header, after) => {
       const whole = typeof header === "string" ? Buffer.from(header) : header;
-      for (let length = 0; length < whole.length; length++) expect(read(whole.subarray(0, length))).toBe("incomplete");
+      for (let length = 0; length < whole.length; length++)
+        expect(read(whole.subarray(0, length))).toBe("incomplete");
       const result = read(Buffer.concat([whole, after]));
       expect(result).toMatchObject({ bytes: whole.length });
       expect(result).toEqual(read(whole));
@@ -143,15 +172,21 @@ test("a header cut anywhere is incomplete until its last byte has come, whatever
 
 test("what is invalid stays so, and no bytes throw", () => {
   fc.assert(
-    fc.property(headers, fc.nat(300), octet, fc.uint8Array({ maxLength: 20 }), (header, at, byte, after) => {
-      const bytes = Buffer.concat([Buffer.from(header), after]);
-      bytes[at % bytes.length] = byte;
-      let isInvalid = false;
-      for (let length = 0; length <= bytes.length; length++) {
-        const result = read(bytes.subarray(0, length));
-        if (isInvalid) expect(result).toBe("invalid");
-        isInvalid = result === "invalid";
-      }
-    }),
+    fc.property(
+      headers,
+      fc.nat(300),
+      octet,
+      fc.uint8Array({ maxLength: 20 }),
+      (header, at, byte, after) => {
+        const bytes = Buffer.concat([Buffer.from(header), after]);
+        bytes[at % bytes.length] = byte;
+        let isInvalid = false;
+        for (let length = 0; length <= bytes.length; length++) {
+          const result = read(bytes.subarray(0, length));
+          if (isInvalid) expect(result).toBe("invalid");
+          isInvalid = result === "invalid";
+        }
+      },
+    ),
   );
 });

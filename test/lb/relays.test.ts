@@ -1,10 +1,11 @@
-// The lb in a cluster: nodes come from a real relay's registry, several lbs count together, and a relay that is away changes nothing.
+// The lb in a cluster: nodes come from a real relay's registry, several lbs count together, and a
+// relay that is away changes nothing.
 
 import { afterEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { Link } from "../../src/wire/link.ts";
+import { Link } from "../../src/runtime/link.ts";
 import { eventually } from "../eventually.ts";
 import { type RelayProcess, SECRET, startRelay, testFolder } from "../relay/process.ts";
 import { fieldOf, Lb, type RawPeer, statusOf } from "./harness.ts";
@@ -38,12 +39,21 @@ const relayFlags = (relays: readonly Relay[]) => [
 ];
 
 async function startLb(id: string, relays: readonly Relay[], ...flags: string[]): Promise<Lb> {
-  const lb = await Lb.start("--id", id, ...relayFlags(relays), "--check-interval-ms", "100", ...flags);
+  const lb = await Lb.start(
+    "--id",
+    id,
+    ...relayFlags(relays),
+    "--check-interval-ms",
+    "100",
+    ...flags,
+  );
   cleanups.push(() => lb.stop());
   return lb;
 }
 
-/** A node as the lb sees it: a server behind a unix socket, healthy or not, linked to every relay. */
+/**
+ * A node as the lb sees it: a server behind a unix socket, healthy or not, linked to every relay.
+ */
 class FakeNode {
   readonly id: string;
   readonly path: string;
@@ -67,8 +77,11 @@ class FakeNode {
       unix: this.path,
       development: false,
       fetch: (request, server) => {
-        if (new URL(request.url).pathname === "/healthz") return new Response(null, { status: this.health });
-        return server.upgrade(request, { headers, data: undefined }) ? undefined : new Response(this.id, { headers });
+        if (new URL(request.url).pathname === "/healthz")
+          return new Response(null, { status: this.health });
+        return server.upgrade(request, { headers, data: undefined })
+          ? undefined
+          : new Response(this.id, { headers });
       },
       websocket: { message() {} },
     });
@@ -84,7 +97,12 @@ class FakeNode {
       const entry: { link: Link; isUp: boolean } = {
         isUp: false,
         link: new Link(
-          { address: { host: "127.0.0.1", port: process.port }, secret: SECRET, role: "node", id: this.id },
+          {
+            address: { host: "127.0.0.1", port: process.port },
+            secret: SECRET,
+            role: "node",
+            id: this.id,
+          },
           { welcome: () => this.register(), publication() {}, message() {}, lost() {} },
         ),
       };
@@ -95,7 +113,13 @@ class FakeNode {
   register(): void {
     const { state, path } = this;
     for (const { link } of this.#links)
-      link.sendMessage({ type: "register", address: `unix:${path}`, state, connections: 0, counts: {} });
+      link.sendMessage({
+        type: "register",
+        address: `unix:${path}`,
+        state,
+        connections: 0,
+        counts: {},
+      });
   }
 
   unlink(): void {
@@ -110,7 +134,10 @@ class FakeNode {
 
 const get = "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
-async function openTunnel(lb: Lb, cookie?: string): Promise<{ client: RawPeer; node: string; cookie: string }> {
+async function openTunnel(
+  lb: Lb,
+  cookie?: string,
+): Promise<{ client: RawPeer; node: string; cookie: string }> {
   const client = await lb.connect();
   client.send(opening(cookie));
   const head = await client.head();

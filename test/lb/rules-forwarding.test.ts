@@ -1,8 +1,26 @@
-// Hop by hop, rules 32–34, and how messages are passed on, rules 35–43: black box, raw peers on both sides of the running lb.
+// Hop by hop, rules 32–34, and how messages are passed on, rules 35–43: black box, raw peers on
+// both sides of the running lb.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  afterAll,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
 import { readFileSync } from "node:fs";
-import { answering, fieldOf, Lb, namesIn, OK, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
+import {
+  answering,
+  fieldOf,
+  Lb,
+  namesIn,
+  OK,
+  type RawPeer,
+  ScriptedServer,
+  statusOf,
+} from "./harness.ts";
 
 setDefaultTimeout(60_000);
 
@@ -12,7 +30,14 @@ let trusting: Lb;
 
 beforeAll(async () => {
   server = await ScriptedServer.listen();
-  const flags = ["--upstream", server.address, "--check-interval-ms", "3600000", "--response-timeout-ms", "2000"];
+  const flags = [
+    "--upstream",
+    server.address,
+    "--check-interval-ms",
+    "3600000",
+    "--response-timeout-ms",
+    "2000",
+  ];
   lb = await Lb.start(...flags);
   trusting = await Lb.start(...flags, "--trust", "127.0.0.0/8", "--trust", "10.1.2.3");
 });
@@ -25,7 +50,8 @@ afterAll(async () => {
   await server.stop();
 });
 
-const get = (fields = "", version = "1.1", method = "GET") => `${method} / HTTP/${version}\r\nHost: a\r\n${fields}\r\n`;
+const get = (fields = "", version = "1.1", method = "GET") =>
+  `${method} / HTTP/${version}\r\nHost: a\r\n${fields}\r\n`;
 const last = (fields = "") => get(`Connection: close\r\n${fields}`);
 
 /** The head that the server gets. */
@@ -88,7 +114,13 @@ describe("rule 32: fields of this hop end here", () => {
       "HTTP/1.1 200 OK\r\nConnection: keep-alive, X-Mine\r\nX-Mine: 1\r\nKeep-Alive: 5\r\nUpgrade: h2c\r\nX-Kept: 2\r\n" +
         "Content-Length: 0\r\n\r\n",
     );
-    expect(namesIn(answer)).toEqual(["x-kept", "set-cookie", "cache-control", "content-length", "connection"]);
+    expect(namesIn(answer)).toEqual([
+      "x-kept",
+      "set-cookie",
+      "cache-control",
+      "content-length",
+      "connection",
+    ]);
     expect(fieldOf(answer, "Connection")).toBe("close");
   });
 });
@@ -170,7 +202,9 @@ describe("rule 36: 1xx", () => {
   const hinted = `HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\nConnection: x-hop\r\nX-Hop: 1\r\n\r\n${OK}`;
   test("103 is forwarded", async () => {
     const answer = await relayed(hinted);
-    expect(answer).toStartWith("HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n");
+    expect(answer).toStartWith(
+      "HTTP/1.1 103 Early Hints\r\nLink: </a.css>\r\n\r\nHTTP/1.1 200 OK\r\n",
+    );
   });
   test("not to HTTP/1.0", async () => {
     expect(await relayed(hinted, ending, get("", "1.0"))).toStartWith("HTTP/1.1 200 OK\r\n");
@@ -187,7 +221,12 @@ describe("rule 37: answers without a body, whatever their fields say", () => {
     ["HEAD with a length", "HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", "5"],
     ["HEAD, chunked", "HEAD", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", undefined],
     ["204 with a length", "GET", "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n", undefined],
-    ["204, chunked", "GET", "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", undefined],
+    [
+      "204, chunked",
+      "GET",
+      "HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n",
+      undefined,
+    ],
     ["304 with a length", "GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", "5"],
   ] as const) {
     test(name, async () => {
@@ -221,7 +260,9 @@ describe("rule 38: the framing of answers", () => {
   });
   for (const lengths of ["5\r\nContent-Length: 6", "5, 6", "+2", "", "2 2", "-1"]) {
     test(`Content-Length ${JSON.stringify(lengths)} is a 502`, async () =>
-      expect(statusOf(await relayed(`HTTP/1.1 200 OK\r\nContent-Length: ${lengths}\r\n\r\nokok!!`))).toBe(502));
+      expect(
+        statusOf(await relayed(`HTTP/1.1 200 OK\r\nContent-Length: ${lengths}\r\n\r\nokok!!`)),
+      ).toBe(502));
   }
   for (const coding of [
     "gzip",
@@ -231,10 +272,16 @@ describe("rule 38: the framing of answers", () => {
     "chunked\r\nTransfer-Encoding: chunked",
   ]) {
     test(`Transfer-Encoding ${JSON.stringify(coding)} is a 502`, async () =>
-      expect(statusOf(await relayed(`HTTP/1.1 200 OK\r\nTransfer-Encoding: ${coding}\r\n\r\n${chunked}`))).toBe(502));
+      expect(
+        statusOf(
+          await relayed(`HTTP/1.1 200 OK\r\nTransfer-Encoding: ${coding}\r\n\r\n${chunked}`),
+        ),
+      ).toBe(502));
   }
   test("Transfer-Encoding in HTTP/1.0 is a 502", async () =>
-    expect(statusOf(await relayed(`HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}`))).toBe(502));
+    expect(
+      statusOf(await relayed(`HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${chunked}`)),
+    ).toBe(502));
   test("bytes beyond the body never reach the client, and the server's connection is not used again", async () => {
     saying(`${OK}HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil`);
     const client = await lb.connect();
@@ -300,7 +347,10 @@ describe("rule 40: a truncated answer ends in an abort, not in a clean end", () 
   for (const [name, answer] of [
     ["by length", "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"],
     ["chunked", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n"],
-    ["a broken chunk", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n"],
+    [
+      "a broken chunk",
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n0\r\n\r\n",
+    ],
   ]) {
     for (const [how, end] of [
       ["FIN", ending],
@@ -350,7 +400,9 @@ describe("rule 42: what may have reached a server is not sent again, unless it i
     });
   test("POST is sent once", async () => {
     deaf();
-    expect(statusOf(await lb.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"))).toBe(502);
+    expect(
+      statusOf(await lb.ask("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab")),
+    ).toBe(502);
     expect(server.connections).toHaveLength(1);
   });
   test("POST without a body is sent once", async () => {
@@ -360,7 +412,9 @@ describe("rule 42: what may have reached a server is not sent again, unless it i
   });
   test("PUT with a body is sent once", async () => {
     deaf();
-    expect(statusOf(await lb.ask("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"))).toBe(502);
+    expect(statusOf(await lb.ask("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nab"))).toBe(
+      502,
+    );
     expect(server.connections).toHaveLength(1);
   });
   test("GET is sent again, and served", async () => {
@@ -414,18 +468,25 @@ describe("rule 43: when there is no good answer", () => {
     test(`garbage is a 502: ${JSON.stringify(garbage.slice(0, 60))}`, async () =>
       expect(statusOf(await relayed(garbage))).toBe(502));
   }
-  test("a close without an answer is a 502", async () => expect(statusOf(await relayed(""))).toBe(502));
-  test("half a head is a 502", async () => expect(statusOf(await relayed("HTTP/1.1 200 OK\r\nX: "))).toBe(502));
+  test("a close without an answer is a 502", async () =>
+    expect(statusOf(await relayed(""))).toBe(502));
+  test("half a head is a 502", async () =>
+    expect(statusOf(await relayed("HTTP/1.1 200 OK\r\nX: "))).toBe(502));
   test("an odd but legal answer passes", async () => {
-    const answer = await relayed("HTTP/1.1 299 \xc4h, well\r\nX-Odd:\r\nContent-Length:2\r\n\r\nok");
+    const answer = await relayed(
+      "HTTP/1.1 299 \xc4h, well\r\nX-Odd:\r\nContent-Length:2\r\n\r\nok",
+    );
     expect(answer).toStartWith("HTTP/1.1 299 \xc4h, well\r\nX-Odd: \r\n");
-    expect(await relayed("HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok")).toStartWith("HTTP/1.1 200 \r\n");
+    expect(await relayed("HTTP/1.1 200\r\nContent-Length: 2\r\n\r\nok")).toStartWith(
+      "HTTP/1.1 200 \r\n",
+    );
   });
 });
 
 describe("bodies of any size flow, and nothing of them is kept", () => {
   const SIZE = 48 * 1024 * 1024;
-  const rssMb = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${lb.pid}/status`, "utf8"))?.[1]) / 1024;
+  const rssMb = () =>
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${lb.pid}/status`, "utf8"))?.[1]) / 1024;
   const count = (peer: RawPeer) => {
     let bytes = peer.text.length;
     peer.socket.removeAllListeners("data");
@@ -438,7 +499,8 @@ describe("bodies of any size flow, and nothing of them is kept", () => {
     });
   };
   for (const framing of ["Content-Length", "chunked"]) {
-    const fields = framing === "chunked" ? "Transfer-Encoding: chunked\r\n" : `Content-Length: ${SIZE}\r\n`;
+    const fields =
+      framing === "chunked" ? "Transfer-Encoding: chunked\r\n" : `Content-Length: ${SIZE}\r\n`;
     const write = (peer: RawPeer) => {
       const piece = Buffer.alloc(1024 * 1024, "x");
       for (let sent = 0; sent < SIZE; sent += piece.length) {

@@ -1,6 +1,15 @@
-// Framing, rules 1–13: black box, a raw client in front of the running lb and a raw server behind it.
+// Framing, rules 1–13: black box, a raw client in front of the running lb and a raw server behind
+// it.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  afterAll,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
 import { answering, fieldOf, Lb, OK, ScriptedServer, statusOf } from "./harness.ts";
 
 setDefaultTimeout(60_000);
@@ -10,7 +19,14 @@ let lb: Lb;
 
 beforeAll(async () => {
   server = await ScriptedServer.listen();
-  lb = await Lb.start("--upstream", server.address, "--check-interval-ms", "3600000", "--body-bytes-max", "1000000");
+  lb = await Lb.start(
+    "--upstream",
+    server.address,
+    "--check-interval-ms",
+    "3600000",
+    "--body-bytes-max",
+    "1000000",
+  );
 });
 beforeEach(() => {
   lb.hangUp();
@@ -32,7 +48,10 @@ async function expectRefused(request: string, ...statuses: number[]): Promise<vo
   expect(server.connections.map(({ text }) => text)).toEqual([]);
 }
 
-/** Sends a chunked body in this very form; resolves with what the server got of it, the head left out. */
+/**
+ * Sends a chunked body in this very form; resolves with what the server got of it, the head left
+ * out.
+ */
 async function chunkedThrough(body: string): Promise<string> {
   server.play(async (peer) => {
     await peer.until(/\r\n0\r\n(?:[^\r\n]+\r\n)*\r\n$/);
@@ -56,8 +75,14 @@ async function expectBodyRefused(body: string): Promise<void> {
 }
 
 test("rule 1: Content-Length and Transfer-Encoding together are refused", async () => {
-  await expectRefused(post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), 400);
-  await expectRefused(post("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", "0\r\n\r\n"), 400);
+  await expectRefused(
+    post("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+    400,
+  );
+  await expectRefused(
+    post("Transfer-Encoding: chunked\r\nContent-Length: 5\r\n", "0\r\n\r\n"),
+    400,
+  );
 });
 
 test("rule 2: Content-Length twice is refused, equal values too", async () => {
@@ -68,8 +93,23 @@ test("rule 2: Content-Length twice is refused, equal values too", async () => {
 });
 
 describe("rule 3: Content-Length is digits only", () => {
-  for (const value of ["", "+2", "-1", "0x2", "2 2", "1_0", "1e1", "9007199254740992", "2;", "2.0", "٢", "\xb2"]) {
-    test(JSON.stringify(value), () => expectRefused(post(`Content-Length: ${value}\r\n`, "ab"), 400));
+  for (const value of [
+    "",
+    "+2",
+    "-1",
+    "0x2",
+    "2 2",
+    "1_0",
+    "1e1",
+    "9007199254740992",
+    "2;",
+    "2.0",
+    "٢",
+    "\xb2",
+  ]) {
+    test(JSON.stringify(value), () =>
+      expectRefused(post(`Content-Length: ${value}\r\n`, "ab"), 400),
+    );
   }
   test("002 is legal, and passed on as 2", async () => {
     const answer = await lb.ask(post("Content-Length: 002\r\nConnection: close\r\n", "ab"));
@@ -94,13 +134,31 @@ describe("rule 5: any Transfer-Encoding but chunked is refused", () => {
     "\x0bchunked",
     "chunked,",
   ];
-  for (const value of [...values, ",chunked", "\x0cchunked", "chunked chunked", "gzip", '"chunked"', "chunked\x00"]) {
-    test(JSON.stringify(value), () => expectRefused(post(`Transfer-Encoding: ${value}\r\n`, "0\r\n\r\n"), 400, 501));
+  for (const value of [
+    ...values,
+    ",chunked",
+    "\x0cchunked",
+    "chunked chunked",
+    "gzip",
+    '"chunked"',
+    "chunked\x00",
+  ]) {
+    test(JSON.stringify(value), () =>
+      expectRefused(post(`Transfer-Encoding: ${value}\r\n`, "0\r\n\r\n"), 400, 501),
+    );
   }
   test("two fields", () =>
-    expectRefused(post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), 400, 501));
+    expectRefused(
+      post("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+      400,
+      501,
+    ));
   test("two fields, the first gzip", () =>
-    expectRefused(post("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"), 400, 501));
+    expectRefused(
+      post("Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n", "0\r\n\r\n"),
+      400,
+      501,
+    ));
   test("a white space before the colon", () =>
     expectRefused(post("Transfer-Encoding : chunked\r\n", "0\r\n\r\n"), 400));
 });
@@ -108,7 +166,10 @@ describe("rule 5: any Transfer-Encoding but chunked is refused", () => {
 test("rule 6: gzip, chunked is not implemented; CHUNKED is chunked", async () => {
   await expectRefused(post("Transfer-Encoding: gzip, chunked\r\n", "0\r\n\r\n"), 501);
   const answer = await lb.ask(
-    post("Transfer-Encoding: CHUNKED\r\nConnection: close\r\n", "2\r\nab\r\n0\r\n\r\n").replace("/p", "/upper"),
+    post("Transfer-Encoding: CHUNKED\r\nConnection: close\r\n", "2\r\nab\r\n0\r\n\r\n").replace(
+      "/p",
+      "/upper",
+    ),
   );
   expect(statusOf(answer)).toBe(200);
 });
@@ -131,7 +192,9 @@ describe("rule 7: chunk sizes are 1 to 13 hex digits", () => {
     test(JSON.stringify(size), () => expectBodyRefused(`${size}\r\nab\r\n0\r\n\r\n`));
   }
   test("upper case and leading zeros are legal", async () => {
-    expect(await chunkedThrough(`00A\r\n0123456789\r\n0\r\n\r\n`)).toBe("a\r\n0123456789\r\n0\r\n\r\n");
+    expect(await chunkedThrough(`00A\r\n0123456789\r\n0\r\n\r\n`)).toBe(
+      "a\r\n0123456789\r\n0\r\n\r\n",
+    );
   });
 });
 
@@ -150,7 +213,12 @@ describe("rule 8: chunk data and the last chunk end in exactly CRLF", () => {
 });
 
 describe("rule 9: a bare LF in a chunk size or extension line is refused", () => {
-  for (const body of ["2\nab\r\n0\r\n\r\n", "2;a\nab\r\n0\r\n\r\n", "2;a\r\rab\r\n0\r\n\r\n", "2\r\rab\r\n0\r\n\r\n"]) {
+  for (const body of [
+    "2\nab\r\n0\r\n\r\n",
+    "2;a\nab\r\n0\r\n\r\n",
+    "2;a\r\rab\r\n0\r\n\r\n",
+    "2\r\rab\r\n0\r\n\r\n",
+  ]) {
     test(JSON.stringify(body), () => expectBodyRefused(body));
   }
 });
@@ -167,7 +235,10 @@ test("rule 11: framing is written anew, whatever pieces it came in", async () =>
     peer.send(OK);
   });
   const client = await lb.connect();
-  for (const byte of post("Transfer-Encoding: chunked\r\n", "0003;x\r\nabc\r\n1\r\nd\r\n00\r\n\r\n")) {
+  for (const byte of post(
+    "Transfer-Encoding: chunked\r\n",
+    "0003;x\r\nabc\r\n1\r\nd\r\n00\r\n\r\n",
+  )) {
     client.send(byte);
     await new Promise((resolve) => setImmediate(resolve));
   }
@@ -180,9 +251,23 @@ test("rule 11: framing is written anew, whatever pieces it came in", async () =>
 });
 
 test("rule 12: trailers that route, frame or authorise are dropped, others pass", async () => {
-  const trailers = ["Content-Length: 9", "Transfer-Encoding: chunked", "Host: evil", "Authorization: x", "X-Sum: 1"];
-  const more = ["Cookie: a=b", "Proxy-Authorization: x", "X-Forwarded-For: 1.2.3.4", "X_Sum: 2", "Connection: close"];
-  const body = await chunkedThrough(`2\r\nab\r\n0\r\n${[...trailers, ...more].join("\r\n")}\r\n\r\n`);
+  const trailers = [
+    "Content-Length: 9",
+    "Transfer-Encoding: chunked",
+    "Host: evil",
+    "Authorization: x",
+    "X-Sum: 1",
+  ];
+  const more = [
+    "Cookie: a=b",
+    "Proxy-Authorization: x",
+    "X-Forwarded-For: 1.2.3.4",
+    "X_Sum: 2",
+    "Connection: close",
+  ];
+  const body = await chunkedThrough(
+    `2\r\nab\r\n0\r\n${[...trailers, ...more].join("\r\n")}\r\n\r\n`,
+  );
   expect(body).toBe("2\r\nab\r\n0\r\nX-Sum: 1\r\n\r\n");
 });
 
@@ -218,7 +303,9 @@ test("a body over the limit is refused, by its length at once and by its chunks 
 
 test("bytes after a request are the next request, not part of the body", async () => {
   const client = await lb.connect();
-  client.send(`${post("Content-Length: 2\r\n", "ab")}GET /second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+  client.send(
+    `${post("Content-Length: 2\r\n", "ab")}GET /second HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`,
+  );
   const answers = await client.untilEnd();
   expect(answers.match(/HTTP\/1\.1 200/g)).toHaveLength(2);
   expect(server.connections).toHaveLength(1);

@@ -1,6 +1,15 @@
-// Lines, fields, the request line and Host, rules 14–31: black box, a raw client in front of the lb and a raw server behind it.
+// Lines, fields, the request line and Host, rules 14–31: black box, a raw client in front of the lb
+// and a raw server behind it.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  afterAll,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
 import { answering, fieldOf, Lb, namesIn, OK, ScriptedServer, statusOf } from "./harness.ts";
 
 setDefaultTimeout(60_000);
@@ -10,7 +19,14 @@ let lb: Lb;
 
 beforeAll(async () => {
   server = await ScriptedServer.listen();
-  lb = await Lb.start("--upstream", server.address, "--check-interval-ms", "3600000", "--head-timeout-ms", "600");
+  lb = await Lb.start(
+    "--upstream",
+    server.address,
+    "--check-interval-ms",
+    "3600000",
+    "--head-timeout-ms",
+    "600",
+  );
 });
 beforeEach(() => {
   lb.hangUp();
@@ -40,7 +56,8 @@ const refuses = (name: string, request: string, status: number) =>
   test(name, async () => expect(statusOf(await refusal(request))).toBe(status));
 
 /** A GET with one field line in this very form. */
-const withLine = (line: string, end = "\r\n") => `GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${line}${end}\r\n`;
+const withLine = (line: string, end = "\r\n") =>
+  `GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${line}${end}\r\n`;
 
 describe("rule 14: bare-LF line ends are refused", () => {
   refuses("everywhere", "GET / HTTP/1.1\nHost: a\n\n", 400);
@@ -94,14 +111,27 @@ describe("rule 19: white space before the first field is refused", () => {
 });
 
 describe("rule 20: field names are tokens", () => {
-  for (const line of [": a", "X", "X(: a", "X[1]: a", "X\xe9: a", "X,Y: a", 'X": a', "X Y: a", "@: a"])
+  for (const line of [
+    ": a",
+    "X",
+    "X(: a",
+    "X[1]: a",
+    "X\xe9: a",
+    "X,Y: a",
+    'X": a',
+    "X Y: a",
+    "@: a",
+  ])
     refuses(JSON.stringify(line), withLine(line), 400);
 });
 
 test("rule 21: names with an underscore are dropped, because servers read them as hyphens", async () => {
-  const lines = ["Content_Length: 5", "X_Forwarded_For: 6.6.6.6", "X-Fine: 1", "Transfer_Encoding: chunked"].join(
-    "\r\n",
-  );
+  const lines = [
+    "Content_Length: 5",
+    "X_Forwarded_For: 6.6.6.6",
+    "X-Fine: 1",
+    "Transfer_Encoding: chunked",
+  ].join("\r\n");
   const head = await accepted(withLine(lines));
   expect(namesIn(head).filter((name) => name.includes("_"))).toEqual([]);
   expect(head).toContain("X-Fine: 1\r\n");
@@ -147,9 +177,13 @@ describe("rule 25: methods are tokens, and CONNECT is not served", () => {
     refuses(JSON.stringify(method), `${method} / HTTP/1.1\r\nHost: a\r\n\r\n`, 400);
   refuses("CONNECT", "CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n", 405);
   test("a 405 says what is allowed", async () =>
-    expect(fieldOf(await refusal("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"), "Allow")).toContain("GET"));
+    expect(
+      fieldOf(await refusal("CONNECT a:443 HTTP/1.1\r\nHost: a:443\r\n\r\n"), "Allow"),
+    ).toContain("GET"));
   test("any token passes", async () =>
-    expect(await accepted("M-SEARCH! / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).toStartWith("M-SEARCH! / "));
+    expect(
+      await accepted("M-SEARCH! / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+    ).toStartWith("M-SEARCH! / "));
 });
 
 describe("rule 26: targets", () => {
@@ -170,17 +204,20 @@ describe("rule 26: targets", () => {
   ])
     refuses(`GET ${JSON.stringify(target)}`, `GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`, 400);
   test("OPTIONS * passes", async () =>
-    expect(await accepted("OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).toStartWith(
-      "OPTIONS * HTTP/1.1",
-    ));
+    expect(
+      await accepted("OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+    ).toStartWith("OPTIONS * HTTP/1.1"));
   test("what is odd but legal passes as it is", async () =>
     expect(
-      await accepted("GET //a/../b?c=%zz&d='\"<>\\^`{|} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+      await accepted(
+        "GET //a/../b?c=%zz&d='\"<>\\^`{|} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+      ),
     ).toStartWith("GET //a/../b?c=%zz&d='\"<>\\^`{|} HTTP/1.1\r\n"));
 });
 
 describe("rule 27: the absolute form becomes the origin form, and never chooses the server", () => {
-  const absolute = (url: string, host: string) => `GET ${url} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
+  const absolute = (url: string, host: string) =>
+    `GET ${url} HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`;
   test("path and query", async () => {
     const head = await accepted(absolute("http://a.example:81/x?y=z", "a.example:81"));
     expect(head).toStartWith("GET /x?y=z HTTP/1.1\r\nHost: a.example:81\r\n");
@@ -190,9 +227,9 @@ describe("rule 27: the absolute form becomes the origin form, and never chooses 
   test("a query alone", async () =>
     expect(await accepted(absolute("http://a?x", "a"))).toStartWith("GET /?x HTTP/1.1\r\n"));
   test("OPTIONS without a path is OPTIONS *", async () =>
-    expect(await accepted("OPTIONS http://a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).toStartWith(
-      "OPTIONS * ",
-    ));
+    expect(
+      await accepted("OPTIONS http://a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
+    ).toStartWith("OPTIONS * "));
   refuses("another host", absolute("http://b/", "a"), 400);
   refuses("another port", absolute("http://a:1/", "a"), 400);
   refuses("user information", absolute("http://u@a/", "a"), 400);
@@ -229,9 +266,12 @@ describe("rule 28: exactly one valid Host", () => {
     "xn--nxasmq6b",
   ])
     test(`${host} passes`, async () =>
-      expect(fieldOf(await accepted(`GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`), "Host")).toBe(
-        host,
-      ));
+      expect(
+        fieldOf(
+          await accepted(`GET / HTTP/1.1\r\nHost: ${host}\r\nConnection: close\r\n\r\n`),
+          "Host",
+        ),
+      ).toBe(host));
   test("HTTP/1.0 may leave it out; the server gets where we listen", async () => {
     expect(fieldOf(await accepted("GET / HTTP/1.0\r\n\r\n"), "Host")).toBe(`127.0.0.1:${lb.port}`);
   });
@@ -240,9 +280,9 @@ describe("rule 28: exactly one valid Host", () => {
 describe("rule 29: a target over the limit is a 414", () => {
   test("8,000 octets pass", async () => {
     const target = `/${"a".repeat(7999)}`;
-    expect(await accepted(`GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`)).toStartWith(
-      `GET ${target} `,
-    );
+    expect(
+      await accepted(`GET ${target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`),
+    ).toStartWith(`GET ${target} `);
   });
   refuses("8,193", `GET /${"a".repeat(8192)} HTTP/1.1\r\nHost: a\r\n\r\n`, 414);
   refuses("an endless one, long before its end", `GET /${"a".repeat(20_000)}`, 414);
@@ -258,7 +298,9 @@ describe("rule 30: a head too large or of too many fields is a 431", () => {
   );
   refuses("101 fields", `GET / HTTP/1.1\r\nHost: a\r\n${"X: a\r\n".repeat(100)}\r\n`, 431);
   test("100 fields pass", async () => {
-    await accepted(`GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${"X: a\r\n".repeat(98)}\r\n`);
+    await accepted(
+      `GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${"X: a\r\n".repeat(98)}\r\n`,
+    );
   });
 });
 

@@ -1,9 +1,26 @@
 // WebSocket, rules 44–51: black box, raw peers on both sides of the running lb.
 
-import { afterAll, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  afterAll,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
-import { answering, fieldOf, Lb, namesIn, OK, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
+import {
+  answering,
+  fieldOf,
+  Lb,
+  namesIn,
+  OK,
+  type RawPeer,
+  ScriptedServer,
+  statusOf,
+} from "./harness.ts";
 
 setDefaultTimeout(60_000);
 
@@ -40,7 +57,10 @@ const HANDSHAKE = {
 };
 
 /** An opening handshake, with some fields changed, or left out as undefined. */
-function opening(changes: Record<string, string | undefined> = {}, start = "GET /ws HTTP/1.1"): string {
+function opening(
+  changes: Record<string, string | undefined> = {},
+  start = "GET /ws HTTP/1.1",
+): string {
   const lines = Object.entries({ Host: "a", ...HANDSHAKE, ...changes }).flatMap(([name, value]) =>
     value === undefined ? [] : [`${name}: ${value}\r\n`],
   );
@@ -55,7 +75,9 @@ const switching =
   (more = "") =>
   async (peer: RawPeer): Promise<void> => {
     const key = fieldOf(await peer.head(), "Sec-WebSocket-Key");
-    const accept = createHash("sha1").update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest("base64");
+    const accept = createHash("sha1")
+      .update(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`)
+      .digest("base64");
     peer.send(switched(accept) + more);
   };
 
@@ -71,7 +93,8 @@ async function tunnel(): Promise<{ client: RawPeer; upstream: RawPeer }> {
   return { client, upstream };
 }
 
-const gone = () => lb.countsWhen(({ connections, live, upstreams }) => connections + live + upstreams === 0);
+const gone = () =>
+  lb.countsWhen(({ connections, live, upstreams }) => connections + live + upstreams === 0);
 
 describe("rule 44: which requests become a tunnel", () => {
   test("a proper handshake, in whatever case and with other tokens around", async () => {
@@ -111,7 +134,11 @@ describe("rule 44: which requests become a tunnel", () => {
     });
   }
   test("two keys are a 400", async () =>
-    expect(statusOf(await lb.ask(opening({ "Sec-WebSocket-Key": `${KEY}\r\nSec-WebSocket-Key: ${KEY}` })))).toBe(400));
+    expect(
+      statusOf(
+        await lb.ask(opening({ "Sec-WebSocket-Key": `${KEY}\r\nSec-WebSocket-Key: ${KEY}` })),
+      ),
+    ).toBe(400));
   for (const version of ["8", "14", "", "13, 8", undefined]) {
     test(`the version ${JSON.stringify(version)} is a 426 that names 13`, async () => {
       const answer = await lb.ask(opening({ "Sec-WebSocket-Version": version }));
@@ -126,10 +153,20 @@ describe("rules 44 and 45: what is no handshake is plain HTTP, the Upgrade taken
   for (const [name, request] of [
     ["no Connection token", opening({ Connection: "close" })],
     ["HTTP/1.0", opening({}, "GET /ws HTTP/1.0")],
-    ["h2c", opening({ Upgrade: "h2c", Connection: "Upgrade, HTTP2-Settings, close", "HTTP2-Settings": "AAMAAABkAAQ" })],
+    [
+      "h2c",
+      opening({
+        Upgrade: "h2c",
+        Connection: "Upgrade, HTTP2-Settings, close",
+        "HTTP2-Settings": "AAMAAABkAAQ",
+      }),
+    ],
     ["POST", opening({ Connection: "Upgrade, close" }, "POST /ws HTTP/1.1")],
     ["a body", `${opening({ "Content-Length": "2", Connection: "Upgrade, close" })}ab`],
-    ["a chunked body", `${opening({ "Transfer-Encoding": "chunked", Connection: "Upgrade, close" })}0\r\n\r\n`],
+    [
+      "a chunked body",
+      `${opening({ "Transfer-Encoding": "chunked", Connection: "Upgrade, close" })}0\r\n\r\n`,
+    ],
   ]) {
     test(name, async () => {
       server.play(async (peer) => {
@@ -138,7 +175,8 @@ describe("rules 44 and 45: what is no handshake is plain HTTP, the Upgrade taken
       });
       expect(statusOf(await lb.ask(request))).toBe(200);
       const names = namesIn(server.connections[0].text);
-      for (const dropped of ["upgrade", "connection", "http2-settings"]) expect(names).not.toContain(dropped);
+      for (const dropped of ["upgrade", "connection", "http2-settings"])
+        expect(names).not.toContain(dropped);
     });
   }
 });
@@ -231,7 +269,9 @@ describe("rule 49: bytes in one segment with the 101 reach the client right afte
     server.play(switching("first frame"));
     const client = await lb.connect();
     client.send(opening());
-    expect(await client.until("first frame")).toMatch(/^HTTP\/1\.1 101 [\s\S]*\r\n\r\nfirst frame$/);
+    expect(await client.until("first frame")).toMatch(
+      /^HTTP\/1\.1 101 [\s\S]*\r\n\r\nfirst frame$/,
+    );
   });
   test("a 101 in pieces, too", async () => {
     server.play(async (peer) => {
@@ -248,7 +288,9 @@ describe("rule 49: bytes in one segment with the 101 reach the client right afte
   test("the sticky cookie is set on the 101", async () => {
     const client = await lb.connect();
     client.send(opening());
-    expect(fieldOf(await client.head(), "Set-Cookie")).toMatch(/^TUTTI=[\w-]{22}; Path=\/; HttpOnly; SameSite=Lax$/);
+    expect(fieldOf(await client.head(), "Set-Cookie")).toMatch(
+      /^TUTTI=[\w-]{22}; Path=\/; HttpOnly; SameSite=Lax$/,
+    );
   });
 });
 
@@ -318,7 +360,8 @@ describe("rule 50: how a tunnel ends", () => {
 });
 
 describe("rule 51: a peer that stops reading while the other pushes 256 MB costs bounded memory", () => {
-  const rssMb = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${lb.pid}/status`, "utf8"))?.[1]) / 1024;
+  const rssMb = () =>
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${lb.pid}/status`, "utf8"))?.[1]) / 1024;
   for (const from of ["client", "upstream"] as const) {
     test(`pushed by the ${from}`, async () => {
       const ends = await tunnel();
@@ -332,7 +375,9 @@ describe("rule 51: a peer that stops reading while the other pushes 256 MB costs
       expect(ends[from].socket.writableLength).toBeGreaterThan(200 * 1024 * 1024);
       // Others are served meanwhile, and once it reads again all of it arrives.
       server.script = answering(OK);
-      expect(statusOf(await lb.ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))).toBe(200);
+      expect(statusOf(await lb.ask("GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))).toBe(
+        200,
+      );
       let received = 0;
       reader.socket.removeAllListeners("data");
       await new Promise<void>((resolve) => {

@@ -1,4 +1,5 @@
-// Certificates as tests need them: self-signed, made of nothing but node:crypto. Just enough DER (X.690) for X.509 (RFC 5280).
+// Certificates as tests need them: self-signed, made of nothing but node:crypto. Just enough DER
+// (X.690) for X.509 (RFC 5280).
 
 import { generateKeyPairSync, randomBytes, sign } from "node:crypto";
 
@@ -7,7 +8,8 @@ export type Pair = { readonly cert: string; readonly key: string };
 const der = (tag: number, ...parts: (Uint8Array | number[])[]): Buffer => {
   const body = Buffer.concat(parts.map((part) => Uint8Array.from(part)));
   const { length } = body;
-  const size = length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
+  const size =
+    length < 0x80 ? [length] : length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
   return Buffer.concat([Uint8Array.from([tag, ...size]), body]);
 };
 const sequence = (...parts: Uint8Array[]): Buffer => der(0x30, ...parts);
@@ -17,7 +19,8 @@ const ECDSA_WITH_SHA256 = sequence(oid(0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03,
 const nameOf = (commonName: string): Buffer =>
   sequence(der(0x31, sequence(oid(0x55, 0x04, 0x03), der(0x0c, Buffer.from(commonName)))));
 
-const time = (ms: number): Buffer => der(0x18, Buffer.from(new Date(ms).toISOString().replace(/[-:T]|\.\d+/g, "")));
+const time = (ms: number): Buffer =>
+  der(0x18, Buffer.from(new Date(ms).toISOString().replace(/[-:T]|\.\d+/g, "")));
 
 const pem = (bytes: Uint8Array): string => {
   const lines =
@@ -27,7 +30,9 @@ const pem = (bytes: Uint8Array): string => {
   return ["-----BEGIN CERTIFICATE-----", ...lines, "-----END CERTIFICATE-----", ""].join("\n");
 };
 
-/** A fresh key and a certificate of it for these DNS names, the first of which is its common name. */
+/**
+ * A fresh key and a certificate of it for these DNS names, the first of which is its common name.
+ */
 export function selfSigned(...names: string[]): Pair {
   const { publicKey, privateKey } = generateKeyPairSync("ec", { namedCurve: "P-256" });
   const name = nameOf(names[0] ?? "");

@@ -24,7 +24,12 @@ export class CertificateFolder {
   }
 
   flags(file: string): string[] {
-    return ["--tls-cert", join(this.path, `${file}.crt`), "--tls-key", join(this.path, `${file}.key`)];
+    return [
+      "--tls-cert",
+      join(this.path, `${file}.crt`),
+      "--tls-key",
+      join(this.path, `${file}.key`),
+    ];
   }
 
   dispose(): void {
@@ -56,13 +61,20 @@ export class TlsPeer extends RawPeer {
       below.once("error", reject);
     });
     if (first !== undefined) await new Promise((resolve) => below.write(first, resolve));
-    const defaults = { socket: below, rejectUnauthorized: false, allowHalfOpen: true, ALPNProtocols: ["http/1.1"] };
+    const defaults = {
+      socket: below,
+      rejectUnauthorized: false,
+      allowHalfOpen: true,
+      ALPNProtocols: ["http/1.1"],
+    };
     const secured = tls.connect({ ...defaults, ...options });
     const peer = new TlsPeer(below, secured);
     await new Promise<void>((resolve, reject) => {
       secured.once("secureConnect", resolve);
       secured.once("error", reject);
-      secured.once("close", () => reject(new Error("the connection closed before its handshake was done")));
+      secured.once("close", () =>
+        reject(new Error("the connection closed before its handshake was done")),
+      );
     });
     return peer;
   }

@@ -1,6 +1,16 @@
-// The lb as the end of TLS: certificates, what nodes are told, and that a TLS connection is in all else like any other.
+// The lb as the end of TLS: certificates, what nodes are told, and that a TLS connection is in all
+// else like any other.
 
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
+import {
+  afterAll,
+  afterEach,
+  beforeAll,
+  beforeEach,
+  describe,
+  expect,
+  setDefaultTimeout,
+  test,
+} from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import { join } from "node:path";
@@ -18,14 +28,23 @@ let lb: Lb;
 const started: Lb[] = [];
 
 const start = async (...flags: string[]): Promise<Lb> => {
-  const fresh = await Lb.start("--upstream", server.address, "--check-interval-ms", "3600000", ...flags);
+  const fresh = await Lb.start(
+    "--upstream",
+    server.address,
+    "--check-interval-ms",
+    "3600000",
+    ...flags,
+  );
   started.push(fresh);
   return fresh;
 };
 
 beforeAll(async () => {
   server = await ScriptedServer.listen();
-  const flags = [...folder.make("a", "a.example", "localhost"), ...folder.make("b", "b.example", "*.b.example")];
+  const flags = [
+    ...folder.make("a", "a.example", "localhost"),
+    ...folder.make("b", "b.example", "*.b.example"),
+  ];
   lb = await Lb.start("--upstream", server.address, "--check-interval-ms", "3600000", ...flags);
 });
 beforeEach(() => server.play(answering(OK)));
@@ -61,7 +80,9 @@ async function ask(of: Lb, bytes: string, options = {}): Promise<string> {
   return text;
 }
 
-async function tunnel(through: { readonly port: number } = lb): Promise<{ client: TlsPeer; upstream: RawPeer }> {
+async function tunnel(
+  through: { readonly port: number } = lb,
+): Promise<{ client: TlsPeer; upstream: RawPeer }> {
   const { promise, resolve } = Promise.withResolvers<RawPeer>();
   server.play(async (peer) => {
     await switching(peer);
@@ -106,7 +127,10 @@ describe("HTTP over TLS", () => {
   test("a proxy that is trusted may say that its client came without", async () => {
     const trusting = await start(...folder.flags("a"), "--trust", "127.0.0.1");
     const next = nextHead(server);
-    await ask(trusting, get("X-Forwarded-Proto: http\r\nX-Forwarded-For: 10.0.0.1\r\nConnection: close\r\n"));
+    await ask(
+      trusting,
+      get("X-Forwarded-Proto: http\r\nX-Forwarded-For: 10.0.0.1\r\nConnection: close\r\n"),
+    );
     const told = await next;
     expect(fieldOf(told, "X-Forwarded-Proto")).toBe("http");
     expect(fieldOf(told, "X-Forwarded-For")).toBe("10.0.0.1, 127.0.0.1");
@@ -142,7 +166,8 @@ describe("certificates", () => {
       fresh.socket.destroy();
       return fingerprint;
     };
-    const logged = (what: string, from: number) => eventually(() => changing.log.slice(from).includes(what));
+    const logged = (what: string, from: number) =>
+      eventually(() => changing.log.slice(from).includes(what));
     expect(await shownNow()).toBe(before);
 
     let from = changing.log.length;
@@ -154,7 +179,10 @@ describe("certificates", () => {
     const good = selfSigned("third.example");
     for (const [pair, why] of [
       [{ ...good, cert: good.cert.slice(0, 300) }, "holds no whole certificate in PEM form"],
-      [{ ...good, cert: `${good.cert}${good.cert.slice(0, 300)}` }, "holds no whole certificate in PEM form"],
+      [
+        { ...good, cert: `${good.cert}${good.cert.slice(0, 300)}` },
+        "holds no whole certificate in PEM form",
+      ],
       [{ ...good, key: good.key.slice(0, 100) }, "holds no whole private key in PEM form"],
       [{ ...good, key: selfSigned("other.example").key }, "does not belong to the certificate"],
       [{ cert: "", key: "" }, "holds no whole certificate in PEM form"],
@@ -186,9 +214,21 @@ describe("certificates", () => {
     for (const [cert, key, sentence] of [
       ["none.crt", "good.key", `--tls-cert ${at("none.crt")} cannot be read: ENOENT`],
       ["good.crt", "none.key", `--tls-key ${at("none.key")} cannot be read: ENOENT`],
-      ["garbage.crt", "good.key", `--tls-cert ${at("garbage.crt")} holds no whole certificate in PEM form`],
-      ["good.crt", "garbage.key", `--tls-key ${at("garbage.key")} holds no whole private key in PEM form`],
-      ["good.crt", "good.crt", `--tls-key ${at("good.crt")} holds no whole private key in PEM form`],
+      [
+        "garbage.crt",
+        "good.key",
+        `--tls-cert ${at("garbage.crt")} holds no whole certificate in PEM form`,
+      ],
+      [
+        "good.crt",
+        "garbage.key",
+        `--tls-key ${at("garbage.key")} holds no whole private key in PEM form`,
+      ],
+      [
+        "good.crt",
+        "good.crt",
+        `--tls-key ${at("good.crt")} holds no whole private key in PEM form`,
+      ],
       ["good.crt", "secret.key", `--tls-key ${at("secret.key")} is encrypted`],
       [
         "good.crt",
@@ -197,17 +237,28 @@ describe("certificates", () => {
       ],
       ["good.crt", undefined, "--tls-cert and --tls-key go in pairs"],
     ]) {
-      const flags = ["--tls-cert", at(cert ?? ""), ...(key === undefined ? [] : ["--tls-key", at(key)])];
-      const command = [process.execPath, "src/lb/main.ts", "--listen", "127.0.0.1:0", "--upstream", "127.0.0.1:1"];
+      const flags = [
+        "--tls-cert",
+        at(cert ?? ""),
+        ...(key === undefined ? [] : ["--tls-key", at(key)]),
+      ];
+      const command = [
+        process.execPath,
+        "src/lb/main.ts",
+        "--listen",
+        "127.0.0.1:0",
+        "--upstream",
+        "127.0.0.1:1",
+      ];
       const cwd = join(import.meta.dir, "../..");
       const child = Bun.spawn([...command, ...flags], { cwd, stdio: ["ignore", "ignore", "pipe"] });
       const err = await new Response(child.stderr).text();
-      expect([err.includes(sentence ?? "?"), err.trim().split("\n").length, await child.exited, err]).toEqual([
-        true,
-        1,
-        1,
+      expect([
+        err.includes(sentence ?? "?"),
+        err.trim().split("\n").length,
+        await child.exited,
         err,
-      ]);
+      ]).toEqual([true, 1, 1, err]);
     }
   });
 });
@@ -255,14 +306,16 @@ describe("a tunnel over TLS", () => {
     client.socket.destroy();
   });
 
-  const rssMb = () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${lb.pid}/status`, "utf8"))?.[1]) / 1024;
+  const rssMb = () =>
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${lb.pid}/status`, "utf8"))?.[1]) / 1024;
   const MB = 1024 * 1024;
   for (const from of ["client", "upstream"] as const) {
     test(`64 MB from the ${from} to a reader that stops: bounded memory, and all of it arrives`, async () => {
       const ends = await tunnel();
       const reader = from === "client" ? ends.upstream : ends.client;
       const data = Buffer.alloc(64 * MB);
-      for (let at = 0; at < data.length; at += 4) data.writeUInt32LE(Math.imul(at, 2654435761) >>> 0, at);
+      for (let at = 0; at < data.length; at += 4)
+        data.writeUInt32LE(Math.imul(at, 2654435761) >>> 0, at);
       reader.socket.pause();
       const before = rssMb();
       ends[from].socket.write(data);

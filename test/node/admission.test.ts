@@ -1,7 +1,7 @@
 // Who is let in, and as whom.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
-import { type AppOptions, type Attempt, Refused } from "../../src/node/app.ts";
+import { type AppOptions, type Attempt, Refused } from "../../src/node/app/index.ts";
 import { type ClientSettings, TestCluster, type TestNode, type TestRelay } from "./harness.ts";
 
 setDefaultTimeout(30_000);
@@ -18,7 +18,10 @@ const who: AppOptions<string>["methods"] = {
 };
 
 /** The status of the answer to a handshake. */
-async function handshake(node: TestNode, headers: Record<string, string> = {}): Promise<[number, string]> {
+async function handshake(
+  node: TestNode,
+  headers: Record<string, string> = {},
+): Promise<[number, string]> {
   const answer = await fetch(`http://${node.address}/`, {
     headers: {
       Upgrade: "websocket",
@@ -36,11 +39,20 @@ for (const isAsync of [false, true])
     const decide = ({ request, token }: Attempt) => {
       if (request.headers.get("cookie") === "user=eve") throw new Refused("not you");
       if (request.headers.get("cookie") === "user=bug") throw new Error("a secret of the app");
-      return { user: request.headers.get("cookie") ?? "nobody", info: { token }, data: new URL(request.url).search };
+      return {
+        user: request.headers.get("cookie") ?? "nobody",
+        info: { token },
+        data: new URL(request.url).search,
+      };
     };
-    const connect = isAsync ? (attempt: Attempt) => Bun.sleep(10).then(() => decide(attempt)) : decide;
+    const connect = isAsync
+      ? (attempt: Attempt) => Bun.sleep(10).then(() => decide(attempt))
+      : decide;
     const node = await cluster.node([relay], { connect, methods: who });
-    const client = await cluster.client(node, { headers: { cookie: "user=ada" }, path: "/any/path?x=1" });
+    const client = await cluster.client(node, {
+      headers: { cookie: "user=ada" },
+      path: "/any/path?x=1",
+    });
     expect((await client.ask({ type: "who" })).data).toEqual({
       user: "user=ada",
       info: {},
@@ -48,7 +60,10 @@ for (const isAsync of [false, true])
       address: "127.0.0.1",
     });
     expect(await handshake(node, { cookie: "user=eve" })).toEqual([401, "not you"]);
-    expect(await handshake(node, { cookie: "user=bug" })).toEqual([500, "The app failed to answer."]);
+    expect(await handshake(node, { cookie: "user=bug" })).toEqual([
+      500,
+      "The app failed to answer.",
+    ]);
     expect(node.node.status.connections).toBe(1);
   });
 
@@ -71,7 +86,11 @@ test("with token authentication the first frame says who it is; what follows wai
   client.send({ type: "connect", id: "c", token: "ada" });
   const answer = await client.ask({ type: "who" });
   expect(answer.data).toEqual({ user: "ada", data: "kept", address: "127.0.0.1" });
-  expect(client.log.slice(-3).map(({ type, id }) => id ?? type)).toEqual(["welcome", "c", answer.id]);
+  expect(client.log.slice(-3).map(({ type, id }) => id ?? type)).toEqual([
+    "welcome",
+    "c",
+    answer.id,
+  ]);
 });
 
 test("a wrong token is told and closed; a failure of the app is not the client's to see", async () => {
@@ -118,7 +137,9 @@ test("a producer's name says nothing about another user's publications", async (
     await client.ask({ type: "connect", token, producer: "same producer" });
     await client.subscribe("room");
     offsets.push(Object((await client.publish("room", token, { seq: 1 })).position).offset);
-    offsets.push(Object((await client.publish("room", token, { key: "same key" })).position).offset);
+    offsets.push(
+      Object((await client.publish("room", token, { key: "same key" })).position).offset,
+    );
   }
   expect(offsets).toEqual([1, 2, 3, 4, 1, 2]);
 });
@@ -157,7 +178,8 @@ test("an answer of connect that cannot be used is the app's failure", async () =
 test("pages of other origins may not use the browser's credentials, unless they are named", async () => {
   const connect = () => ({ user: "by cookie" });
   const same = await cluster.node([relay], { connect });
-  const status = async (node: TestNode, origin: string) => (await handshake(node, { Origin: origin }))[0];
+  const status = async (node: TestNode, origin: string) =>
+    (await handshake(node, { Origin: origin }))[0];
   expect(await status(same, `http://${same.address}`)).toBe(101);
   expect(await status(same, `https://${same.address}`)).toBe(101);
   for (const origin of [
@@ -169,24 +191,37 @@ test("pages of other origins may not use the browser's credentials, unless they 
     expect(await status(same, origin)).toBe(403);
   const named = await cluster.node([relay], { connect, origins: ["https://app.example"] });
   expect(await status(named, "https://app.example")).toBe(101);
-  for (const origin of ["http://app.example", "https://app.example.evil.example", "https://evil-app.example", "null"])
+  for (const origin of [
+    "http://app.example",
+    "https://app.example.evil.example",
+    "https://evil-app.example",
+    "null",
+  ])
     expect(await status(named, origin)).toBe(403);
-  expect(await status(await cluster.node([relay], { connect, origins: "*" }), "http://evil.example")).toBe(101);
+  expect(
+    await status(await cluster.node([relay], { connect, origins: "*" }), "http://evil.example"),
+  ).toBe(101);
   expect(await status(await cluster.node([relay], {}), "http://any.example")).toBe(101);
 });
 
 test("behind the lb's unix socket the client's address is the last one forwarded; over TCP nobody is believed", async () => {
   const settings: ClientSettings = { headers: { "X-Forwarded-For": "6.6.6.6, 10.1.2.3" } };
   const behind = await cluster.node([relay], { methods: who }, { socket: "node.sock" });
-  expect((await (await cluster.client(behind, settings)).ask({ type: "who" })).data).toEqual({ address: "10.1.2.3" });
+  expect((await (await cluster.client(behind, settings)).ask({ type: "who" })).data).toEqual({
+    address: "10.1.2.3",
+  });
   const open = await cluster.node([relay], { methods: who });
-  expect((await (await cluster.client(open, settings)).ask({ type: "who" })).data).toEqual({ address: "127.0.0.1" });
+  expect((await (await cluster.client(open, settings)).ask({ type: "who" })).data).toEqual({
+    address: "127.0.0.1",
+  });
 });
 
 test("a client that names no subprotocol of ours speaks JSON", async () => {
   const node = await cluster.node([relay]);
   const socket = new WebSocket(`ws://${node.address}/`);
-  const { data } = await new Promise<MessageEvent>((resolve) => socket.addEventListener("message", resolve));
+  const { data } = await new Promise<MessageEvent>((resolve) =>
+    socket.addEventListener("message", resolve),
+  );
   expect(JSON.parse(data).type).toBe("welcome");
   expect(socket.protocol).toBe("");
   socket.close();
@@ -207,7 +242,8 @@ test("the app's HTTP answers stand beside the WebSockets, on the same paths", as
     },
   };
   const node = await cluster.node([relay], options, { id: "http" });
-  const text = async (path: string, init?: RequestInit) => (await fetch(`http://${node.address}${path}`, init)).text();
+  const text = async (path: string, init?: RequestInit) =>
+    (await fetch(`http://${node.address}${path}`, init)).text();
   expect(await text("/any")).toBe("http /any");
   expect(await text("/item/7")).toBe("http has 7");
   expect(await text("/form", { method: "POST", body: "abc" })).toBe("ABC");
@@ -215,7 +251,8 @@ test("the app's HTTP answers stand beside the WebSockets, on the same paths", as
   expect(await text("/fails")).toBe("The app failed to answer.\n");
   expect(await text("/below/x/y")).toBe("anything below");
   expect(JSON.parse(await text("/healthz"))).toMatchObject({ node: "http", state: "up" });
-  for (const path of ["/item/7", "/any", "/healthz", "/fixed", "/below/x"]) await cluster.client(node, { path });
+  for (const path of ["/item/7", "/any", "/healthz", "/fixed", "/below/x"])
+    await cluster.client(node, { path });
   const bare = await cluster.node([relay]);
   expect((await fetch(`http://${bare.address}/any`)).status).toBe(404);
 });

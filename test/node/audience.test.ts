@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { Audience } from "../../src/node/audience.ts";
+import { Batcher } from "../../src/node/channels/batcher.ts";
 
 const reader = () => {
   const topics = new Set<string>();
@@ -11,8 +11,8 @@ const reader = () => {
   } as const;
 };
 
-function audienceOf(readers: number, batchMs = 50): Audience {
-  const audience = new Audience("news", batchMs);
+function audienceOf(readers: number, batchMs = 50): Batcher {
+  const audience = new Batcher("news", batchMs);
   for (let n = 0; n < readers; n++) audience.join(reader());
   return audience;
 }
@@ -97,7 +97,7 @@ test("a clock that is set back holds nobody up", () => {
 });
 
 test("without readers nothing is kept", () => {
-  const audience = new Audience("news", 50);
+  const audience = new Batcher("news", 50);
   audience.add("1");
   expect(audience.take(1000)).toEqual([]);
   const only = reader();

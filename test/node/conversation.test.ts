@@ -1,7 +1,7 @@
 // What a client and a node say to each other, through real sockets and a real relay.
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { Refused } from "../../src/node/app.ts";
+import { Refused } from "../../src/node/app/index.ts";
 import { TestCluster, type TestNode, type TestRelay } from "./harness.ts";
 
 setDefaultTimeout(30_000);
@@ -43,9 +43,15 @@ const options = {
     refuses: () => {
       throw new Refused("not today");
     },
-    who: ({ node, user, address }: { node: string; user?: string; address: string }) => ({ node, user, address }),
-    tell: ({ cluster }: { cluster: { broadcast(data: unknown): Promise<unknown> } }, params: unknown) =>
-      cluster.broadcast(params),
+    who: ({ node, user, address }: { node: string; user?: string; address: string }) => ({
+      node,
+      user,
+      address,
+    }),
+    tell: (
+      { cluster }: { cluster: { broadcast(data: unknown): Promise<unknown> } },
+      params: unknown,
+    ) => cluster.broadcast(params),
   },
 };
 
@@ -78,7 +84,12 @@ for (const encoding of ["json", "msgpack"] as const)
       const channel = `room:order-${encoding}`;
       const [writer, reader, far] = [await client(), await client(), await client(other)];
       const subscribed = await reader.subscribe(channel);
-      expect(subscribed).toMatchObject({ type: "ok", channel, recovered: true, position: { offset: 0 } });
+      expect(subscribed).toMatchObject({
+        type: "ok",
+        channel,
+        recovered: true,
+        position: { offset: 0 },
+      });
       await far.subscribe(channel);
       const acknowledged = await Promise.all(
         [1, "zwei", null, { vier: [4] }, true].map((data) => writer.publish(channel, data)),
@@ -117,7 +128,9 @@ for (const encoding of ["json", "msgpack"] as const)
       for (const n of [4, 5]) await writer.publish(channel, n);
       for (const at of [node, other]) {
         const again = await client(at);
-        const resumed = await again.subscribe(channel, { since: { ...Object(position), offset: 3 } });
+        const resumed = await again.subscribe(channel, {
+          since: { ...Object(position), offset: 3 },
+        });
         expect(resumed).toMatchObject({ recovered: true, position: { offset: 3 } });
         expect(await again.messages(channel, 2)).toEqual(["4:4", "5:5"]);
       }
@@ -133,7 +146,9 @@ for (const encoding of ["json", "msgpack"] as const)
       for (const n of [1, 2, 3]) await writer.publish(channel, n);
       for (const at of [node, other, node]) {
         const reader = await client(at);
-        expect(await reader.subscribe(channel, { last: 2 })).toMatchObject({ position: { offset: 1 } });
+        expect(await reader.subscribe(channel, { last: 2 })).toMatchObject({
+          position: { offset: 1 },
+        });
         expect(await reader.messages(channel, 2)).toEqual(["2:2", "3:3"]);
         await reader.subscribe(channel, { last: 10 });
         expect(await reader.messages(channel, 3)).toEqual(["1:1", "2:2", "3:3"]);
@@ -157,8 +172,16 @@ for (const encoding of ["json", "msgpack"] as const)
         more: true,
         offset: 5,
       });
-      expect(await page({ since: { ...Object(position), offset: 5 } })).toEqual({ data: [], more: false, offset: 5 });
-      expect(await page({ limit: 2, reverse: true })).toEqual({ data: [4, 5], more: true, offset: 5 });
+      expect(await page({ since: { ...Object(position), offset: 5 } })).toEqual({
+        data: [],
+        more: false,
+        offset: 5,
+      });
+      expect(await page({ limit: 2, reverse: true })).toEqual({
+        data: [4, 5],
+        more: true,
+        offset: 5,
+      });
       expect(await page({ since: { ...Object(position), offset: 4 }, reverse: true })).toEqual({
         data: [1, 2, 3],
         more: false,
@@ -172,11 +195,17 @@ for (const encoding of ["json", "msgpack"] as const)
       const channel = `seen:presence-${encoding}`;
       const [a, b] = [await client(), await client(other)];
       await a.subscribe(channel);
-      expect((await a.ask({ type: "presence", channel })).data).toEqual([{ client: a.welcome.session }]);
+      expect((await a.ask({ type: "presence", channel })).data).toEqual([
+        { client: a.welcome.session },
+      ]);
       await b.subscribe(channel);
       const isB = (type: string) => (message: Record<string, unknown>) =>
         message.type === type && message.client === b.welcome.session;
-      expect(await a.take(isB("join"))).toEqual({ type: "join", channel, client: b.welcome.session });
+      expect(await a.take(isB("join"))).toEqual({
+        type: "join",
+        channel,
+        client: b.welcome.session,
+      });
       const list = (await b.ask({ type: "presence", channel })).data;
       expect(list).toBeArrayOfSize(2);
       expect(list).toContainEqual({ client: a.welcome.session });
@@ -187,7 +216,9 @@ for (const encoding of ["json", "msgpack"] as const)
       await b.subscribe(channel, { last: 1 });
       b.close();
       await a.take(isB("leave"));
-      expect((await a.ask({ type: "presence", channel })).data).toEqual([{ client: a.welcome.session }]);
+      expect((await a.ask({ type: "presence", channel })).data).toEqual([
+        { client: a.welcome.session },
+      ]);
       expect(a.inbox.filter((message) => message.client === b.welcome.session)).toEqual([]);
     });
 
@@ -195,7 +226,9 @@ for (const encoding of ["json", "msgpack"] as const)
       const asker = await client();
       const { session } = asker.welcome;
       expect(session).toBeString();
-      expect(await asker.ask({ type: "call", method: "echo", params: [1, { two: 2 }] })).toMatchObject({
+      expect(
+        await asker.ask({ type: "call", method: "echo", params: [1, { two: 2 }] }),
+      ).toMatchObject({
         type: "ok",
         data: [1, { two: 2 }],
       });
@@ -211,9 +244,13 @@ for (const encoding of ["json", "msgpack"] as const)
       const failed = await asker.ask({ type: "fails" });
       expect(failed).toMatchObject({ type: "error", code: "internal" });
       expect(JSON.stringify(failed)).not.toContain("secret");
-      expect(await asker.ask({ type: "call", method: "toString" })).toMatchObject({ code: "no_method" });
+      expect(await asker.ask({ type: "call", method: "toString" })).toMatchObject({
+        code: "no_method",
+      });
       expect(await asker.ask({ type: "__proto__" })).toMatchObject({ code: "no_method" });
-      expect(await asker.ask({ type: "who" })).toMatchObject({ data: { node: "node-1", address: "127.0.0.1" } });
+      expect(await asker.ask({ type: "who" })).toMatchObject({
+        data: { node: "node-1", address: "127.0.0.1" },
+      });
     });
 
     test("what the app broadcasts everyone hears, without a subscription", async () => {
@@ -221,13 +258,20 @@ for (const encoding of ["json", "msgpack"] as const)
       const { data } = await a.ask({ type: "tell", text: encoding });
       expect(data).toEqual({ epoch: expect.any(String), offset: expect.any(Number) });
       for (const each of [a, b]) {
-        const heard = await each.take(({ type, data }) => type === "message" && Object(data).text === encoding);
+        const heard = await each.take(
+          ({ type, data }) => type === "message" && Object(data).text === encoding,
+        );
         expect(heard).toMatchObject({ channel: "$everyone", offset: Object(data).offset });
       }
       expect(await b.publish("$everyone", 1)).toMatchObject({ code: "refused" });
-      expect(await b.ask({ type: "unsubscribe", channel: "$everyone" })).toMatchObject({ code: "refused" });
+      expect(await b.ask({ type: "unsubscribe", channel: "$everyone" })).toMatchObject({
+        code: "refused",
+      });
       const since = { ...Object(data), offset: Object(data).offset - 1 };
-      expect(await b.subscribe("$everyone", { since })).toMatchObject({ recovered: true, position: since });
+      expect(await b.subscribe("$everyone", { since })).toMatchObject({
+        recovered: true,
+        position: since,
+      });
       expect(await b.messages("$everyone", 1)).toHaveLength(1);
       await a.ask({ type: "tell", text: "again" });
       expect(await b.messages("$everyone", 1)).toHaveLength(1);
@@ -236,12 +280,18 @@ for (const encoding of ["json", "msgpack"] as const)
   });
 
 test("a subscriber of one encoding gets what one of the other publishes", async () => {
-  const [json, msgpack] = [await cluster.client(node), await cluster.client(node, { encoding: "msgpack" })];
+  const [json, msgpack] = [
+    await cluster.client(node),
+    await cluster.client(node, { encoding: "msgpack" }),
+  ];
   await json.subscribe("room:mixed");
   await msgpack.subscribe("room:mixed");
   await json.publish("room:mixed", { from: "json", n: [1, -1, 1.5, 2 ** 40] });
   await msgpack.publish("room:mixed", { from: "msgpack", n: [1, -1, 1.5, 2 ** 40] });
-  const all = ['1:{"from":"json","n":[1,-1,1.5,1099511627776]}', '2:{"from":"msgpack","n":[1,-1,1.5,1099511627776]}'];
+  const all = [
+    '1:{"from":"json","n":[1,-1,1.5,1099511627776]}',
+    '2:{"from":"msgpack","n":[1,-1,1.5,1099511627776]}',
+  ];
   expect(await json.messages("room:mixed", 2)).toEqual(all);
   expect(await msgpack.messages("room:mixed", 2)).toEqual(all);
 });
@@ -250,17 +300,27 @@ test("a repeat by seq or by key is acknowledged with the first one's offset, and
   const [writer, reader] = [await cluster.client(node), await cluster.client(other)];
   await reader.subscribe("room:repeat");
   expect(await writer.publish("room:repeat", 0, { seq: 1 })).toMatchObject({ code: "bad_frame" });
-  expect(await writer.ask({ type: "connect", producer: "abcdefgh01" })).toMatchObject({ type: "ok" });
-  expect(await writer.ask({ type: "connect", producer: "abcdefgh01" })).toMatchObject({ code: "already_connected" });
+  expect(await writer.ask({ type: "connect", producer: "abcdefgh01" })).toMatchObject({
+    type: "ok",
+  });
+  expect(await writer.ask({ type: "connect", producer: "abcdefgh01" })).toMatchObject({
+    code: "already_connected",
+  });
   const first = await writer.publish("room:repeat", "a", { seq: 1 });
   await writer.publish("room:repeat", "b", { seq: 2 });
   expect((await writer.publish("room:repeat", "a", { seq: 1 })).position).toEqual(first.position);
   const elsewhere = await cluster.client(other);
   await elsewhere.ask({ type: "connect", producer: "abcdefgh01" });
-  expect((await elsewhere.publish("room:repeat", "a", { seq: 1 })).position).toEqual(first.position);
+  expect((await elsewhere.publish("room:repeat", "a", { seq: 1 })).position).toEqual(
+    first.position,
+  );
   const keyed = await writer.publish("room:repeat", "k", { key: "order-17" });
-  expect((await elsewhere.publish("room:repeat", "k", { key: "order-17" })).position).toEqual(keyed.position);
-  expect(await writer.publish("room:repeat", 1, { key: "k", seq: 3 })).toMatchObject({ code: "bad_frame" });
+  expect((await elsewhere.publish("room:repeat", "k", { key: "order-17" })).position).toEqual(
+    keyed.position,
+  );
+  expect(await writer.publish("room:repeat", 1, { key: "k", seq: 3 })).toMatchObject({
+    code: "bad_frame",
+  });
   await writer.publish("room:repeat", "end");
   expect(await reader.messages("room:repeat", 4)).toEqual(['1:"a"', '2:"b"', '3:"k"', '4:"end"']);
   expect(reader.inbox).toEqual([]);
@@ -273,7 +333,10 @@ test("publications keep their order though the app takes its time with each", as
   const sent = all.map((n) => writer.publish("checked:order", n));
   writer.send({ type: "publish", id: "bad", channel: "checked:order", data: "bad" });
   const last = writer.publish("checked:order", "as it is");
-  expect(await writer.take(({ id }) => id === "bad")).toMatchObject({ code: "refused", message: "mind your words" });
+  expect(await writer.take(({ id }) => id === "bad")).toMatchObject({
+    code: "refused",
+    message: "mind your words",
+  });
   await Promise.all(sent);
   await last;
   expect(await reader.messages("checked:order", 41)).toEqual([
@@ -294,7 +357,11 @@ test("what history no longer holds is told as a gap, then reading goes on", asyn
   });
   expect(await reader.messages("short:a", 3)).toEqual(["3:3", "4:4", "5:5"]);
   const page = await reader.ask({ type: "history", channel: "short:a", since });
-  expect(page).toMatchObject({ gap: { reason: "expired", from: 1, to: 2 }, position: { offset: 5 }, more: false });
+  expect(page).toMatchObject({
+    gap: { reason: "expired", from: 1, to: 2 },
+    position: { offset: 5 },
+    more: false,
+  });
   await writer.subscribe("none:a");
   for (const n of [1, 2]) await writer.publish("none:a", n);
   const none = await reader.subscribe("none:a", { last: 5 });
@@ -337,14 +404,24 @@ test("an unsubscribed client hears no more; one that subscribes again starts ane
   const { position } = await reader.subscribe("room:again");
   await writer.publish("room:again", 1);
   await reader.messages("room:again", 1);
-  expect(await reader.ask({ type: "unsubscribe", channel: "room:again" })).toMatchObject({ type: "ok" });
+  expect(await reader.ask({ type: "unsubscribe", channel: "room:again" })).toMatchObject({
+    type: "ok",
+  });
   await writer.publish("room:again", 2);
-  expect(await reader.ask({ type: "history", channel: "room:again" })).toMatchObject({ code: "not_subscribed" });
+  expect(await reader.ask({ type: "history", channel: "room:again" })).toMatchObject({
+    code: "not_subscribed",
+  });
   expect(reader.inbox).toEqual([]);
-  // Two resumes at once (R14): the second replaces the first, and nothing comes twice behind its ok.
+  // Two resumes at once (R14): the second replaces the first, and nothing comes twice behind its
+  // ok.
   reader.send({ type: "subscribe", id: "one", channel: "room:again", since: position });
   reader.send({ type: "unsubscribe", channel: "room:again" });
-  reader.send({ type: "subscribe", id: "two", channel: "room:again", since: { ...Object(position), offset: 1 } });
+  reader.send({
+    type: "subscribe",
+    id: "two",
+    channel: "room:again",
+    since: { ...Object(position), offset: 1 },
+  });
   await reader.take(({ id }) => id === "two");
   await writer.publish("room:again", 3);
   await reader.take(({ offset }) => offset === 3);
@@ -361,10 +438,16 @@ test("the app has its say about every channel", async () => {
   expect(await client.publish("news", 1)).toMatchObject({ code: "refused" });
   expect(await client.subscribe("$canary/node-1/0")).toMatchObject({ code: "refused" });
   expect(await client.subscribe("room:a:b")).toMatchObject({ code: "refused" });
-  expect(await client.ask({ type: "presence", channel: "seen:x" })).toMatchObject({ code: "not_subscribed" });
+  expect(await client.ask({ type: "presence", channel: "seen:x" })).toMatchObject({
+    code: "not_subscribed",
+  });
   await client.subscribe("room:here");
-  expect(await client.ask({ type: "presence", channel: "room:here" })).toMatchObject({ code: "refused" });
-  expect(await client.subscribe("room:here", { since: { epoch: "a", offset: 1 }, last: 1 })).toMatchObject({
+  expect(await client.ask({ type: "presence", channel: "room:here" })).toMatchObject({
+    code: "refused",
+  });
+  expect(
+    await client.subscribe("room:here", { since: { epoch: "a", offset: 1 }, last: 1 }),
+  ).toMatchObject({
     code: "bad_frame",
   });
 });

@@ -1,4 +1,5 @@
-// Stands between a node and a relay: cuts the link, or lets it live while nothing that matters comes through.
+// Stands between a node and a relay: cuts the link, or lets it live while nothing that matters
+// comes through.
 
 import type { Socket } from "bun";
 import { FRAME_BYTES_MAX, FrameDecoder, opcodeOf } from "../../src/wire/frame.ts";
@@ -6,7 +7,12 @@ import { FRAME_BYTES_MAX, FrameDecoder, opcodeOf } from "../../src/wire/frame.ts
 /** PUBLICATION and ACK: what a deaf link does not hear. */
 export const OPCODES_DROPPED = [0x11, 0x12];
 
-type Leg = { other: Socket<Leg> | undefined; pending: Uint8Array[]; isDeaf: boolean; decoder: FrameDecoder };
+type Leg = {
+  other: Socket<Leg> | undefined;
+  pending: Uint8Array[];
+  isDeaf: boolean;
+  decoder: FrameDecoder;
+};
 
 export type DeafProxy = {
   readonly port: number;
@@ -61,7 +67,12 @@ export function startDeafProxy(relayPort: number): DeafProxy {
         const leg = newLeg();
         leg.other = node;
         leg.pending = node.data.pending;
-        Bun.connect<Leg>({ hostname: "127.0.0.1", port: relayPort, data: leg, socket: fromRelay }).then(
+        Bun.connect<Leg>({
+          hostname: "127.0.0.1",
+          port: relayPort,
+          data: leg,
+          socket: fromRelay,
+        }).then(
           (relay) => {
             node.data.other = relay;
           },

@@ -1,9 +1,9 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Packr, Unpackr } from "msgpackr";
-import { chooseSubprotocol, decodeFrame, frameOf } from "../../src/node/encoding.ts";
-import { assertJsonMsgpack, DEPTH_MAX } from "../../src/node/json-value.ts";
-import { isOriginAllowed } from "../../src/node/origin.ts";
+import { isOriginAllowed } from "../../src/node/app/origin.ts";
+import { chooseSubprotocol, decodeFrame, frameOf } from "../../src/node/codec/encoding.ts";
+import { assertJsonMsgpack, DEPTH_MAX } from "../../src/node/codec/json-value.ts";
 import { Malformed } from "../../src/wire/shape.ts";
 
 const packer = new Packr({ useRecords: false });
@@ -28,7 +28,9 @@ describe("frames of clients", () => {
     fc.assert(
       fc.property(json, (value) => {
         const frame = frameOf("msgpack", JSON.stringify(value));
-        expect(typeof frame === "string" ? frame : new Unpackr({ useRecords: false }).unpack(frame)).toEqual(value);
+        expect(
+          typeof frame === "string" ? frame : new Unpackr({ useRecords: false }).unpack(frame),
+        ).toEqual(value);
         expect(frameOf("json", JSON.stringify(value))).toBe(JSON.stringify(value));
       }),
     );
@@ -82,7 +84,8 @@ describe("frames of clients", () => {
       Number.NaN,
       Number.POSITIVE_INFINITY,
     ];
-    for (const value of refused) expect(() => assertJsonMsgpack(pack({ value }))).toThrow(Malformed);
+    for (const value of refused)
+      expect(() => assertJsonMsgpack(pack({ value }))).toThrow(Malformed);
     const records = new Packr({ useRecords: true });
     expect(() => assertJsonMsgpack(records.pack({ a: 1, b: 2 }))).toThrow(Malformed);
     expect(() => assertJsonMsgpack(new Uint8Array([0xa2, 0xc3, 0x28]))).toThrow("not UTF-8");
@@ -117,7 +120,8 @@ test("the first subprotocol that we know is spoken", () => {
 });
 
 test("origins are compared whole", () => {
-  const same = (origin: string | null, host: string | null) => isOriginAllowed(origin, host, "same");
+  const same = (origin: string | null, host: string | null) =>
+    isOriginAllowed(origin, host, "same");
   expect(same(null, "a.example")).toBe(true);
   expect(same("https://a.example", "a.example")).toBe(true);
   expect(same("http://a.example:8080", "a.example:8080")).toBe(true);

@@ -1,4 +1,5 @@
-// Relays that are killed, stopped, deaf or new: what was acknowledged arrives, once and in order, and what cannot is told.
+// Relays that are killed, stopped, deaf or new: what was acknowledged arrives, once and in order,
+// and what cannot is told.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { rmSync } from "node:fs";
@@ -22,7 +23,11 @@ test("publications go through a relay that is killed: each once, in order, on ev
   await using cluster = new TestCluster();
   const relay = await cluster.relay();
   const [a, b] = [await cluster.node([relay]), await cluster.node([relay])];
-  const [writer, near, far] = [await cluster.client(a), await cluster.client(a), await cluster.client(b)];
+  const [writer, near, far] = [
+    await cluster.client(a),
+    await cluster.client(a),
+    await cluster.client(b),
+  ];
   await writer.ask({ type: "connect", producer: "the writer" });
   for (const reader of [near, far]) await reader.subscribe("room");
   const sent: Promise<Message>[] = [];
@@ -43,8 +48,10 @@ test("publications go through a relay that is killed: each once, in order, on ev
   expect(answers.map(({ type, position }) => [type, Object(position).offset])).toEqual(
     answers.map((_, n) => ["ok", n + 1]),
   );
-  for (const reader of [near, far]) expect(await reader.messages("room", 150)).toEqual(numbers(1, 150));
-  for (const reader of [near, far]) expect(reader.log.filter(({ type }) => type === "gap")).toEqual([]);
+  for (const reader of [near, far])
+    expect(await reader.messages("room", 150)).toEqual(numbers(1, 150));
+  for (const reader of [near, far])
+    expect(reader.log.filter(({ type }) => type === "gap")).toEqual([]);
 });
 
 test("while its relay is away a node serves from memory what it can; the rest is answered when the relay is back", async () => {
@@ -116,7 +123,12 @@ test("what history lost while a node was cut off is told to its live readers", a
   proxy.cut();
   for (const n of [2, 3, 4, 5]) await writer.publish("room", n);
   proxy.mend();
-  expect(await reader.next("gap")).toMatchObject({ reason: "expired", from: 2, to: 3, position: { offset: 3 } });
+  expect(await reader.next("gap")).toMatchObject({
+    reason: "expired",
+    from: 2,
+    to: 3,
+    position: { offset: 3 },
+  });
   expect(await reader.messages("room", 2)).toEqual(["4:4", "5:5"]);
 });
 
@@ -124,7 +136,10 @@ test("presence comes back after a relay's restart without anyone seeming to leav
   await using cluster = new TestCluster();
   const relay = await cluster.relay();
   const channels = { room: { presence: true } };
-  const [a, b] = [await cluster.node([relay], { channels }), await cluster.node([relay], { channels })];
+  const [a, b] = [
+    await cluster.node([relay], { channels }),
+    await cluster.node([relay], { channels }),
+  ];
   const [one, two] = [await cluster.client(a), await cluster.client(b)];
   for (const client of [one, two]) await client.subscribe("room");
   await one.take(({ type, client }) => type === "join" && client === two.welcome.session);
@@ -154,7 +169,9 @@ test("members of a node that went with the relay are gone after a grace", async 
   proxy.cut();
   await relay.restart();
   await one.take(({ type, client }) => type === "leave" && client === two.welcome.session);
-  expect((await one.ask({ type: "presence", channel: "room" })).data).toEqual([{ client: one.welcome.session }]);
+  expect((await one.ask({ type: "presence", channel: "room" })).data).toEqual([
+    { client: one.welcome.session },
+  ]);
 });
 
 test("of several relays each has its channels; one that is away holds up only those, and health names it", async () => {
@@ -218,7 +235,10 @@ test("a returning crowd is answered together, whatever each has missed", async (
       const missed = 1 + (n % 30);
       const since = { ...Object(position), offset: 30 - missed };
       const from = n % 2 === 0 ? { since } : { last: missed };
-      expect(await client.subscribe("room", from)).toMatchObject({ recovered: true, position: since });
+      expect(await client.subscribe("room", from)).toMatchObject({
+        recovered: true,
+        position: since,
+      });
       expect(await client.messages("room", missed)).toEqual(numbers(31 - missed, 30));
     }),
   );
@@ -230,7 +250,10 @@ test("megabytes that were missed come page by page, no faster than they are read
   await using cluster = new TestCluster();
   const relay = await cluster.relay();
   const channels = { room: { history: { bytes: 16 * 1024 * 1024 } } };
-  const [a, b] = [await cluster.node([relay], { channels }), await cluster.node([relay], { channels })];
+  const [a, b] = [
+    await cluster.node([relay], { channels }),
+    await cluster.node([relay], { channels }),
+  ];
   const writer = await cluster.client(a);
   await writer.subscribe("room", { last: 0 });
   const { position } = await writer.subscribe("room");
@@ -240,8 +263,13 @@ test("megabytes that were missed come page by page, no faster than they are read
   for (const node of [b, a]) {
     const reader = await cluster.client(node);
     const other = await cluster.client(node, { encoding: "msgpack" });
-    expect(await reader.subscribe("room", { since: position })).toMatchObject({ recovered: true, position });
-    expect(await other.subscribe("room", { since: { ...Object(position), offset: 50 } })).toMatchObject({
+    expect(await reader.subscribe("room", { since: position })).toMatchObject({
+      recovered: true,
+      position,
+    });
+    expect(
+      await other.subscribe("room", { since: { ...Object(position), offset: 50 } }),
+    ).toMatchObject({
       recovered: true,
     });
     const during = writer.publish("room", "live");
@@ -249,6 +277,8 @@ test("megabytes that were missed come page by page, no faster than they are read
     const offsets = async (client: Client, count: number) =>
       (await client.messages("room", count)).map((text) => Number(text.split(":")[0]));
     expect(await offsets(reader, offset)).toEqual(Array.from({ length: offset }, (_, n) => n + 1));
-    expect(await offsets(other, offset - 50)).toEqual(Array.from({ length: offset - 50 }, (_, n) => n + 51));
+    expect(await offsets(other, offset - 50)).toEqual(
+      Array.from({ length: offset - 50 }, (_, n) => n + 51),
+    );
   }
 });

@@ -1,16 +1,17 @@
-// A real relay process, real nodes in this process, and clients that are plain WebSockets. Everything ends with the test.
+// A real relay process, real nodes in this process, and clients that are plain WebSockets.
+// Everything ends with the test.
 
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Packr, Unpackr } from "msgpackr";
-import type { AppOptions } from "../../src/node/app.ts";
-import { app, appOptions } from "../../src/node/app.ts";
+import type { AppOptions } from "../../src/node/app/index.ts";
+import { app, appOptions } from "../../src/node/app/index.ts";
+import { Rules } from "../../src/node/app/rules.ts";
 import { ClusterNode } from "../../src/node/node.ts";
-import { Rules } from "../../src/node/rules.ts";
-import { reportIn } from "../../src/wire/child.ts";
+import { reportIn } from "../../src/runtime/child-ipc.ts";
+import { createLogger } from "../../src/runtime/log.ts";
 import { SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK } from "../../src/wire/client-messages.ts";
-import { createLogger } from "../../src/wire/log.ts";
 import { isRecord } from "../../src/wire/shape.ts";
 
 export const SECRET = "a secret that tests share";
@@ -69,7 +70,14 @@ export class TestCluster {
       [
         process.execPath,
         RELAY_MAIN,
-        ...["--id", id, "--data", join(this.folder, id), "--secret-file", join(this.folder, "secret")],
+        ...[
+          "--id",
+          id,
+          "--data",
+          join(this.folder, id),
+          "--secret-file",
+          join(this.folder, "secret"),
+        ],
         ...["--listen", `127.0.0.1:${port}`, "--memory-mb", "32", "--log-level", "silent"],
       ],
       {
@@ -81,7 +89,9 @@ export class TestCluster {
         },
       },
     );
-    child.exited.then((code) => reject(new Error(`the relay exited with ${code} before it was ready`)));
+    child.exited.then((code) =>
+      reject(new Error(`the relay exited with ${code} before it was ready`)),
+    );
     return { process: child, port: await promise };
   }
 
@@ -99,8 +109,12 @@ export class TestCluster {
   ): Promise<TestNode> {
     const node = new ClusterNode({
       id,
-      address: socket === undefined ? { host: "127.0.0.1", port: 0 } : { unix: join(this.folder, socket) },
-      relays: relays.map((relay) => ({ id: relay.id, address: { host: "127.0.0.1", port: relay.port } })),
+      address:
+        socket === undefined ? { host: "127.0.0.1", port: 0 } : { unix: join(this.folder, socket) },
+      relays: relays.map((relay) => ({
+        id: relay.id,
+        address: { host: "127.0.0.1", port: relay.port },
+      })),
       secret: SECRET,
       app: appOptions(app(options)) ?? {},
       rules: new Rules(options),
@@ -133,7 +147,13 @@ export class TestCluster {
   }
 }
 
-type NodeSettings = { id?: string; pingMs?: number; connectMs?: number; socket?: string; connectionsMax?: number };
+type NodeSettings = {
+  id?: string;
+  pingMs?: number;
+  connectMs?: number;
+  socket?: string;
+  connectionsMax?: number;
+};
 export type TestNode = {
   readonly node: ClusterNode;
   readonly address: string;
@@ -164,15 +184,21 @@ export class Client {
   #waiting: (() => void)[] = [];
   #lastId = 0;
 
-  constructor(address: string, { encoding = "json", path = "/", headers = {} }: ClientSettings = {}) {
+  constructor(
+    address: string,
+    { encoding = "json", path = "/", headers = {} }: ClientSettings = {},
+  ) {
     this.#encoding = encoding;
     const protocols = [encoding === "json" ? SUBPROTOCOL_JSON : SUBPROTOCOL_MSGPACK];
-    const url = address.startsWith("unix:") ? `ws+unix://${address.slice(5)}:${path}` : `ws://${address}${path}`;
+    const url = address.startsWith("unix:")
+      ? `ws+unix://${address.slice(5)}:${path}`
+      : `ws://${address}${path}`;
     // Bun's WebSocket takes headers; the types know only the browser's.
     this.socket = Reflect.construct(WebSocket, [url, { protocols, headers }]);
     this.socket.binaryType = "arraybuffer";
     this.socket.onmessage = ({ data }) => {
-      const message: unknown = typeof data === "string" ? JSON.parse(data) : unpacker.unpack(new Uint8Array(data));
+      const message: unknown =
+        typeof data === "string" ? JSON.parse(data) : unpacker.unpack(new Uint8Array(data));
       if (!isRecord(message)) throw new Error("a message is not an object");
       this.inbox.push(message);
       this.log.push(message);
@@ -192,7 +218,9 @@ export class Client {
   }
 
   send(message: Message): void {
-    this.socket.send(this.#encoding === "json" ? JSON.stringify(message) : new Uint8Array(packer.pack(message)));
+    this.socket.send(
+      this.#encoding === "json" ? JSON.stringify(message) : new Uint8Array(packer.pack(message)),
+    );
   }
 
   /** The first message that fits and was not taken yet; those before it stay. */
@@ -217,11 +245,16 @@ export class Client {
     return await this.take((reply) => reply.id === id);
   }
 
-  /** The next publications of a channel, as "offset:data"; they must be all there is of it in between. */
+  /**
+   * The next publications of a channel, as "offset:data"; they must be all there is of it in
+   * between.
+   */
   async messages(channel: string, count: number): Promise<string[]> {
     const got: string[] = [];
     while (got.length < count) {
-      const { offset, data } = await this.take((message) => message.type === "message" && message.channel === channel);
+      const { offset, data } = await this.take(
+        (message) => message.type === "message" && message.channel === channel,
+      );
       got.push(`${offset}:${JSON.stringify(data)}`);
     }
     return got;

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "bun:test";
-import { Attendance } from "../../src/node/attendance.ts";
-import { departures } from "../../src/node/drain.ts";
-import { Intake } from "../../src/node/intake.ts";
-import { WAITING_REQUESTS_MAX } from "../../src/node/limits.ts";
-import { PublishWindow } from "../../src/node/publish-window.ts";
-import { TokenBucket } from "../../src/wire/token-bucket.ts";
+import { WAITING_REQUESTS_MAX } from "../../src/node/app/limits.ts";
+import { Presence } from "../../src/node/channels/presence.ts";
+import { departures } from "../../src/node/session/drain.ts";
+import { PublishWindow } from "../../src/node/session/publish-window.ts";
+import { RequestQueue } from "../../src/node/session/request-queue.ts";
+import { TokenBucket } from "../../src/runtime/token-bucket.ts";
 import { turn } from "../eventually.ts";
 
 type Request = { name: string; bytes: number; takes?: Promise<void> };
@@ -13,7 +13,7 @@ describe("a session's intake", () => {
   function setUp({ perSecond = 1000, bytesMax = 1000 } = {}) {
     const answered: string[] = [];
     const state = { nowMs: 0, isReady: true };
-    const intake = new Intake<Request>({
+    const intake = new RequestQueue<Request>({
       answer: ({ name, takes }) => {
         answered.push(name);
         return takes;
@@ -102,7 +102,7 @@ describe("attendance", () => {
   const bytes = (text: string) => new TextEncoder().encode(text);
 
   test("the list is given when the relay has named everyone; our own are in it before that is confirmed", () => {
-    const attendance = new Attendance("room");
+    const attendance = new Presence("room");
     const lists: unknown[] = [];
     attendance.ask((text) => lists.push(JSON.parse(text ?? "null")), 100);
     attendance.opened(2, 0);
@@ -119,7 +119,7 @@ describe("attendance", () => {
   });
 
   test("after a new link those who are not named again leave, but only after a while", () => {
-    const attendance = new Attendance("room");
+    const attendance = new Presence("room");
     attendance.opened(0, 0);
     for (const client of ["a", "b"]) attendance.entered(client, bytes(""));
     attendance.opened(0, 1000);
@@ -130,7 +130,7 @@ describe("attendance", () => {
   });
 
   test("who asks in vain is told", () => {
-    const attendance = new Attendance("room");
+    const attendance = new Presence("room");
     const lists: unknown[] = [];
     attendance.ask((text) => lists.push(text), 100);
     attendance.expire(100);
@@ -150,6 +150,8 @@ test("a draining node's clients leave at moments of their own: a few at once, ma
     random,
   );
   expect(new Set(many.map(({ client }) => client)).size).toBe(1000);
-  expect(many.map(({ afterMs }) => afterMs)).toEqual(many.map(({ afterMs }) => afterMs).sort((a, b) => a - b));
+  expect(many.map(({ afterMs }) => afterMs)).toEqual(
+    many.map(({ afterMs }) => afterMs).sort((a, b) => a - b),
+  );
   expect(many.filter(({ afterMs }) => afterMs < 500)).toHaveLength(500);
 });

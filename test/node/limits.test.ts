@@ -12,7 +12,9 @@ let relay: TestRelay;
 let node: TestNode;
 beforeAll(async () => {
   relay = await cluster.relay();
-  node = await cluster.node([relay], { methods: { big: () => "x".repeat(2_000_000), wait: () => Bun.sleep(60) } });
+  node = await cluster.node([relay], {
+    methods: { big: () => "x".repeat(2_000_000), wait: () => Bun.sleep(60) },
+  });
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
@@ -123,7 +125,8 @@ test("a publication refused for its rate is not overtaken by those behind it", a
   const [writer, reader] = [await cluster.client(slow), await cluster.client(slow)];
   await writer.ask({ type: "connect", producer: "overtaking" });
   await reader.subscribe("ordered");
-  const publish = (seq: number) => writer.send({ type: "publish", id: seq, channel: "ordered", data: seq, seq });
+  const publish = (seq: number) =>
+    writer.send({ type: "publish", id: seq, channel: "ordered", data: seq, seq });
   for (let seq = 1; seq <= 1200; seq++) publish(seq);
   const refused = Number((await writer.take(({ code }) => code === "rate")).id);
   expect(await writer.take(({ id }) => id === refused - 1)).toMatchObject({ type: "ok" });
@@ -131,7 +134,9 @@ test("a publication refused for its rate is not overtaken by those behind it", a
   expect(await writer.take(({ id }) => id === 1201)).toMatchObject({ code: "busy", retry: true });
   for (const seq of [refused, refused + 1]) publish(seq);
   await writer.take(({ id, type }) => id === refused + 1 && type === "ok");
-  const seen = (await reader.messages("ordered", refused + 1)).map((text) => Number(text.split(":")[1]));
+  const seen = (await reader.messages("ordered", refused + 1)).map((text) =>
+    Number(text.split(":")[1]),
+  );
   expect(seen).toEqual(Array.from({ length: refused + 1 }, (_, n) => n + 1));
 });
 
@@ -179,7 +184,10 @@ test("a node that is full says so", async () => {
 });
 
 test("a client that does not read is let go, and the others do not notice", async () => {
-  const busy = await cluster.node([relay], { limits: { bufferedBytes: 64 * 1024 }, channels: { flood: WATCHED } });
+  const busy = await cluster.node([relay], {
+    limits: { bufferedBytes: 64 * 1024 },
+    channels: { flood: WATCHED },
+  });
   const [writer, reader] = [await cluster.client(busy), await cluster.client(busy)];
   await reader.subscribe("flood");
   await subscribedAndStalled(busy, "flood");
@@ -190,7 +198,10 @@ test("a client that does not read is let go, and the others do not notice", asyn
 });
 
 test("one that reads too slowly reads the rest, learns why it is closed, and resumes by position", async () => {
-  const busy = await cluster.node([relay], { limits: { bufferedBytes: 64 * 1024 }, channels: { drip: WATCHED } });
+  const busy = await cluster.node([relay], {
+    limits: { bufferedBytes: 64 * 1024 },
+    channels: { drip: WATCHED },
+  });
   const [writer, reader] = [await cluster.client(busy), await cluster.client(busy)];
   const { position } = await reader.subscribe("drip");
   const slow = await subscribedAndStalled(busy, "drip");
@@ -202,8 +213,8 @@ test("one that reads too slowly reads the rest, learns why it is closed, and res
   await new Promise((resolve) => slow.once("close", resolve));
   const all = Buffer.concat(bytes);
   expect(all.subarray(-64).includes("resume by position")).toBe(true);
-  const seen = [...all.toString("latin1").matchAll(/"channel":"drip","offset":(\d+)/g)].map(([, offset]) =>
-    Number(offset),
+  const seen = [...all.toString("latin1").matchAll(/"channel":"drip","offset":(\d+)/g)].map(
+    ([, offset]) => Number(offset),
   );
   expect(seen).toEqual(seen.map((_, n) => n + 1));
   expect(seen.length).toBeLessThanOrEqual(count);
@@ -228,8 +239,11 @@ test("what a client has missed does not make it slow, though it waits to be read
   const data = "x".repeat(60_000);
   for (let n = 0; n < 250; n++) await writer.publish("long:1", data);
   const reader = await rawClient(busy);
-  reader.write(textFrame(`{"type":"subscribe","channel":"long:1","since":${JSON.stringify(position)}}`));
-  // A second one of the same size, read to its end, is answered after the first has filled what it can.
+  reader.write(
+    textFrame(`{"type":"subscribe","channel":"long:1","since":${JSON.stringify(position)}}`),
+  );
+  // A second one of the same size, read to its end, is answered after the first has filled what it
+  // can.
   const quick = await cluster.client(busy);
   await quick.subscribe("long:1", { since: position });
   await quick.messages("long:1", 250);
@@ -245,7 +259,8 @@ test("what a client has missed does not make it slow, though it waits to be read
       // The words may be cut in two.
       const before = bytes.at(-1)?.subarray(-20) ?? Buffer.alloc(0);
       bytes.push(chunk);
-      if (`${before.toString("latin1")}${chunk.toString("latin1")}`.includes('"offset":250,')) resolve();
+      if (`${before.toString("latin1")}${chunk.toString("latin1")}`.includes('"offset":250,'))
+        resolve();
     });
   });
   reader.resume();
@@ -258,17 +273,23 @@ test("what a client has missed does not make it slow, though it waits to be read
 });
 
 /**
- * Publishes to a channel until somebody has left it, and returns how often: how much that takes is for the kernel's buffers to say. Each
- * megabyte is followed by more time than a node lets pass between two looks for slow readers, so none is cut for what comes between them.
+ * Publishes to a channel until somebody has left it, and returns how often: how much that takes is
+ * for the kernel's buffers to say. Each megabyte is followed by more time than a node lets pass
+ * between two looks for slow readers, so none is cut for what comes between them.
  */
-async function floodUntilOneLeaves(writer: Client, channel: string, watcher: Client): Promise<number> {
+async function floodUntilOneLeaves(
+  writer: Client,
+  channel: string,
+  watcher: Client,
+): Promise<number> {
   let hasLeft = false;
   const left = watcher.next("leave").then(() => {
     hasLeft = true;
   });
   let count = 0;
   while (!hasLeft) {
-    for (const end = count + 20; count < end; count++) await writer.publish(channel, "x".repeat(60_000));
+    for (const end = count + 20; count < end; count++)
+      await writer.publish(channel, "x".repeat(60_000));
     await Promise.race([left, Bun.sleep(100)]);
   }
   return count;

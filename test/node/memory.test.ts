@@ -1,7 +1,7 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Frames } from "../../src/node/frames.ts";
-import { Memory } from "../../src/node/memory.ts";
+import { Frames } from "../../src/node/channels/frames.ts";
+import { Memory } from "../../src/node/channels/memory.ts";
 
 const POLICY = { size: 1000, ttlMs: 1000, bytes: 1_000_000 };
 const read = (memory: Memory, offset: number) => {
@@ -13,8 +13,21 @@ const read = (memory: Memory, offset: number) => {
 /** What may happen to a memory. */
 const events = fc.array(
   fc.oneof(
-    { weight: 6, arbitrary: fc.record({ type: fc.constant("append" as const), step: fc.integer({ min: 1, max: 3 }) }) },
-    { weight: 1, arbitrary: fc.record({ type: fc.constant("page" as const), back: fc.nat(20), count: fc.nat(10) }) },
+    {
+      weight: 6,
+      arbitrary: fc.record({
+        type: fc.constant("append" as const),
+        step: fc.integer({ min: 1, max: 3 }),
+      }),
+    },
+    {
+      weight: 1,
+      arbitrary: fc.record({
+        type: fc.constant("page" as const),
+        back: fc.nat(20),
+        count: fc.nat(10),
+      }),
+    },
     { weight: 1, arbitrary: fc.constant({ type: "shrink" as const }) },
     { weight: 1, arbitrary: fc.record({ type: fc.constant("expire" as const), age: fc.nat(20) }) },
     { weight: 1, arbitrary: fc.constant({ type: "restart" as const }) },

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { OUTBOX_ENTRIES_MAX, Outbox, type Outgoing } from "../../src/node/outbox.ts";
+import { OUTBOX_ENTRIES_MAX, Outbox, type Outgoing } from "../../src/node/uplink/outbox.ts";
 
 const entry = (
   destination: { id: number; unacknowledged: number; owesRetry: boolean },
@@ -22,7 +22,10 @@ const steps = fc.array(
     { weight: 3, arbitrary: fc.record({ type: fc.constant("answer" as const), count: fc.nat(3) }) },
     { weight: 1, arbitrary: fc.constant({ type: "disconnect" as const }) },
     { weight: 2, arbitrary: fc.record({ type: fc.constant("open" as const), channel: fc.nat(2) }) },
-    { weight: 1, arbitrary: fc.record({ type: fc.constant("refuse" as const), channel: fc.nat(2) }) },
+    {
+      weight: 1,
+      arbitrary: fc.record({ type: fc.constant("refuse" as const), channel: fc.nat(2) }),
+    },
     { weight: 1, arbitrary: fc.record({ type: fc.constant("expire" as const), age: fc.nat(10) }) },
   ),
   { maxLength: 150 },
@@ -48,7 +51,8 @@ test("whatever happens, entries are sent in order, all again on a new connection
           expect(outbox.add(taken)).toBe(true);
           added.push(taken);
         } else if (step.type === "send") {
-          for (let sent = outbox.takeUnsent(); sent !== undefined; sent = outbox.takeUnsent()) onWire.push(sent);
+          for (let sent = outbox.takeUnsent(); sent !== undefined; sent = outbox.takeUnsent())
+            onWire.push(sent);
         } else if (step.type === "answer") {
           for (let n = 0; n < step.count && onWire.length > 0; n++) {
             const answered = outbox.takeAnswered();
@@ -66,14 +70,17 @@ test("whatever happens, entries are sent in order, all again on a new connection
           channels[step.channel].id = 0;
           for (const refused of outbox.refuse(channels[step.channel])) leave(refused);
         } else {
-          for (const overdue of outbox.expire(nowMs - step.age)) if (!overdue.wasSent) leave(overdue);
+          for (const overdue of outbox.expire(nowMs - step.age))
+            if (!overdue.wasSent) leave(overdue);
         }
         // What is on the wire is, in order, the oldest of what has not left.
         const staying = added.filter((each) => !left.has(each));
         expect(onWire).toEqual(staying.slice(0, onWire.length));
         expect(outbox.size).toBe(staying.length);
         for (const channel of channels)
-          expect(channel.unacknowledged).toBe(staying.filter(({ destination }) => destination === channel).length);
+          expect(channel.unacknowledged).toBe(
+            staying.filter(({ destination }) => destination === channel).length,
+          );
       }
     }),
     { numRuns: 500 },
@@ -86,7 +93,12 @@ test("who has waited too long is told; what never left goes with all that waits 
     { id: 1, unacknowledged: 0, owesRetry: false },
     { id: 0, unacknowledged: 0, owesRetry: false },
   ];
-  const [own, sent, unsent, younger] = [entry(open, 1, false), entry(open, 2), entry(closed, 3), entry(open, 9)];
+  const [own, sent, unsent, younger] = [
+    entry(open, 1, false),
+    entry(open, 2),
+    entry(closed, 3),
+    entry(open, 9),
+  ];
   for (const each of [own, sent, unsent, younger]) outbox.add(each);
   for (let n = 0; n < 3; n++) outbox.takeUnsent();
   expect(outbox.expire(1)).toEqual([]);
@@ -94,7 +106,11 @@ test("who has waited too long is told; what never left goes with all that waits 
   expect(outbox.expire(3)).toEqual([sent]);
   expect(outbox.expire(4)).toEqual([sent, unsent, younger]);
   expect(outbox.size).toBe(2);
-  expect([outbox.takeAnswered(), outbox.takeAnswered(), outbox.takeAnswered()]).toEqual([own, sent, undefined]);
+  expect([outbox.takeAnswered(), outbox.takeAnswered(), outbox.takeAnswered()]).toEqual([
+    own,
+    sent,
+    undefined,
+  ]);
 });
 
 test("what went out behind one that could not be stored is not sent again ahead of its repeat", () => {
@@ -103,7 +119,12 @@ test("what went out behind one that could not be stored is not sent again ahead 
     { id: 1, unacknowledged: 0, owesRetry: false },
     { id: 2, unacknowledged: 0, owesRetry: false },
   ];
-  const [refused, behind, own, elsewhere] = [entry(full), entry(full), entry(full, 0, false), entry(other)];
+  const [refused, behind, own, elsewhere] = [
+    entry(full),
+    entry(full),
+    entry(full, 0, false),
+    entry(other),
+  ];
   const unsent = entry(full);
   for (const each of [refused, behind, own, elsewhere]) outbox.add(each);
   while (outbox.takeUnsent() !== undefined);
@@ -114,7 +135,11 @@ test("what went out behind one that could not be stored is not sent again ahead 
   expect(outbox.refused(behind)).toBeUndefined();
   outbox.disconnected();
   // Nobody repeats the node's own: whatever the relay did with it, it is asked again.
-  expect([outbox.takeUnsent(), outbox.takeUnsent(), outbox.takeUnsent()]).toEqual([own, elsewhere, undefined]);
+  expect([outbox.takeUnsent(), outbox.takeUnsent(), outbox.takeUnsent()]).toEqual([
+    own,
+    elsewhere,
+    undefined,
+  ]);
   expect([full.unacknowledged, other.unacknowledged]).toEqual([1, 1]);
 });
 

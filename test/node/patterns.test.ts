@@ -1,8 +1,8 @@
 import { describe, expect, test } from "bun:test";
-import { app, appOptions } from "../../src/node/app.ts";
-import { compilePattern, matchPattern } from "../../src/node/patterns.ts";
-import { parseDurationMs, policyOf } from "../../src/node/policy.ts";
-import { Rules } from "../../src/node/rules.ts";
+import { app, appOptions } from "../../src/node/app/index.ts";
+import { compilePattern, matchPattern } from "../../src/node/app/patterns.ts";
+import { parseDurationMs, policyOf } from "../../src/node/app/policy.ts";
+import { Rules } from "../../src/node/app/rules.ts";
 
 const match = (pattern: string, channel: string) => matchPattern(compilePattern(pattern), channel);
 
@@ -40,7 +40,18 @@ describe("patterns", () => {
   });
 
   test("what cannot be a pattern is refused with a sentence that names it", () => {
-    for (const pattern of ["a{b", "a}b", "{}", "{a b}", "{a}{b}", "{a}:{a}", "a b", "", "$a", "{a}\n"])
+    for (const pattern of [
+      "a{b",
+      "a}b",
+      "{}",
+      "{a b}",
+      "{a}{b}",
+      "{a}:{a}",
+      "a b",
+      "",
+      "$a",
+      "{a}\n",
+    ])
       expect(() => compilePattern(pattern)).toThrow(`The channel pattern "${pattern}"`);
   });
 
@@ -63,7 +74,11 @@ describe("history policies", () => {
 
   test("what is not said has a default; what is wrong is refused", () => {
     expect(policyOf(undefined, "a")).toEqual({ size: 1000, ttlMs: 600_000, bytes: 1_048_576 });
-    expect(policyOf({ size: 0, ttl: "1s" }, "a")).toEqual({ size: 0, ttlMs: 1000, bytes: 1_048_576 });
+    expect(policyOf({ size: 0, ttl: "1s" }, "a")).toEqual({
+      size: 0,
+      ttlMs: 1000,
+      bytes: 1_048_576,
+    });
     expect(() => policyOf({ ttl: "soon" }, "a:{b}")).toThrow('history.ttl of "a:{b}" is "soon"');
     expect(() => policyOf({ size: -1 }, "a")).toThrow("history.size");
     expect(() => policyOf({ size: 1.5 }, "a")).toThrow("history.size");
@@ -73,18 +88,27 @@ describe("history policies", () => {
 
 describe("rules", () => {
   test("the first pattern that matches is used; without patterns every channel has the default", () => {
-    const rules = new Rules({ channels: { "a:x": { presence: true }, "a:{b}": { history: { size: 1 } } } });
+    const rules = new Rules({
+      channels: { "a:x": { presence: true }, "a:{b}": { history: { size: 1 } } },
+    });
     expect(rules.routeOf("a:x")?.rule.presence).toBe(true);
-    expect(rules.routeOf("a:y")).toMatchObject({ params: { b: "y" }, rule: { policy: { size: 1 } } });
+    expect(rules.routeOf("a:y")).toMatchObject({
+      params: { b: "y" },
+      rule: { policy: { size: 1 } },
+    });
     expect(rules.routeOf("b")).toBeUndefined();
     expect(new Rules({}).routeOf("anything")?.rule.policy.size).toBe(1000);
   });
 
   test("limits and names are checked together at start", () => {
     expect(() => new Rules({ limits: { frameBytes: 10 } })).toThrow("limits.frameBytes is 10");
-    expect(() => new Rules({ limits: { requestsPerSecond: 0 } })).toThrow("limits.requestsPerSecond");
+    expect(() => new Rules({ limits: { requestsPerSecond: 0 } })).toThrow(
+      "limits.requestsPerSecond",
+    );
     for (const name of ["connect", "subscribe", "publish", "ping", "call", "x".repeat(101)])
-      expect(() => new Rules({ methods: { [name]: () => 1 } })).toThrow("A method cannot be called");
+      expect(() => new Rules({ methods: { [name]: () => 1 } })).toThrow(
+        "A method cannot be called",
+      );
     expect(() => new Rules({ methods: { "get-users": () => 1, message: () => 1 } })).not.toThrow();
     expect(() => new Rules({ auth: "token" })).toThrow("no connect");
   });

@@ -1,9 +1,10 @@
-// The node's process: what it is told on the command line, what it tells its supervisor, and how it ends.
+// The node's process: what it is told on the command line, what it tells its supervisor, and how it
+// ends.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { type Report, reportIn } from "../../src/wire/child.ts";
+import { type Report, reportIn } from "../../src/runtime/child-ipc.ts";
 import { eventually } from "../eventually.ts";
 import { TestCluster, type TestRelay } from "./harness.ts";
 
@@ -81,25 +82,38 @@ test("what cannot be started says why in a sentence", async () => {
     `import { app } from "tutti"; export default app({ start() { throw new Error("thrown in start"); } });`,
   );
   const open = appFile(`import { app } from "tutti"; export default app({});`);
-  const app = (text: string) => appFile(`import { app } from "tutti"; export default app(${text});`);
+  const app = (text: string) =>
+    appFile(`import { app } from "tutti"; export default app(${text});`);
   const otherSecret = join(cluster.folder, "other-secret");
   writeFileSync(otherSecret, "not the secret that the relay has");
   const cases: [string[], RegExp, boolean?][] = [
     [["--app", "/no/such/app.ts"], /^The app file \/no\/such\/app\.ts does not exist/],
-    [["--app", appFile("export const x = 1;")], /does not export an app: write "export default app/],
+    [
+      ["--app", appFile("export const x = 1;")],
+      /does not export an app: write "export default app/,
+    ],
     [["--app", broken], /failed while it was loaded:\n[\s\S]*app-\d+\.ts/],
-    [["--app", throws], /failed while it was loaded:\nError: thrown at the top\n +at .*app-\d+\.ts/],
+    [
+      ["--app", throws],
+      /failed while it was loaded:\nError: thrown at the top\n +at .*app-\d+\.ts/,
+    ],
     [["--app", late], /failed to start:\nError: thrown in start\n +at .*app-\d+\.ts/],
     [
       ["--app", app('{ channels: { "a{b": {} } }')],
       /The channel pattern "a\{b" has a "\{" or "\}" without its partner/,
     ],
-    [["--app", app('{ channels: { a: { history: { ttl: "soon" } } } }')], /history\.ttl of "a" is "soon"/],
+    [
+      ["--app", app('{ channels: { a: { history: { ttl: "soon" } } } }')],
+      /history\.ttl of "a" is "soon"/,
+    ],
     [["--app", app("{ limits: { subscriptions: 0 } }")], /limits\.subscriptions is 0/],
     [["--app", app("{ methods: { publish: () => {} } }")], /A method cannot be called "publish"/],
     [["--app", app('{ auth: "token" }')], /auth is "token", but there is no connect/],
     [["--app", open, "--require-connect"], /lets everyone in: give it a connect function/],
-    [["--app", open, "--listen", `127.0.0.1:${relay.port}`], /^The node cannot listen on 127\.0\.0\.1:\d+: .*in use/],
+    [
+      ["--app", open, "--listen", `127.0.0.1:${relay.port}`],
+      /^The node cannot listen on 127\.0\.0\.1:\d+: .*in use/,
+    ],
     [["--app", open, "--listen", "nowhere"], /--listen "nowhere" is not an address/],
     [["--app", open, "--nonsense"], /'--nonsense'/],
     [["--app", open], /^--relay is missing/, false],

@@ -1,8 +1,8 @@
 // Races that are too rare to wait for, each played out step by step on the virtual cluster.
 
 import { beforeEach, expect, test } from "bun:test";
-import { REMEMBERED_MAX } from "../../src/node/hub.ts";
-import { Rules } from "../../src/node/rules.ts";
+import { Rules } from "../../src/node/app/rules.ts";
+import { REMEMBERED_MAX } from "../../src/node/channels/channels.ts";
 import { seeded, VirtualNode, VirtualRelay, VirtualSocket } from "./simulation.ts";
 
 let nowMs = 0;
@@ -14,9 +14,13 @@ let connections = 0;
 beforeEach(() => {
   nowMs = 1_000_000;
   const random = seeded(1);
-  const rules = new Rules({ channels: { room: { history: { size: 100 } }, none: { history: { size: 0 } } } });
+  const rules = new Rules({
+    channels: { room: { history: { size: 100 } }, none: { history: { size: 0 } } },
+  });
   relay = new VirtualRelay(random, () => nowMs);
-  [ahead, behind] = ["ahead", "behind"].map((name) => new VirtualNode(name, relay, rules, random, () => nowMs));
+  [ahead, behind] = ["ahead", "behind"].map(
+    (name) => new VirtualNode(name, relay, rules, random, () => nowMs),
+  );
   for (const { link } of [ahead, behind]) link?.dial();
   settle();
 });
@@ -37,7 +41,8 @@ const connect = (node: VirtualNode) => {
 };
 const readAll = (socket: VirtualSocket) => {
   const messages: Record<string, unknown>[] = [];
-  for (let message = socket.read(); message !== undefined; message = socket.read()) messages.push(message);
+  for (let message = socket.read(); message !== undefined; message = socket.read())
+    messages.push(message);
   return messages;
 };
 const offsets = (messages: Record<string, unknown>[]) =>
@@ -159,7 +164,8 @@ test("a thousand readers that come back together cost the relay a handful of que
     settle(behind);
   }
   expect(asked).toBeLessThan(5);
-  for (const [n, reader] of readers.entries()) expect(offsets(readAll(reader))).toHaveLength(50 - (n % 50));
+  for (const [n, reader] of readers.entries())
+    expect(offsets(readAll(reader))).toHaveLength(50 - (n % 50));
 });
 
 test("who wants the newest and who wants what follows a position are not given each other's answer", () => {

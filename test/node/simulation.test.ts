@@ -1,8 +1,8 @@
-// Random work and random faults against the promise: nothing acknowledged is lost, repeated or reordered, and what cannot be had is told.
-// A seed that fails is printed, and runs again alike.
+// Random work and random faults against the promise: nothing acknowledged is lost, repeated or
+// reordered, and what cannot be had is told. A seed that fails is printed, and runs again alike.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { Rules } from "../../src/node/rules.ts";
+import { Rules } from "../../src/node/app/rules.ts";
 import { type Random, seeded, VirtualNode, VirtualRelay, VirtualSocket } from "./simulation.ts";
 
 const STEPS = 400;
@@ -12,7 +12,10 @@ const PADDING = "x".repeat(9000);
 
 type Seen = { epoch: string; offset: number; value: string };
 
-/** What one client holds of one channel: where it stands, what it saw, and which offsets it was told are lost. */
+/**
+ * What one client holds of one channel: where it stands, what it saw, and which offsets it was told
+ * are lost.
+ */
 class Reading {
   epoch = "";
   position = -1;
@@ -23,7 +26,10 @@ class Reading {
   readonly lost = new Set<number>();
 }
 
-/** A client that publishes with seqs and resends what is not acknowledged, and reads by position, as the SDK does. */
+/**
+ * A client that publishes with seqs and resends what is not acknowledged, and reads by position, as
+ * the SDK does.
+ */
 class Client {
   readonly name: string;
   readonly readings = new Map<string, Reading>();
@@ -80,7 +86,8 @@ class Client {
     reading.asked = ++this.#asks;
     const since = { epoch: reading.epoch, offset: reading.position };
     // At first so many publications back, every other time at what comes next.
-    const from = reading.position >= 0 ? { since } : { last: (reading.asked % 2) * (reading.asked % 9) };
+    const from =
+      reading.position >= 0 ? { since } : { last: (reading.asked % 2) * (reading.asked % 9) };
     this.socket?.write({ type: "subscribe", id: `s${reading.asked}`, channel, ...from });
   }
 
@@ -92,14 +99,17 @@ class Client {
     const id = String(message.id);
     if (message.type === "message") this.#message(message);
     else if (message.type === "gap") this.#gap(message);
-    else if (message.type === "ok" && id.startsWith("p")) this.#acknowledge(Number(id.slice(1)), message);
+    else if (message.type === "ok" && id.startsWith("p"))
+      this.#acknowledge(Number(id.slice(1)), message);
     else if (message.type === "ok" && id.startsWith("s")) this.#subscribed(id, message);
-    else if (message.type === "error" && message.code !== "not_subscribed") this.#fault(id, message);
+    else if (message.type === "error" && message.code !== "not_subscribed")
+      this.#fault(id, message);
   }
 
   /** Busy: everything unacknowledged of it comes again, in order; so do the subscribes. */
   #fault(id: string, message: Record<string, unknown>): void {
-    if (message.code !== "busy") throw new Error(`${this.name} was told ${JSON.stringify(message)}`);
+    if (message.code !== "busy")
+      throw new Error(`${this.name} was told ${JSON.stringify(message)}`);
     // The last words of a node that was killed: whoever runs the test connects to another.
     if (this.socket?.isOpen !== true) return;
     if (id.startsWith("p") || id.startsWith("s")) this.connect(this.socket.node);
@@ -117,8 +127,14 @@ class Client {
     const reading = this.readings.get(String(channel));
     if (reading === undefined || id !== `s${reading.asked}`) return;
     const { epoch, offset } = Object(position);
-    if (reading.position >= 0 && recovered === true && (epoch !== reading.epoch || offset !== reading.position))
-      throw new Error(`${this.name} asked from ${reading.position} and was put at ${offset} without a gap`);
+    if (
+      reading.position >= 0 &&
+      recovered === true &&
+      (epoch !== reading.epoch || offset !== reading.position)
+    )
+      throw new Error(
+        `${this.name} asked from ${reading.position} and was put at ${offset} without a gap`,
+      );
     if (recovered !== true) note(reading, gap, offset);
     if (reading.from < 0) reading.from = offset;
     reading.epoch = epoch;
@@ -139,9 +155,12 @@ class Client {
     const reading = this.readings.get(String(channel));
     if (reading === undefined || !reading.isLive) return;
     const at = Number(offset);
-    // What comes behind the ok has to be news: nothing twice, nothing out of order, nothing skipped.
+    // What comes behind the ok has to be news: nothing twice, nothing out of order, nothing
+    // skipped.
     if (at !== reading.position + 1)
-      throw new Error(`${this.name} stood at ${reading.position} of ${channel} and was given ${at}`);
+      throw new Error(
+        `${this.name} stood at ${reading.position} of ${channel} and was given ${at}`,
+      );
     reading.position = at;
     reading.seen.push({ epoch: reading.epoch, offset: at, value: String(data) });
   }
@@ -150,7 +169,9 @@ class Client {
 function note(reading: Reading, gap: unknown, offset: number): void {
   const { from, to } = Object(gap);
   if (from !== reading.position + 1 || to !== offset)
-    throw new Error(`a reader at ${reading.position} was told of a gap from ${from} to ${to}, and put at ${offset}`);
+    throw new Error(
+      `a reader at ${reading.position} was told of a gap from ${from} to ${to}, and put at ${offset}`,
+    );
   for (let lost = from; lost <= to; lost++) reading.lost.add(lost);
 }
 
@@ -167,9 +188,11 @@ async function run(seed: number, historySize: number): Promise<{ seen: number; l
   const createNode = (n: number) => new VirtualNode(`node-${n}`, relay, rules, random, now);
   const nodes = [0, 1].map(createNode);
   const clients = [0, 1, 2, 3].map((n) => new Client(`c${n}`));
-  const pick = <T>(list: readonly T[], by: Random = random): T => list[Math.floor(by() * list.length)];
+  const pick = <T>(list: readonly T[], by: Random = random): T =>
+    list[Math.floor(by() * list.length)];
 
-  // By node: until when nothing reaches the relay, and nothing comes from it. Such a node knows less than the other has told.
+  // By node: until when nothing reaches the relay, and nothing comes from it. Such a node knows
+  // less than the other has told.
   const stalledUntilMs = nodes.map(() => [0, 0]);
   const flow = async () => {
     for (const [n, { link }] of nodes.entries()) {
@@ -198,7 +221,9 @@ async function run(seed: number, historySize: number): Promise<{ seen: number; l
     nodes[n] = createNode(n);
     for (const socket of [...sockets]) socket.close();
   };
-  /** Long enough for publications to be given up, and for channels that nobody uses to be closed. */
+  /**
+   * Long enough for publications to be given up, and for channels that nobody uses to be closed.
+   */
   const sleep = () => {
     nowMs += 31_000;
     sweep();
@@ -221,9 +246,13 @@ async function run(seed: number, historySize: number): Promise<{ seen: number; l
     await flow();
   };
   const isQuiet = () =>
-    nodes.every(({ link, uplink }) => link?.isUp === true && uplink.unacknowledged + link.waiting === 0) &&
+    nodes.every(
+      ({ link, uplink }) => link?.isUp === true && uplink.unacknowledged + link.waiting === 0,
+    ) &&
     nodes.every(({ hub }) => !hub.flush()) &&
-    clients.every(({ socket, unacknowledged }) => unacknowledged.length + (socket?.unread.length ?? 0) === 0) &&
+    clients.every(
+      ({ socket, unacknowledged }) => unacknowledged.length + (socket?.unread.length ?? 0) === 0,
+    ) &&
     clients.every(({ readings }) => [...readings.values()].every(({ isLive }) => isLive));
   for (const client of clients) client.connect(pick(nodes));
   for (let n = 0; n < STEPS; n++) await step();
@@ -245,16 +274,27 @@ async function run(seed: number, historySize: number): Promise<{ seen: number; l
 function check(clients: readonly Client[]): { seen: number; lost: number } {
   let seen = 0;
   let lost = 0;
-  for (const client of clients) if (client.unacknowledged.length > 0) throw new Error(`${client.name} has no answer`);
+  for (const client of clients)
+    if (client.unacknowledged.length > 0) throw new Error(`${client.name} has no answer`);
   for (const channel of CHANNELS) {
     const values = new Map<number, string>();
-    const acknowledged = clients.flatMap((each) => each.acknowledged.filter((entry) => entry.channel === channel));
-    const readings = clients.map((client) => ({ client, reading: client.readings.get(channel) ?? new Reading() }));
-    for (const { offset, value } of [...acknowledged, ...readings.flatMap(({ reading }) => reading.seen)]) {
-      if ((values.get(offset) ?? value) !== value) throw new Error(`offset ${offset} of ${channel} has two values`);
+    const acknowledged = clients.flatMap((each) =>
+      each.acknowledged.filter((entry) => entry.channel === channel),
+    );
+    const readings = clients.map((client) => ({
+      client,
+      reading: client.readings.get(channel) ?? new Reading(),
+    }));
+    for (const { offset, value } of [
+      ...acknowledged,
+      ...readings.flatMap(({ reading }) => reading.seen),
+    ]) {
+      if ((values.get(offset) ?? value) !== value)
+        throw new Error(`offset ${offset} of ${channel} has two values`);
       values.set(offset, value);
     }
-    if (new Set(values.values()).size !== values.size) throw new Error(`a value of ${channel} has two offsets`);
+    if (new Set(values.values()).size !== values.size)
+      throw new Error(`a value of ${channel} has two offsets`);
     checkOrder(channel, values);
     const top = Math.max(0, ...values.keys());
     for (const { client, reading } of readings) {
@@ -263,7 +303,9 @@ function check(clients: readonly Client[]): { seen: number; lost: number } {
       const has = new Set(reading.seen.map(({ offset }) => offset));
       for (const { offset } of acknowledged)
         if (offset > reading.from && !has.has(offset) && !reading.lost.has(offset))
-          throw new Error(`${client.name} never saw offset ${offset} of ${channel}, and was not told`);
+          throw new Error(
+            `${client.name} never saw offset ${offset} of ${channel}, and was not told`,
+          );
       seen += has.size;
       lost += reading.lost.size;
     }
@@ -291,7 +333,9 @@ async function runAll(seeds: number, historySize: number): Promise<{ seen: numbe
       total.seen += seen;
       total.lost += lost;
     } catch (error) {
-      throw new Error(`SEED=${seed} RUNS=1, history ${historySize}: ${error instanceof Error ? error.stack : error}`);
+      throw new Error(
+        `SEED=${seed} RUNS=1, history ${historySize}: ${error instanceof Error ? error.stack : error}`,
+      );
     }
   }
   return total;

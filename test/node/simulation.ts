@@ -1,20 +1,25 @@
-// A virtual cluster: the relay's real core on a disk in memory, the nodes' real hubs and sessions, and clients of the protocol, stepped
-// by one seeded random source. Links and sockets are queues, so that everything may come late, be cut, or meet a killed relay.
+// A virtual cluster: the relay's real core on a disk in memory, the nodes' real hubs and sessions,
+// and clients of the protocol, stepped by one seeded random source. Links and sockets are queues,
+// so that everything may come late, be cut, or meet a killed relay.
 
-import { ANYONE } from "../../src/node/admission.ts";
-import { Hub } from "../../src/node/hub.ts";
-import { producerFor } from "../../src/node/identity.ts";
-import type { Socket } from "../../src/node/line.ts";
-import type { Rules } from "../../src/node/rules.ts";
-import { ClientSession, type Desk } from "../../src/node/session.ts";
-import { createCluster } from "../../src/node/speaker.ts";
-import { type LinkPort, Uplink } from "../../src/node/uplink.ts";
+import { ANYONE } from "../../src/node/app/authentication.ts";
+import type { Rules } from "../../src/node/app/rules.ts";
+import { Channels } from "../../src/node/channels/channels.ts";
+import { createCluster } from "../../src/node/channels/cluster-api.ts";
+import type { Socket } from "../../src/node/session/client-writer.ts";
+import { ClientSession, type SessionContext } from "../../src/node/session/session.ts";
+import { producerFor } from "../../src/node/uplink/identity.ts";
+import { type LinkPort, Uplink } from "../../src/node/uplink/uplink.ts";
 import { Relay } from "../../src/relay/relay.ts";
 import type { RelayLink } from "../../src/relay/relay-link.ts";
+import type { LinkEvents } from "../../src/runtime/link.ts";
 import { FRAME_BYTES_MAX, FrameDecoder, opcodeOf, PUBLICATION } from "../../src/wire/frame.ts";
-import type { LinkEvents } from "../../src/wire/link.ts";
 import { linkProof } from "../../src/wire/proof.ts";
-import { decodeRelayMessage, encodeRelayMessage, type RelayMessage } from "../../src/wire/relay-messages.ts";
+import {
+  decodeRelayMessage,
+  encodeRelayMessage,
+  type RelayMessage,
+} from "../../src/wire/relay-messages.ts";
 import { isRecord } from "../../src/wire/shape.ts";
 import { MemoryDisk, storeOn } from "../relay/memory-disk.ts";
 
@@ -49,8 +54,15 @@ export class VirtualRelay {
 
   start(): void {
     const { store, segments } = storeOn(this.#disk, 4, { nowMs: this.#now() });
-    const bytes = (count: number) => Uint8Array.from({ length: count }, () => Math.floor(this.#random() * 256));
-    const identity = { id: "relay-1", secret: SECRET, lineage: "lineage", pingMs: 1000, startedAtMs: this.#now() };
+    const bytes = (count: number) =>
+      Uint8Array.from({ length: count }, () => Math.floor(this.#random() * 256));
+    const identity = {
+      id: "relay-1",
+      secret: SECRET,
+      lineage: "lineage",
+      pingMs: 1000,
+      startedAtMs: this.#now(),
+    };
     this.core = new Relay(identity, store, bytes);
     this.#segments = segments;
   }
@@ -131,7 +143,9 @@ export class VirtualLink implements LinkPort {
     this.#decoder = new FrameDecoder(FRAME_BYTES_MAX);
     this.far = this.#relay.core.connect();
     this.#relay.links.add(this);
-    this.toRelay.push(encodeRelayMessage({ type: "hello", version: 1, role: "node", id: this.#name, nonce: NONCE }));
+    this.toRelay.push(
+      encodeRelayMessage({ type: "hello", version: 1, role: "node", id: this.#name, nonce: NONCE }),
+    );
   }
 
   cut(): void {
@@ -143,17 +157,20 @@ export class VirtualLink implements LinkPort {
   /** Lets some of what was sent arrive at the relay. */
   deliverToRelay(count: number): void {
     for (const frame of this.toRelay.splice(0, count))
-      if (this.far !== undefined) this.#relay.core?.receive(this.far, frame, 0, frame.length, this.#now());
+      if (this.far !== undefined)
+        this.#relay.core?.receive(this.far, frame, 0, frame.length, this.#now());
     this.#relay.turn();
   }
 
   /** Lets some of what the relay sent arrive here. */
   deliverToNode(count: number): void {
-    for (const bytes of this.toNode.splice(0, count)) this.#decoder.feed(bytes, (...frame) => this.#frame(...frame));
+    for (const bytes of this.toNode.splice(0, count))
+      this.#decoder.feed(bytes, (...frame) => this.#frame(...frame));
   }
 
   #frame(bytes: Uint8Array, start: number, end: number): boolean {
-    if (this.#phase === "up" && opcodeOf(bytes, start) === PUBLICATION) this.#events.publication(bytes, start, end);
+    if (this.#phase === "up" && opcodeOf(bytes, start) === PUBLICATION)
+      this.#events.publication(bytes, start, end);
     else this.#message(decodeRelayMessage(bytes, start, end));
     return this.#phase === "up" || this.#phase === "greeting";
   }
@@ -186,8 +203,8 @@ const NONCE = new Uint8Array(16);
 
 export class VirtualNode {
   readonly uplink: Uplink;
-  readonly hub: Hub;
-  readonly desk: Desk;
+  readonly hub: Channels;
+  readonly desk: SessionContext;
   readonly sockets = new Set<VirtualSocket>();
   link: VirtualLink | undefined;
 
@@ -202,7 +219,7 @@ export class VirtualNode {
       () => Math.floor(random() * 2 ** 32),
       () => {},
     );
-    this.hub = new Hub(
+    this.hub = new Channels(
       rules,
       () => this.uplink,
       (topic, frame) => {
@@ -233,7 +250,10 @@ export class VirtualNode {
   }
 }
 
-/** A client's end of a WebSocket, and the node's: a queue of frames that the client reads when it is let to. */
+/**
+ * A client's end of a WebSocket, and the node's: a queue of frames that the client reads when it is
+ * let to.
+ */
 export class VirtualSocket implements Socket {
   readonly node: VirtualNode;
   readonly session: ClientSession;

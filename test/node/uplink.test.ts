@@ -1,9 +1,9 @@
 // What a node says to a relay that will not open a channel, or cannot store.
 
 import { expect, test } from "bun:test";
-import type { ChannelPort } from "../../src/node/broker.ts";
-import { type LinkPort, Uplink } from "../../src/node/uplink.ts";
-import type { LinkEvents } from "../../src/wire/link.ts";
+import type { ChannelPort } from "../../src/node/uplink/broker.ts";
+import { type LinkPort, Uplink } from "../../src/node/uplink/uplink.ts";
+import type { LinkEvents } from "../../src/runtime/link.ts";
 import { OUTCOME_STORAGE, type RelayMessage } from "../../src/wire/relay-messages.ts";
 
 const NEWS: ChannelPort = {
@@ -22,7 +22,12 @@ const NEWS: ChannelPort = {
 /** An uplink with a link that is up, and what it has said. */
 function uplink() {
   const said: RelayMessage[] = [];
-  const link: LinkPort = { isUp: true, send() {}, sendMessage: (message) => void said.push(message), close() {} };
+  const link: LinkPort = {
+    isUp: true,
+    send() {},
+    sendMessage: (message) => void said.push(message),
+    close() {},
+  };
   let events: LinkEvents | undefined;
   const made = new Uplink(
     "relay-1",
@@ -69,7 +74,15 @@ test("a channel that was refused and closed is not asked for again", () => {
 test("a refusal that is heard while the channel is opened anew is answered once it is open, before anything is published", () => {
   const { uplink: node, take, hear } = uplink();
   const readable = { epoch: "e", first: 1, top: 0, trimmed: "expired" as const };
-  const opened = { type: "opened" as const, channel: "news", id: 7, ...readable, gap: null, missed: 0, members: 0 };
+  const opened = {
+    type: "opened" as const,
+    channel: "news",
+    id: 7,
+    ...readable,
+    gap: null,
+    missed: 0,
+    members: 0,
+  };
   const port = { ...NEWS, isFollowed: false };
   const opening = node.open(port);
   hear(opened);

@@ -1,6 +1,6 @@
 // What the stranger's clients ask a cluster for.
 
-import { app } from "../../src/node/app.ts";
+import { app } from "../../src/node/app/index.ts";
 
 export default app({
   channels: {

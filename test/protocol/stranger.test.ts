@@ -1,17 +1,45 @@
-// Shows that PROTOCOL.md is enough: an implementation written from it alone talks to a real relay and to a real cluster.
+// Shows that PROTOCOL.md is enough: an implementation written from it alone talks to a real relay
+// and to a real cluster.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { type Cluster, startCluster } from "../cluster/start.ts";
 import { POLICY, type RelayProcess, SECRET, startRelay, testFolder } from "../relay/process.ts";
-import { Client, type Fields, fieldsIn, jsonIn, pack, RelayLink, unpack, type Value } from "./stranger.ts";
+import {
+  Client,
+  type Fields,
+  fieldsIn,
+  jsonIn,
+  pack,
+  RelayLink,
+  unpack,
+  type Value,
+} from "./stranger.ts";
 
 const FOREIGN = { epoch: "another lineage", offset: 9 };
 
 test("the stranger's msgpack gives back what it was given", () => {
-  const values = [null, true, false, 0, 127, 128, -1, -33, 2 ** 32, 1.5, 2n ** 64n - 1n, "", "é".repeat(300), [], {}];
-  expect(unpack(pack({ values, more: Array(20).fill([{ a: 1 }]), bytes: randomBytes(70) }))).toMatchObject({ values });
+  const values = [
+    null,
+    true,
+    false,
+    0,
+    127,
+    128,
+    -1,
+    -33,
+    2 ** 32,
+    1.5,
+    2n ** 64n - 1n,
+    "",
+    "é".repeat(300),
+    [],
+    {},
+  ];
+  expect(
+    unpack(pack({ values, more: Array(20).fill([{ a: 1 }]), bytes: randomBytes(70) })),
+  ).toMatchObject({ values });
 });
 
 describe("the relay protocol", () => {
@@ -28,11 +56,21 @@ describe("the relay protocol", () => {
   const dial = (id: string, role?: string) => RelayLink.dial(relay.port, SECRET, id, role);
 
   async function open(link: RelayLink, channel: string, how: Fields = {}): Promise<Fields> {
-    link.send("OPEN", { channel, live: true, presence: false, policy: POLICY, since: null, ...how });
+    link.send("OPEN", {
+      channel,
+      live: true,
+      presence: false,
+      policy: POLICY,
+      since: null,
+      ...how,
+    });
     return await link.next("OPENED");
   }
 
-  async function publications(link: RelayLink, count: Value): Promise<[offset: Value, data: Value][]> {
+  async function publications(
+    link: RelayLink,
+    count: Value,
+  ): Promise<[offset: Value, data: Value][]> {
     const got: [Value, Value][] = [];
     while (got.length < Number(count)) {
       const { offset, payload } = await link.next("PUBLICATION");
@@ -50,7 +88,14 @@ describe("the relay protocol", () => {
   test("what is published is acknowledged with its offset and forwarded", async () => {
     using link = await dial("one");
     const { id, epoch, ...opened } = await open(link, "news");
-    expect(opened).toMatchObject({ channel: "news", first: 1, top: 0, gap: null, missed: 0, members: 0 });
+    expect(opened).toMatchObject({
+      channel: "news",
+      first: 1,
+      top: 0,
+      gap: null,
+      missed: 0,
+      members: 0,
+    });
     expect(epoch).toMatch(/^.{1,32}$/);
     const before = Date.now();
     const producer = 2n ** 64n - 1n;
@@ -88,7 +133,10 @@ describe("the relay protocol", () => {
     const heard = await publications(ann, 4);
     expect(heard.at(-1)).toEqual([4, "bob 1"]);
     ann.publish(id, 8n, 4, "ann 4");
-    expect([...heard.slice(1), ...(await publications(ann, 1))]).toEqual([...missed, ...(await publications(bob, 2))]);
+    expect([...heard.slice(1), ...(await publications(ann, 1))]).toEqual([
+      ...missed,
+      ...(await publications(bob, 2)),
+    ]);
   });
 
   test("a position of another lineage is a gap, one before the oldest too", async () => {
@@ -112,7 +160,12 @@ describe("the relay protocol", () => {
     const { id, epoch } = await open(link, "pages", { live: false });
     for (const seq of [1, 2, 3, 4, 5]) link.publish(id, 11n, seq, seq);
     await outcomes(link, 5);
-    async function page(request: number, since: Value, limit: number, reverse: boolean): Promise<Value[]> {
+    async function page(
+      request: number,
+      since: Value,
+      limit: number,
+      reverse: boolean,
+    ): Promise<Value[]> {
       link.send("HISTORY", { request, id, since, limit, reverse });
       const answer = await link.next("PAGE");
       expect(answer).toMatchObject({ request, found: true, epoch, first: 1, top: 5, gap: null });
@@ -181,7 +234,9 @@ describe("the relay protocol", () => {
   test("PING is answered; neither side takes a wrong proof", async () => {
     using link = await dial("pinger", "probe");
     await link.ping();
-    await expect(RelayLink.dial(relay.port, "not the secret", "liar")).rejects.toThrow("does not know the secret");
+    await expect(RelayLink.dial(relay.port, "not the secret", "liar")).rejects.toThrow(
+      "does not know the secret",
+    );
     using liar = new RelayLink(relay.port);
     liar.send("HELLO", { version: 1, role: "node", id: "liar", nonce: randomBytes(16) });
     await liar.next("CHALLENGE");
@@ -193,7 +248,13 @@ describe("the relay protocol", () => {
   test("what is not of the form is told BYE and cut off", async () => {
     using link = await dial("clumsy");
     await open(link, "twice");
-    link.send("OPEN", { channel: "twice", live: true, presence: false, policy: POLICY, since: null });
+    link.send("OPEN", {
+      channel: "twice",
+      live: true,
+      presence: false,
+      policy: POLICY,
+      since: null,
+    });
     expect(await link.next()).toMatchObject({ name: "BYE", reason: "malformed" });
     await link.closed;
   });
@@ -218,7 +279,10 @@ describe("the client protocol", () => {
         "Sec-WebSocket-Protocol": "tutti.v9.json, another",
       },
     });
-    expect([handshake.status, handshake.headers.get("sec-websocket-protocol")]).toEqual([101, null]);
+    expect([handshake.status, handshake.headers.get("sec-websocket-protocol")]).toEqual([
+      101,
+      null,
+    ]);
   });
 
   test.each([["none"], ["tutti.v1.json"], ["tutti.v1.msgpack"]])(
@@ -228,14 +292,28 @@ describe("the client protocol", () => {
       const channel = `room:${name}`;
       await using client = await open(subprotocol);
       const { session, ...welcome } = await client.next();
-      expect(welcome).toMatchObject({ type: "welcome", node: expect.any(String), pingMs: expect.any(Number) });
-      expect(await client.ask("connect", { producer: `stranger ${name}` })).toMatchObject({ type: "ok" });
+      expect(welcome).toMatchObject({
+        type: "welcome",
+        node: expect.any(String),
+        pingMs: expect.any(Number),
+      });
+      expect(await client.ask("connect", { producer: `stranger ${name}` })).toMatchObject({
+        type: "ok",
+      });
 
       const subscribed = await client.ask("subscribe", { channel });
-      expect(subscribed).toMatchObject({ type: "ok", channel, position: { offset: 0 }, recovered: true });
+      expect(subscribed).toMatchObject({
+        type: "ok",
+        channel,
+        position: { offset: 0 },
+        recovered: true,
+      });
       const { epoch } = fieldsIn(subscribed.position);
       expect(await client.next()).toEqual({ type: "join", channel, client: session });
-      expect(await client.ask("presence", { channel })).toMatchObject({ channel, data: [{ client: session }] });
+      expect(await client.ask("presence", { channel })).toMatchObject({
+        channel,
+        data: [{ client: session }],
+      });
 
       const data = { text: "é", list: [1, -7, 1.5, 2 ** 33, null, true], deep: { a: {} } };
       const published = { type: "ok", channel, position: { epoch, offset: 1 } };
@@ -249,10 +327,19 @@ describe("the client protocol", () => {
 
       const { time } = message;
       expect(await client.ask("history", { channel, limit: 1 })).toEqual({
-        ...{ type: "ok", id: expect.any(Number), channel, position: { epoch, offset: 2 }, more: true },
+        ...{
+          type: "ok",
+          id: expect.any(Number),
+          channel,
+          position: { epoch, offset: 2 },
+          more: true,
+        },
         data: [{ offset: 1, time, data }],
       });
-      expect(await client.ask("call", { method: "double", params: 21 })).toMatchObject({ type: "ok", data: 42 });
+      expect(await client.ask("call", { method: "double", params: 21 })).toMatchObject({
+        type: "ok",
+        data: 42,
+      });
       const params = { type: "echo", id: "text", extra: [] };
       client.send(params);
       expect(await client.next({ id: "text" })).toEqual({ type: "ok", id: "text", data: params });
@@ -274,7 +361,8 @@ describe("the client protocol", () => {
     const resumed = await reader.ask("subscribe", { channel, since: { epoch, offset: 3 } });
     expect(resumed).toMatchObject({ position: { epoch, offset: 3 }, recovered: true });
     expect(resumed).not.toContainKey("gap");
-    for (const offset of [4, 5]) expect(await reader.next({ type: "message" })).toMatchObject({ offset, data: offset });
+    for (const offset of [4, 5])
+      expect(await reader.next({ type: "message" })).toMatchObject({ offset, data: offset });
     await writer.ask("publish", { channel, data: 6 });
     expect(await reader.next({ type: "message" })).toMatchObject({ offset: 6, data: 6 });
 
@@ -282,13 +370,23 @@ describe("the client protocol", () => {
       ...{ position: { epoch, offset: 2 }, recovered: false },
       gap: { reason: "expired", from: 1, to: 2 },
     });
-    for (const offset of [3, 4, 5, 6]) expect(await reader.next({ type: "message" })).toMatchObject({ offset });
+    for (const offset of [3, 4, 5, 6])
+      expect(await reader.next({ type: "message" })).toMatchObject({ offset });
     expect(await reader.ask("subscribe", { channel, since: FOREIGN })).toMatchObject({
       ...{ position: { epoch, offset: 6 }, recovered: false },
       gap: { reason: "epoch", from: 10, to: 6 },
     });
-    const back = await reader.ask("history", { channel, since: { epoch, offset: 6 }, limit: 2, reverse: true });
-    expect(back).toMatchObject({ position: { offset: 6 }, data: [{ offset: 4 }, { offset: 5 }], more: true });
+    const back = await reader.ask("history", {
+      channel,
+      since: { epoch, offset: 6 },
+      limit: 2,
+      reverse: true,
+    });
+    expect(back).toMatchObject({
+      position: { offset: 6 },
+      data: [{ offset: 4 }, { offset: 5 }],
+      more: true,
+    });
     await writer.ask("publish", { channel, data: 7 });
     expect(await reader.next({ type: "message" })).toMatchObject({ offset: 7 });
   });
@@ -313,7 +411,8 @@ describe("the client protocol", () => {
     ];
     for (const [type, fields, code] of cases)
       expect(await client.ask(type, fields)).toMatchObject({ type: "error", code, retry: false });
-    for (let n = 1; n < Number(subscriptions); n++) await client.ask("subscribe", { channel: `many-${n}` });
+    for (let n = 1; n < Number(subscriptions); n++)
+      await client.ask("subscribe", { channel: `many-${n}` });
     expect(await client.ask("subscribe", { channel: "plain" })).toMatchObject({ type: "ok" });
     expect(await client.ask("subscribe", { channel: "one-more" })).toMatchObject({ code: "limit" });
     for (let n = 0; n < 20; n++) client.sendRaw("no JSON");
@@ -326,10 +425,15 @@ describe("the client protocol", () => {
     await using bob = await open("tutti.v1.msgpack");
     for (const client of [ann, bob]) expect((await client.next()).type).toBe("welcome");
     const message = { type: "message", channel: "$everyone", offset: 1, data: { to: "all" } };
-    expect(await ann.ask("call", { method: "announce", params: { to: "all" } })).toMatchObject({ type: "ok" });
+    expect(await ann.ask("call", { method: "announce", params: { to: "all" } })).toMatchObject({
+      type: "ok",
+    });
     for (const client of [ann, bob]) expect(await client.next()).toMatchObject(message);
     const { position } = await bob.ask("subscribe", { channel: "$everyone" });
-    await bob.ask("subscribe", { channel: "$everyone", since: { ...fieldsIn(position), offset: 0 } });
+    await bob.ask("subscribe", {
+      channel: "$everyone",
+      since: { ...fieldsIn(position), offset: 0 },
+    });
     expect(await bob.next()).toMatchObject(message);
   });
 
@@ -341,7 +445,9 @@ describe("the client protocol", () => {
     await client.ask("connect", connect);
     const { position } = await client.ask("publish", publish);
     await cluster.run("drain", String(node));
-    expect(await client.next({ type: "goodbye" })).toMatchObject({ reconnectAfterMs: expect.any(Number) });
+    expect(await client.next({ type: "goodbye" })).toMatchObject({
+      reconnectAfterMs: expect.any(Number),
+    });
     expect(await client.closed).toBe(1012);
     await using again = await open();
     expect((await again.next()).node).not.toBe(node);
@@ -351,14 +457,24 @@ describe("the client protocol", () => {
 });
 
 test("where the app asks for a token, the welcome comes after it", async () => {
-  await using cluster = await startCluster({ nodes: 1, app: join(import.meta.dirname, "token-app.ts") });
+  await using cluster = await startCluster({
+    nodes: 1,
+    app: join(import.meta.dirname, "token-app.ts"),
+  });
   await using client = await Client.open(cluster.address);
-  expect(await client.ask("subscribe", { channel: "cave" })).toMatchObject({ code: "not_connected" });
+  expect(await client.ask("subscribe", { channel: "cave" })).toMatchObject({
+    code: "not_connected",
+  });
   client.send({ type: "connect", id: "in", token: "open sesame" });
   const { session } = await client.next({ type: "welcome" });
   expect(await client.next()).toEqual({ type: "ok", id: "in" });
   await client.ask("subscribe", { channel: "cave" });
-  expect(await client.next()).toEqual({ type: "join", channel: "cave", client: session, info: { name: "Ali" } });
+  expect(await client.next()).toEqual({
+    type: "join",
+    channel: "cave",
+    client: session,
+    info: { name: "Ali" },
+  });
 
   await using liar = await Client.open(cluster.address, "tutti.v1.msgpack");
   expect(await liar.ask("connect", { token: "open barley" })).toMatchObject({ code: "refused" });

@@ -1,5 +1,5 @@
-// A second implementation of both protocols, written from PROTOCOL.md alone. It imports nothing from src and no package: what it can do, that
-// page says.
+// A second implementation of both protocols, written from PROTOCOL.md alone. It imports nothing
+// from src and no package: what it can do, that page says.
 
 import { createHmac, randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
@@ -21,15 +21,18 @@ export function pack(value: Value): Buffer {
   }
   if (typeof value === "string")
     return Buffer.concat([head(0xa0, 31, 0xdb, Buffer.byteLength(value)), Buffer.from(value)]);
-  if (value instanceof Uint8Array) return Buffer.concat([Buffer.of(0xc6), u32(value.length), value]);
-  if (Array.isArray(value)) return Buffer.concat([head(0x90, 15, 0xdd, value.length), ...value.map(pack)]);
+  if (value instanceof Uint8Array)
+    return Buffer.concat([Buffer.of(0xc6), u32(value.length), value]);
+  if (Array.isArray(value))
+    return Buffer.concat([head(0x90, 15, 0xdd, value.length), ...value.map(pack)]);
   const entries = Object.entries(value);
   return Buffer.concat([head(0x80, 15, 0xdf, entries.length), ...entries.flat().map(pack)]);
 }
 
 function packNumber(value: number): Buffer {
   if (Number.isInteger(value) && value >= -32 && value < 128) return Buffer.of(value & 0xff);
-  if (Number.isInteger(value) && value > 0 && value < 2 ** 32) return Buffer.concat([Buffer.of(0xce), u32(value)]);
+  if (Number.isInteger(value) && value > 0 && value < 2 ** 32)
+    return Buffer.concat([Buffer.of(0xce), u32(value)]);
   const out = Buffer.alloc(9, 0xcb);
   out.writeDoubleBE(value, 1);
   return out;
@@ -37,7 +40,9 @@ function packNumber(value: number): Buffer {
 
 /** How a text, a list or a map of that length begins. */
 function head(small: number, smallMax: number, large: number, length: number): Buffer {
-  return length <= smallMax ? Buffer.of(small | length) : Buffer.concat([Buffer.of(large), u32(length)]);
+  return length <= smallMax
+    ? Buffer.of(small | length)
+    : Buffer.concat([Buffer.of(large), u32(length)]);
 }
 
 function u32(value: number): Buffer {
@@ -73,9 +78,11 @@ class Reader {
     if (mark < 0xc0) return this.#text(mark & 31);
     if (mark >= 0xe0) return mark - 0x100;
     // In each of these families the mark's last bits are the width: 1, 2, 4, 8 bytes.
-    if (mark >= 0xc4 && mark <= 0xc6) return Buffer.from(this.#take(this.#uint(1 << (mark - 0xc4))));
+    if (mark >= 0xc4 && mark <= 0xc6)
+      return Buffer.from(this.#take(this.#uint(1 << (mark - 0xc4))));
     if (mark >= 0xcc && mark <= 0xce) return this.#uint(1 << (mark - 0xcc));
-    if (mark >= 0xd0 && mark <= 0xd2) return this.#take(1 << (mark - 0xd0)).readIntBE(0, 1 << (mark - 0xd0));
+    if (mark >= 0xd0 && mark <= 0xd2)
+      return this.#take(1 << (mark - 0xd0)).readIntBE(0, 1 << (mark - 0xd0));
     if (mark >= 0xd9 && mark <= 0xdb) return this.#text(this.#uint(1 << (mark - 0xd9)));
     if (mark === 0xdc || mark === 0xdd) return this.#list(this.#uint(mark === 0xdc ? 2 : 4));
     if (mark === 0xde || mark === 0xdf) return this.#map(this.#uint(mark === 0xde ? 2 : 4));
@@ -142,10 +149,13 @@ class Inbox {
   async next(wanted: Fields): Promise<Fields> {
     const names = Object.keys(wanted);
     for (;;) {
-      const at = this.#messages.findIndex((message) => names.every((name) => message[name] === wanted[name]));
+      const at = this.#messages.findIndex((message) =>
+        names.every((name) => message[name] === wanted[name]),
+      );
       const [found] = at < 0 ? [] : this.#messages.splice(at, 1);
       if (found !== undefined) return found;
-      if (this.#end !== undefined) throw new Error(`${this.#end}, while waiting for ${JSON.stringify(wanted)}`);
+      if (this.#end !== undefined)
+        throw new Error(`${this.#end}, while waiting for ${JSON.stringify(wanted)}`);
       await this.#news.promise;
     }
   }
@@ -157,7 +167,12 @@ class Inbox {
 }
 
 export function fieldsIn(value: Value): Fields {
-  if (typeof value !== "object" || value === null || Array.isArray(value) || value instanceof Uint8Array)
+  if (
+    typeof value !== "object" ||
+    value === null ||
+    Array.isArray(value) ||
+    value instanceof Uint8Array
+  )
     throw new Error(`no map: ${value}`);
   return value;
 }
@@ -175,16 +190,24 @@ export class Client {
   /** Resolves when the WebSocket is open. */
   static async open(address: string, subprotocol?: string): Promise<Client> {
     const client = new Client(address, subprotocol);
-    await Promise.race([new Promise((resolve) => client.#socket.addEventListener("open", resolve)), client.closed]);
+    await Promise.race([
+      new Promise((resolve) => client.#socket.addEventListener("open", resolve)),
+      client.closed,
+    ]);
     return client;
   }
 
   private constructor(address: string, subprotocol?: string) {
     this.#msgpack = subprotocol === "tutti.v1.msgpack";
-    this.#socket = new WebSocket(`ws://${address}/`, subprotocol === undefined ? [] : [subprotocol]);
+    this.#socket = new WebSocket(
+      `ws://${address}/`,
+      subprotocol === undefined ? [] : [subprotocol],
+    );
     this.#socket.binaryType = "arraybuffer";
     this.#socket.addEventListener("message", ({ data }) => this.#inbox.put(() => this.#read(data)));
-    this.closed = new Promise((resolve) => this.#socket.addEventListener("close", ({ code }) => resolve(code)));
+    this.closed = new Promise((resolve) =>
+      this.#socket.addEventListener("close", ({ code }) => resolve(code)),
+    );
     this.closed.then((code) => this.#inbox.end(`closed with ${code}`));
   }
 
@@ -251,7 +274,15 @@ const MESSAGES: { [name: string]: readonly [number, ...string[]] } = {
   LEFT: [0x43, "id", "client"],
 };
 /** The fixed bytes of PUBLISH and PUBLICATION. */
-const MARKS = Object.entries({ 4: 0x97, 6: 0xce, 11: 0xcf, 20: 0xcf, 29: 0xcf, 38: 0xce, 43: 0xc6 });
+const MARKS = Object.entries({
+  4: 0x97,
+  6: 0xce,
+  11: 0xcf,
+  20: 0xcf,
+  29: 0xcf,
+  38: 0xce,
+  43: 0xc6,
+});
 const PAYLOAD_AT = 48;
 
 export class RelayLink {
@@ -326,7 +357,10 @@ export class RelayLink {
 
   #receive(bytes: Uint8Array): void {
     this.#received = Buffer.concat([this.#received, bytes]);
-    while (this.#received.length >= 4 && this.#received.length >= 4 + this.#received.readUInt32BE()) {
+    while (
+      this.#received.length >= 4 &&
+      this.#received.length >= 4 + this.#received.readUInt32BE()
+    ) {
       const frame = this.#received.subarray(0, 4 + this.#received.readUInt32BE());
       this.#received = this.#received.subarray(frame.length);
       if (frame[5] === PING) this.send("PONG");
@@ -339,11 +373,18 @@ function messageIn(frame: Buffer): Fields {
   const value = unpack(frame.subarray(4));
   if (!Array.isArray(value)) throw new Error("no array in the frame");
   const [opcode, ...fields] = value;
-  const [name, [, ...names]] = Object.entries(MESSAGES).find(([, [code]]) => code === opcode) ?? ["?", [0]];
-  if (names.length !== fields.length) throw new Error(`opcode ${opcode} with ${fields.length} fields`);
+  const [name, [, ...names]] = Object.entries(MESSAGES).find(([, [code]]) => code === opcode) ?? [
+    "?",
+    [0],
+  ];
+  if (names.length !== fields.length)
+    throw new Error(`opcode ${opcode} with ${fields.length} fields`);
   if (name === "PUBLICATION" && MARKS.some(([at, mark]) => frame[Number(at)] !== mark))
     throw new Error("another layout");
-  return { name, ...Object.fromEntries(names.map((field, index) => [field, fields[index] ?? null])) };
+  return {
+    name,
+    ...Object.fromEntries(names.map((field, index) => [field, fields[index] ?? null])),
+  };
 }
 
 function proofOf(secret: string, ...lines: (string | Uint8Array)[]): Buffer {

@@ -1,6 +1,6 @@
 // Lets in who says the token.
 
-import { app, Refused } from "../../src/node/app.ts";
+import { app, Refused } from "../../src/node/app/index.ts";
 
 export default app({
   auth: "token",

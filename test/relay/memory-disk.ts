@@ -1,4 +1,5 @@
-// A disk in memory for the relay's store: it can be full, lose power in the middle of a write, and be read back by a successor.
+// A disk in memory for the relay's store: it can be full, lose power in the middle of a write, and
+// be read back by a successor.
 
 import type { Disk } from "../../src/relay/head.ts";
 import { Producers, slotsFor } from "../../src/relay/producers.ts";
@@ -24,7 +25,8 @@ export class MemoryDisk implements Disk {
   write(segment: number, bytes: Uint8Array, from: number, to: number): boolean {
     const file = this.files.get(segment);
     if (file === undefined) throw new Error(`segment ${segment} was never created`);
-    if (file.length !== from) throw new Error(`a hole in segment ${segment}: it ends at ${file.length}, not ${from}`);
+    if (file.length !== from)
+      throw new Error(`a hole in segment ${segment}: it ends at ${file.length}, not ${from}`);
     if (this.isFull) return false;
     const end = this.diesAfter === undefined ? to : Math.min(to, from + this.diesAfter);
     if (end > file.bytes.length) {
@@ -59,10 +61,15 @@ export function storeOn(
   const create = options.segments ?? ((count: number, first: number) => new Segments(count, first));
   const segments = create(segmentCount, files[0]?.[0] ?? 0);
   const freed: number[] = [];
-  const store = new Store(segments, new Producers(slotsFor(segmentCount * SEGMENT_BYTES)), disk, (segment) => {
-    freed.push(segment);
-    options.onFree?.(segment);
-  });
+  const store = new Store(
+    segments,
+    new Producers(slotsFor(segmentCount * SEGMENT_BYTES)),
+    disk,
+    (segment) => {
+      freed.push(segment);
+      options.onFree?.(segment);
+    },
+  );
   for (const [number, { bytes, length }] of files) {
     segments.bytes(number).set(bytes.subarray(0, length));
     segments.load(number, length);

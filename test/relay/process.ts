@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Subprocess } from "bun";
-import { reportIn } from "../../src/wire/child.ts";
+import { reportIn } from "../../src/runtime/child-ipc.ts";
+import { Link } from "../../src/runtime/link.ts";
 import { encodePublish, offsetAt, payloadOf } from "../../src/wire/frame.ts";
-import { Link } from "../../src/wire/link.ts";
 import type { RelayMessage, RelayMessageOf, Role } from "../../src/wire/relay-messages.ts";
 
 export const SECRET = "a secret that tests share";
@@ -34,7 +34,11 @@ export const relayCommand = (folder: string, port = 0): string[] => [
 ];
 
 /** Resolves when the relay listens. */
-export function startRelay(folder: string, port = 0, command = relayCommand(folder, port)): Promise<RelayProcess> {
+export function startRelay(
+  folder: string,
+  port = 0,
+  command = relayCommand(folder, port),
+): Promise<RelayProcess> {
   const { promise, resolve, reject } = Promise.withResolvers<RelayProcess>();
   const child = Bun.spawn(command, {
     stdin: "ignore",
@@ -53,11 +57,16 @@ export function startRelay(folder: string, port = 0, command = relayCommand(fold
       if (report?.type === "fatal") reject(new Error(report.message));
     },
   });
-  child.exited.then((code) => reject(new Error(`the relay exited with ${code} before it was ready`)));
+  child.exited.then((code) =>
+    reject(new Error(`the relay exited with ${code} before it was ready`)),
+  );
   return promise;
 }
 
-/** A link whose messages can be awaited in the order they came. Publications come as {type: "publication", offset, text}. */
+/**
+ * A link whose messages can be awaited in the order they came. Publications come as {type:
+ * "publication", offset, text}.
+ */
 export class TestLink {
   readonly link: Link;
   readonly seen: (
@@ -96,7 +105,10 @@ export class TestLink {
     }
   }
 
-  async open(channel: string, options: Partial<RelayMessageOf<"open">> = {}): Promise<RelayMessageOf<"opened">> {
+  async open(
+    channel: string,
+    options: Partial<RelayMessageOf<"open">> = {},
+  ): Promise<RelayMessageOf<"opened">> {
     this.link.sendMessage({
       type: "open",
       channel,

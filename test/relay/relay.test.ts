@@ -36,7 +36,9 @@ describe("channels", () => {
     for (let seq = 1; seq <= 3; seq++) publisher.publish(id, seq, `t${seq}`, { high: 5, low: 5 });
     expect(await subscriber.publications(3)).toEqual(["1:t1", "2:t2", "3:t3"]);
     expect((await publisher.next("ack")).outcomes).toEqual([1, 2, 3]);
-    expect(publisher.seen.concat(other.seen).filter(({ type }) => type === "publication")).toEqual([]);
+    expect(publisher.seen.concat(other.seen).filter(({ type }) => type === "publication")).toEqual(
+      [],
+    );
   });
 
   test("missed, then live, on one ordered stream; a position that proves nothing is told", async () => {
@@ -57,7 +59,10 @@ describe("channels", () => {
       { epoch: "another", offset: 2 },
     ]) {
       subscriber.link.sendMessage({ type: "close", id });
-      expect(await subscriber.open(channel, { since })).toMatchObject({ missed: 0, gap: { reason: "epoch" } });
+      expect(await subscriber.open(channel, { since })).toMatchObject({
+        missed: 0,
+        gap: { reason: "epoch" },
+      });
     }
   });
 
@@ -81,7 +86,14 @@ describe("channels", () => {
     expect(await ask(null, 3, true)).toEqual([8, 9, 10]);
     expect(await ask(8, 3, true)).toEqual([5, 6, 7]);
     expect(await ask(2, 3, true)).toEqual([1]);
-    link.link.sendMessage({ type: "history", request: 2, id: 4_000_000, since: null, limit: 1, reverse: false });
+    link.link.sendMessage({
+      type: "history",
+      request: 2,
+      id: 4_000_000,
+      since: null,
+      limit: 1,
+      reverse: false,
+    });
     expect(await link.next("page")).toMatchObject({ request: 2, found: false, count: 0 });
   });
 
@@ -96,7 +108,10 @@ describe("channels", () => {
     const info = new TextEncoder().encode('{"name":"ann"}');
     node.link.sendMessage({ type: "enter", id, client: "ann", info });
     node.link.sendMessage({ type: "enter", id, client: "bob", info });
-    expect(await observer.next("entered")).toMatchObject({ client: "ann", info: Buffer.from(info) });
+    expect(await observer.next("entered")).toMatchObject({
+      client: "ann",
+      info: Buffer.from(info),
+    });
     node.link.sendMessage({ type: "leave", id, client: "ann" });
     expect(await observer.next("left")).toMatchObject({ client: "ann" });
     using late = new TestLink(relay.port, "n3");
@@ -116,7 +131,12 @@ describe("channels", () => {
     await node.next("welcome");
     const state = { address: "unix:/x.sock", connections: 3, counts: {} };
     node.link.sendMessage({ type: "register", state: "up", ...state });
-    expect((await watcher.next("registered")).member).toEqual({ role: "node", id: "node-7", state: "up", ...state });
+    expect((await watcher.next("registered")).member).toEqual({
+      role: "node",
+      id: "node-7",
+      state: "up",
+      ...state,
+    });
     const twin = new TestLink(relay.port, "node-7");
     await twin.next("welcome");
     twin.link.sendMessage({ type: "register", state: "draining", ...state });
@@ -152,18 +172,34 @@ describe("strangers and bad links", () => {
   test("a wrong secret is found out by both sides", async () => {
     using link = new TestLink(relay.port, "spy", { secret: "another secret altogether" });
     expect((await link.next("lost")).reason).toContain("secret");
-    const hello = encodeRelayMessage({ type: "hello", version: 1, role: "node", id: "spy", nonce: new Uint8Array(16) });
+    const hello = encodeRelayMessage({
+      type: "hello",
+      version: 1,
+      role: "node",
+      id: "spy",
+      nonce: new Uint8Array(16),
+    });
     const prove = encodeRelayMessage({ type: "prove", proof: new Uint8Array(32) });
-    expect((await send(Buffer.concat([hello, prove]))).toString("latin1")).toContain("secret is wrong");
+    expect((await send(Buffer.concat([hello, prove]))).toString("latin1")).toContain(
+      "secret is wrong",
+    );
   });
 
   test("nothing but a hello is taken from a stranger, and a short one", async () => {
-    const version = encodeRelayMessage({ type: "hello", version: 9, role: "node", id: "x", nonce: new Uint8Array(16) });
+    const version = encodeRelayMessage({
+      type: "hello",
+      version: 9,
+      role: "node",
+      id: "x",
+      nonce: new Uint8Array(16),
+    });
     expect((await send(version)).toString("latin1")).toContain("version");
-    expect((await send(encodeRelayMessage({ type: "watch" }))).toString("latin1")).toContain("before welcome");
-    expect((await send(encodePublish(1, { high: 1, low: 1 }, 1, new Uint8Array(2)))).toString("latin1")).toContain(
-      "malformed",
+    expect((await send(encodeRelayMessage({ type: "watch" }))).toString("latin1")).toContain(
+      "before welcome",
     );
+    expect(
+      (await send(encodePublish(1, { high: 1, low: 1 }, 1, new Uint8Array(2)))).toString("latin1"),
+    ).toContain("malformed");
     const lie = new Uint8Array(8);
     writeU32(lie, 0, 0x7fff_ffff);
     expect((await send(lie)).toString("latin1")).toContain("frame_too_long");
@@ -171,7 +207,9 @@ describe("strangers and bad links", () => {
 
   test("garbage ends that link alone, and memory stays flat", async () => {
     const rssMb = () =>
-      Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${relay.process.pid}/status`, "utf8"))?.[1]) / 1024;
+      Number(
+        /VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${relay.process.pid}/status`, "utf8"))?.[1],
+      ) / 1024;
     using honest = new TestLink(relay.port, "honest");
     await honest.next("welcome");
     const before = rssMb();
@@ -194,11 +232,13 @@ describe("strangers and bad links", () => {
       breakIt(link, id);
       return (await link.next("lost")).reason;
     };
-    expect(await reasonFor((link) => link.link.sendMessage({ type: "close", id: 12345 }))).toContain("not open");
+    expect(
+      await reasonFor((link) => link.link.sendMessage({ type: "close", id: 12345 })),
+    ).toContain("not open");
     expect(await reasonFor((link, id) => link.publish(id, 0, "x"))).toContain("seq");
-    expect(await reasonFor((link) => link.link.sendMessage({ type: "ack", outcomes: [] }))).toContain(
-      "not for a relay",
-    );
+    expect(
+      await reasonFor((link) => link.link.sendMessage({ type: "ack", outcomes: [] })),
+    ).toContain("not for a relay");
     expect(
       await reasonFor((link, id) => {
         const frame = encodePublish(id, { high: 1, low: 1 }, 1, new Uint8Array(9));
@@ -215,7 +255,7 @@ describe("strangers and bad links", () => {
     const policy = { size: 0, ttlMs: 0, bytes: 0 };
     const { id } = await publisher.open(channel, { live: false, policy });
     const script = `
-      const { Link } = await import("${import.meta.dir}/../../src/wire/link.ts");
+      const { Link } = await import("${import.meta.dir}/../../src/runtime/link.ts");
       const link = new Link({ address: { host: "127.0.0.1", port: ${relay.port} }, secret: "a secret that tests share", role: "node", id: "stalled" }, {
         welcome: () => link.sendMessage({ type: "open", channel: "${channel}", live: true, presence: false, policy: ${JSON.stringify(policy)}, since: null }),
         publication: () => {}, lost: (reason) => { console.log("lost"); process.exit(); },
@@ -229,7 +269,8 @@ describe("strangers and bad links", () => {
     const producer = newProducer();
     for (let seq = 1; seq <= 200; seq++) {
       publisher.publish(id, seq, text, producer);
-      if (seq % 20 === 0) for (let had = 0; had < 20; ) had += (await publisher.next("ack")).outcomes.length;
+      if (seq % 20 === 0)
+        for (let had = 0; had < 20; ) had += (await publisher.next("ack")).outcomes.length;
     }
     stalled.kill("SIGCONT");
     expect(new TextDecoder().decode((await lines.read()).value)).toBe("lost\n");
@@ -300,7 +341,9 @@ describe("a relay that dies", () => {
     expect((await link.open("news")).top).toBe(stored);
     link.publish(id, 21, text);
     expect((await link.next("ack")).outcomes).toEqual([OUTCOME_STORAGE]);
-    expect(Bun.spawnSync(["prlimit", "--pid", String(relay.process.pid), "--fsize=unlimited"]).exitCode).toBe(0);
+    expect(
+      Bun.spawnSync(["prlimit", "--pid", String(relay.process.pid), "--fsize=unlimited"]).exitCode,
+    ).toBe(0);
     // Closed and opened again it refuses still: this may be what was behind the other all the time.
     link.link.sendMessage({ type: "close", id });
     expect((await link.open("news")).id).toBe(id);
@@ -319,6 +362,8 @@ describe("a relay that dies", () => {
       stdout: "ignore",
     });
     expect(await blocked.exited).toBe(1);
-    expect(await new Response(blocked.stderr).text()).toContain("data folder /proc/tutti cannot be written");
+    expect(await new Response(blocked.stderr).text()).toContain(
+      "data folder /proc/tutti cannot be written",
+    );
   });
 });

@@ -6,7 +6,11 @@ import { positionOf, SEGMENT_BYTES, segmentOf } from "../../src/relay/segments.t
 import type { Store } from "../../src/relay/store.ts";
 import { readU32, writeU32 } from "../../src/wire/bytes.ts";
 import { encodePublish, offsetAt, opcodeOf, PUBLICATION, payloadOf } from "../../src/wire/frame.ts";
-import { OUTCOME_DUPLICATE, OUTCOME_STORAGE, OUTCOME_UNKNOWN_CHANNEL } from "../../src/wire/relay-messages.ts";
+import {
+  OUTCOME_DUPLICATE,
+  OUTCOME_STORAGE,
+  OUTCOME_UNKNOWN_CHANNEL,
+} from "../../src/wire/relay-messages.ts";
 import { Died, MemoryDisk, storeOn } from "./memory-disk.ts";
 
 setDefaultTimeout(60_000);
@@ -118,10 +122,15 @@ describe("order and memory", () => {
     expect(link.outcomes).toEqual([1, OUTCOME_STORAGE, OUTCOME_STORAGE, OUTCOME_STORAGE]);
     expect([channel.top, subscriber.outbox.bytes]).toEqual([1, 49]);
     disk.isFull = false;
-    // What was on its way behind it would overtake its repeat; what has been stored already is a repeat, and others are not concerned.
+    // What was on its way behind it would overtake its repeat; what has been stored already is a
+    // repeat, and others are not concerned.
     publish(store, channel, 4, "4", link);
     publish(store, channel, 1, "1", link);
-    expect(publish(store, open(store, "other"), 9, "9", link).outcomes.slice(4)).toEqual([OUTCOME_STORAGE, 1, 1]);
+    expect(publish(store, open(store, "other"), 9, "9", link).outcomes.slice(4)).toEqual([
+      OUTCOME_STORAGE,
+      1,
+      1,
+    ]);
     link.refusing.delete(channel.id);
     publish(store, channel, 2, "2", link);
     publish(store, channel, 3, "3", link);
@@ -185,8 +194,14 @@ describe("the ring of segments", () => {
     const { store: successor, damaged } = storeOn(disk, 10);
     expect(damaged).toBe(false);
     const again = open(successor, "quiet");
-    expect([again.epoch, again.top, remembered(successor, again)]).toEqual(["epoch-of-quiet", 3, expected]);
-    expect(remembered(successor, open(successor, "busy")).map(([offset]) => offset)).toEqual([199, 200]);
+    expect([again.epoch, again.top, remembered(successor, again)]).toEqual([
+      "epoch-of-quiet",
+      3,
+      expected,
+    ]);
+    expect(remembered(successor, open(successor, "busy")).map(([offset]) => offset)).toEqual([
+      199, 200,
+    ]);
   });
 
   test("a channel whose publications are all trimmed keeps its epoch, id and top", () => {
@@ -212,7 +227,9 @@ describe("the ring of segments", () => {
     store.commit();
     for (const each of [store, storeOn(disk, 10).store, storeOn(disk, 10).store])
       for (let seq = 1; seq <= 5; seq++)
-        expect(publish(each, open(each, "news", { ...POLICY, size: 0 }), seq).outcomes).toEqual([OUTCOME_DUPLICATE]);
+        expect(publish(each, open(each, "news", { ...POLICY, size: 0 }), seq).outcomes).toEqual([
+          OUTCOME_DUPLICATE,
+        ]);
   });
 
   test("more than the memory holds: the oldest is evicted and the channel says so", () => {
@@ -222,7 +239,9 @@ describe("the ring of segments", () => {
     store.commit();
     expect(greedy.first).toBeGreaterThan(200);
     expect(greedy.trimmed).toBe("evicted");
-    expect(store.channels.historyBytes).toBeLessThanOrEqual((10 * SEGMENT_BYTES) / 2 + 2 * SEGMENT_BYTES);
+    expect(store.channels.historyBytes).toBeLessThanOrEqual(
+      (10 * SEGMENT_BYTES) / 2 + 2 * SEGMENT_BYTES,
+    );
     const offsets = Array.from({ length: greedy.remembered }, (_, i) => greedy.first + i);
     expect(remembered(store, greedy)).toEqual(offsets.map((offset) => [offset, `g${offset}`]));
   });
@@ -254,7 +273,12 @@ describe("the ring of segments", () => {
     });
     for (let n = 1; n <= 70_000; n++) {
       const link = newLink();
-      const frame = encodePublish(held[n % held.length].id, { high: n, low: n }, 1, encoder.encode("x".repeat(200)));
+      const frame = encodePublish(
+        held[n % held.length].id,
+        { high: n, low: n },
+        1,
+        encoder.encode("x".repeat(200)),
+      );
       store.publish(link, frame, 0, frame.length, 0);
       expect(link.outcomes[0]).toBeGreaterThan(0);
     }
@@ -288,7 +312,11 @@ describe("the ring of segments", () => {
     disk.isFull = false;
     const successor = storeOn(disk, 10).store;
     expect(open(successor, "busy", { ...POLICY, size: 0 }).top).toBe(acknowledged);
-    expect(remembered(successor, open(successor, "quiet")).map(([, text]) => text)).toEqual(["q1", "q2", "q3"]);
+    expect(remembered(successor, open(successor, "quiet")).map(([, text]) => text)).toEqual([
+      "q1",
+      "q2",
+      "q3",
+    ]);
   });
 });
 
@@ -309,7 +337,9 @@ describe("a successor", () => {
       const again = open(successor);
       expect([damaged, again.epoch]).toEqual([false, "epoch-of-news"]);
       const whole = 1 + Math.min(2, Math.floor(bytes / 49));
-      expect(remembered(successor, again).map(([offset]) => offset)).toEqual([1, 2, 3].slice(0, whole));
+      expect(remembered(successor, again).map(([offset]) => offset)).toEqual(
+        [1, 2, 3].slice(0, whole),
+      );
       const link = publish(successor, again, 2);
       publish(successor, again, 3, "3", link);
       successor.commit();
@@ -373,18 +403,33 @@ describe("a successor", () => {
     const { store, damaged } = storeOn(disk, 9);
     expect(damaged).toBe(true);
     const other = open(store, "other");
-    for (let seq = 1; store.segments.oldest < 4; seq++) publish(store, other, seq, "x".repeat(500_000));
+    for (let seq = 1; store.segments.oldest < 4; seq++)
+      publish(store, other, seq, "x".repeat(500_000));
     store.commit();
     expect(storeOn(disk, 9).damaged).toBe(false);
   });
 
   test("model: after any publications, repeats, full disks and deaths, each channel is what the model says", () => {
     const step = fc.oneof(
-      { weight: 8, arbitrary: fc.record({ kind: fc.constant("publish"), channel: fc.nat(3), bytes: fc.nat(300_000) }) },
-      { weight: 2, arbitrary: fc.record({ kind: fc.constant("repeat"), channel: fc.nat(3), bytes: fc.nat(5) }) },
+      {
+        weight: 8,
+        arbitrary: fc.record({
+          kind: fc.constant("publish"),
+          channel: fc.nat(3),
+          bytes: fc.nat(300_000),
+        }),
+      },
+      {
+        weight: 2,
+        arbitrary: fc.record({ kind: fc.constant("repeat"), channel: fc.nat(3), bytes: fc.nat(5) }),
+      },
       {
         weight: 1,
-        arbitrary: fc.record({ kind: fc.constantFrom("die", "full", "room"), channel: fc.nat(3), bytes: fc.nat(9) }),
+        arbitrary: fc.record({
+          kind: fc.constantFrom("die", "full", "room"),
+          channel: fc.nat(3),
+          bytes: fc.nat(9),
+        }),
       },
     );
     fc.assert(
@@ -399,7 +444,9 @@ describe("a successor", () => {
         const check = () => {
           channels.forEach((channel, i) => {
             expect(channel.top).toBe(model[i].length);
-            const expected = model[i].map((seq, at) => [at + 1, String(seq)]).slice(channel.first - 1);
+            const expected = model[i]
+              .map((seq, at) => [at + 1, String(seq)])
+              .slice(channel.first - 1);
             expect(remembered(store, channel)).toEqual(expected as [number, string][]);
             expect(channel.remembered).toBe(Math.min(model[i].length, POLICY.size));
           });
@@ -437,7 +484,8 @@ describe("a successor", () => {
 test("a full disk is no place for new epochs: that they are not all journaled is told", () => {
   const disk = new MemoryDisk();
   const { store } = storeOn(disk, 8);
-  for (const name of ["a", "b"]) store.open(name, { size: 10, ttlMs: 60_000, bytes: 1000 }, "old", 0);
+  for (const name of ["a", "b"])
+    store.open(name, { size: 10, ttlMs: 60_000, bytes: 1000 }, "old", 0);
   const { store: successor } = storeOn(disk, 8, { mayHaveLost: true });
   disk.isFull = true;
   expect(successor.defineAll()).toBe(false);
@@ -451,7 +499,8 @@ test("a channel that could not be opened on a full disk leaves its id to the nex
   const disk = new MemoryDisk();
   const { store } = storeOn(disk, 8);
   disk.isFull = true;
-  for (const name of ["refused", "refused too"]) expect(store.open(name, POLICY, "none", 0)).toBe("storage");
+  for (const name of ["refused", "refused too"])
+    expect(store.open(name, POLICY, "none", 0)).toBe("storage");
   disk.isFull = false;
   const channel = open(store, "news");
   publish(store, channel, 1);

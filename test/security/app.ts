@@ -1,6 +1,6 @@
 // The app of the security tests: lets in by cookie, and has methods that fail.
 
-import { app, Refused } from "../../src/node/app.ts";
+import { app, Refused } from "../../src/node/app/index.ts";
 
 const revoked = new Set<string>();
 

@@ -1,4 +1,5 @@
-// Who says nothing, reads nothing, or only holds a place is gone by a deadline, at the node, at the lb and at the relay.
+// Who says nothing, reads nothing, or only holds a place is gone by a deadline, at the node, at the
+// lb and at the relay.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -18,8 +19,17 @@ let address: string;
 
 beforeAll(async () => {
   relay = await cluster.relay();
-  node = await cluster.node([relay], { limits: { bufferedBytes: 64 * 1024 } }, { socket: "node.sock", pingMs: 300 });
-  const flags = ["--relay", `${relay.id}=127.0.0.1:${relay.port}`, "--secret-file", join(cluster.folder, "secret")];
+  node = await cluster.node(
+    [relay],
+    { limits: { bufferedBytes: 64 * 1024 } },
+    { socket: "node.sock", pingMs: 300 },
+  );
+  const flags = [
+    "--relay",
+    `${relay.id}=127.0.0.1:${relay.port}`,
+    "--secret-file",
+    join(cluster.folder, "secret"),
+  ];
   lb = await Lb.start(...flags, "--stall-timeout-ms", "1000", "--half-closed-timeout-ms", "500");
   cluster.onEnd(() => lb.stop());
   address = `127.0.0.1:${lb.port}`;
@@ -28,7 +38,9 @@ afterAll(() => cluster[Symbol.asyncDispose]());
 
 /** Only these are left, at the node and at the lb. */
 const left = (count: number) =>
-  eventually(async () => node.node.status.connections === count && (await lb.counts()).connections === count);
+  eventually(
+    async () => node.node.status.connections === count && (await lb.counts()).connections === count,
+  );
 
 test("clients that have vanished without a word are gone; one that answers pings stays", async () => {
   using alive = await RawWebSocket.open(address);
@@ -45,7 +57,8 @@ test("a client that stalls in a flood and never reads again is gone too", async 
   await stalled.ask({ type: "subscribe", id: 1, channel: "flood" });
   stalled.socket.pause();
   const data = "x".repeat(60_000);
-  for (let n = 1; n <= 250; n++) await writer.ask({ type: "publish", id: n, channel: "flood", data });
+  for (let n = 1; n <= 250; n++)
+    await writer.ask({ type: "publish", id: n, channel: "flood", data });
   await left(1);
 });
 
@@ -54,7 +67,9 @@ test("silent strangers do not keep a relay's members out, and are gone by the de
   const quiet = await startRelay(folder.path);
   using member = new TestLink(quiet.port, "member");
   await member.next("welcome");
-  const strangers = Array.from({ length: 400 }, () => RawWebSocket.dial(`127.0.0.1:${quiet.port}`, "\0"));
+  const strangers = Array.from({ length: 400 }, () =>
+    RawWebSocket.dial(`127.0.0.1:${quiet.port}`, "\0"),
+  );
   await eventually(() => strangers.filter(({ isOver }) => isOver).length >= 400 - 128);
   using newcomer = new TestLink(quiet.port, "newcomer");
   await newcomer.next("welcome");

@@ -1,4 +1,5 @@
-// Nothing that is secret gets into a log, whatever goes wrong; and what strangers say cannot forge a line of one.
+// Nothing that is secret gets into a log, whatever goes wrong; and what strangers say cannot forge
+// a line of one.
 
 import { expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
@@ -37,12 +38,16 @@ async function sayEverything(address: string): Promise<void> {
   ])
     client.send(message);
   await client.ask({ type: "presence", id: 1, channel: "room:1" });
-  for (const bad of [MARK, `{"${MARK}`, `{"type":"publish","token":"${MARK}"}`]) client.socket.write(clientFrame(bad));
+  for (const bad of [MARK, `{"${MARK}`, `{"type":"publish","token":"${MARK}"}`])
+    client.socket.write(clientFrame(bad));
   client.socket.write(clientFrame(MARK, 0x82));
   client.socket.write(clientFrame(MARK, 0xf1));
   await client.ended();
   for (const cookie of ["wrong", "bug"]) {
-    using refused = await RawWebSocket.open(address, `/?token=${MARK}`, { ...SECRETS, Cookie: `${cookie}=${MARK}` });
+    using refused = await RawWebSocket.open(address, `/?token=${MARK}`, {
+      ...SECRETS,
+      Cookie: `${cookie}=${MARK}`,
+    });
     expect([401, 500]).toContain(refused.status);
   }
 }
@@ -69,7 +74,10 @@ test("secrets, cookies, tokens and payloads stay out of all logs, whatever goes 
   const secret = readFileSync(join(cluster.dataDir, "secret"), "utf8").trim();
   await sayEverything(cluster.address);
   await askEverything(cluster.address);
-  using stranger = RawWebSocket.dial(`127.0.0.1:${relayPort(cluster)}`, `\0\0\0\u{20}${MARK}${MARK}${MARK}${MARK}`);
+  using stranger = RawWebSocket.dial(
+    `127.0.0.1:${relayPort(cluster)}`,
+    `\0\0\0\u{20}${MARK}${MARK}${MARK}${MARK}`,
+  );
   await stranger.ended();
   using spy = new TestLink(relayPort(cluster), "spy", { secret: `${MARK}-${MARK}` });
   await spy.next("lost");

@@ -1,4 +1,5 @@
-// A WebSocket client made by hand, for what no decent one does: it sends any bytes, stops reading, answers no ping, and just goes.
+// A WebSocket client made by hand, for what no decent one does: it sends any bytes, stops reading,
+// answers no ping, and just goes.
 
 import net from "node:net";
 import { isRecord } from "../../src/wire/shape.ts";
@@ -14,10 +15,20 @@ export const handshake = (path: string, fields: Readonly<Record<string, string>>
     )}Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: ${KEY}\r\n\r\n`;
 
 const FIN = 0x80;
-export const OPCODES = { continuation: 0, text: 1, binary: 2, close: 8, ping: 9, pong: 10 } as const;
+export const OPCODES = {
+  continuation: 0,
+  text: 1,
+  binary: 2,
+  close: 8,
+  ping: 9,
+  pong: 10,
+} as const;
 
 /** A frame as clients send it, masked with zeros. `first`: its first byte. */
-export function clientFrame(payload: string | Uint8Array, first: number = FIN | OPCODES.text): Buffer {
+export function clientFrame(
+  payload: string | Uint8Array,
+  first: number = FIN | OPCODES.text,
+): Buffer {
   const bytes = Buffer.from(payload);
   const { length } = bytes;
   const head = Buffer.alloc(length < 126 ? 6 : length < 65_536 ? 8 : 14);
@@ -68,7 +79,11 @@ export class RawWebSocket {
   }
 
   /** Resolves when the node's answer is there, whatever it is. */
-  static async open(address: string, path = "/", fields: Readonly<Record<string, string>> = {}): Promise<RawWebSocket> {
+  static async open(
+    address: string,
+    path = "/",
+    fields: Readonly<Record<string, string>> = {},
+  ): Promise<RawWebSocket> {
     const client = RawWebSocket.dial(address, handshake(path, fields));
     await client.until(() => client.head !== "");
     return client;
@@ -103,7 +118,8 @@ export class RawWebSocket {
   }
 
   async ended(): Promise<number | undefined> {
-    if (!this.isOver) await new Promise<void>((resolve) => this.socket.once("close", () => resolve()));
+    if (!this.isOver)
+      await new Promise<void>((resolve) => this.socket.once("close", () => resolve()));
     return this.closeCode;
   }
 
@@ -112,7 +128,9 @@ export class RawWebSocket {
     for (;;) {
       if (isSo()) return;
       if (this.isOver)
-        throw new Error(`the connection is over (${this.closeCode}); head: ${JSON.stringify(this.head.slice(0, 60))}`);
+        throw new Error(
+          `the connection is over (${this.closeCode}); head: ${JSON.stringify(this.head.slice(0, 60))}`,
+        );
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }
@@ -136,7 +154,12 @@ export class RawWebSocket {
     const short = bytes[1] & 0x7f;
     const start = short < 126 ? 2 : short === 126 ? 4 : 10;
     if (bytes.length < start) return false;
-    const length = short < 126 ? short : short === 126 ? bytes.readUInt16BE(2) : Number(bytes.readBigUInt64BE(2));
+    const length =
+      short < 126
+        ? short
+        : short === 126
+          ? bytes.readUInt16BE(2)
+          : Number(bytes.readBigUInt64BE(2));
     if (bytes.length < start + length) return false;
     this.#bytes = bytes.subarray(start + length);
     this.#hear(bytes[0] & 0x0f, bytes.subarray(start, start + length));

@@ -1,4 +1,5 @@
-// What a stranger can do to a cluster as it stands, through its lb: claims about who it is, prototypes, compressed and endless messages.
+// What a stranger can do to a cluster as it stands, through its lb: claims about who it is,
+// prototypes, compressed and endless messages.
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -16,16 +17,29 @@ test("nobody can say from where it comes, nor for which host", async () => {
   const claims = { "X-Forwarded-For": "6.6.6.6", "X-Real-IP": "6.6.6.6", Forwarded: "for=6.6.6.6" };
   using client = await RawWebSocket.open(address, "/", claims);
   expect((await client.ask({ type: "address", id: 1 })).data).toBe("127.0.0.1");
-  for (const claim of ["X-Forwarded-Host: evil.example", "Forwarded: host=evil.example", "X-Nothing: at all"]) {
+  for (const claim of [
+    "X-Forwarded-Host: evil.example",
+    "Forwarded: host=evil.example",
+    "X-Nothing: at all",
+  ]) {
     const [name, value] = claim.split(": ");
-    using refused = await RawWebSocket.open(address, "/", { Origin: "http://evil.example", [name]: value });
+    using refused = await RawWebSocket.open(address, "/", {
+      Origin: "http://evil.example",
+      [name]: value,
+    });
     expect(refused.status).toBe(403);
   }
   for (const own of ["http://localhost", "https://localhost"]) {
     using allowed = await RawWebSocket.open(address, "/", { Origin: own });
     expect(allowed.status).toBe(101);
   }
-  for (const other of ["null", "http://localhost.evil.example", "http://evil.localhost", "http://localhost:81", ""]) {
+  for (const other of [
+    "null",
+    "http://localhost.evil.example",
+    "http://evil.localhost",
+    "http://localhost:81",
+    "",
+  ]) {
     using refused = await RawWebSocket.open(address, "/", { Origin: other });
     expect([other, refused.status]).toEqual([other, 403]);
   }
@@ -39,25 +53,37 @@ test("every resume asks the app again", async () => {
   await client.ask({ type: "publish", id: 2, channel, data: "for members" });
   await client.next("message");
   await client.ask({ type: "call", id: 3, method: "revoke", params: "1" });
-  expect(await client.ask({ type: "subscribe", id: 4, channel, since: position })).toMatchObject({ code: "refused" });
-  expect(await client.ask({ type: "history", id: 5, channel })).toMatchObject({ code: "not_subscribed" });
-  expect(await client.ask({ type: "subscribe", id: 6, channel, last: 10 })).toMatchObject({ code: "refused" });
+  expect(await client.ask({ type: "subscribe", id: 4, channel, since: position })).toMatchObject({
+    code: "refused",
+  });
+  expect(await client.ask({ type: "history", id: 5, channel })).toMatchObject({
+    code: "not_subscribed",
+  });
+  expect(await client.ask({ type: "subscribe", id: 6, channel, last: 10 })).toMatchObject({
+    code: "refused",
+  });
   expect(client.inbox).toEqual([]);
 });
 
 test("names that objects have are nothing special, in any place of a frame", async () => {
   using client = await RawWebSocket.open(address);
   for (const method of ["__proto__", "constructor", "toString", "hasOwnProperty"]) {
-    expect(await client.ask({ type: "call", id: method, method })).toMatchObject({ code: "no_method" });
+    expect(await client.ask({ type: "call", id: method, method })).toMatchObject({
+      code: "no_method",
+    });
     expect(await client.ask({ type: method, id: method })).toMatchObject({ code: "no_method" });
   }
   const send = (text: string) => client.socket.write(clientFrame(text));
-  send('{"type":"subscribe","id":1,"channel":"room:p","since":{"__proto__":{"epoch":"e","offset":0}}}');
+  send(
+    '{"type":"subscribe","id":1,"channel":"room:p","since":{"__proto__":{"epoch":"e","offset":0}}}',
+  );
   expect(await client.take(({ id }) => id === 1)).toMatchObject({ code: "bad_frame" });
   send('{"__proto__":{"type":"ping"},"id":2}');
   expect(await client.take(({ id }) => id === 2)).toMatchObject({ code: "bad_frame" });
   await client.ask({ type: "subscribe", id: 3, channel: "room:p" });
-  send('{"type":"publish","channel":"room:p","data":{"__proto__":{"admin":true},"constructor":{"prototype":{}}}}');
+  send(
+    '{"type":"publish","channel":"room:p","data":{"__proto__":{"admin":true},"constructor":{"prototype":{}}}}',
+  );
   const { data } = await client.next("message");
   expect(JSON.stringify(data)).toBe('{"__proto__":{"admin":true},"constructor":{"prototype":{}}}');
   using other = await RawWebSocket.open(address);
@@ -65,7 +91,9 @@ test("names that objects have are nothing special, in any place of a frame", asy
 });
 
 test("compression is not agreed to, and a frame that claims it ends the connection", async () => {
-  using client = await RawWebSocket.open(address, "/", { "Sec-WebSocket-Extensions": "permessage-deflate" });
+  using client = await RawWebSocket.open(address, "/", {
+    "Sec-WebSocket-Extensions": "permessage-deflate",
+  });
   expect(client.head.toLowerCase()).not.toContain("permessage-deflate");
   client.socket.write(clientFrame("{}", 0xc1));
   await client.ended();
@@ -86,6 +114,8 @@ test("a message in endless fragments is over the limit like any other", async ()
 
 test("a length that lies costs nothing: who promises 2^63 bytes is closed at once", async () => {
   using client = await RawWebSocket.open(address);
-  client.socket.write(Buffer.from([0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0]));
+  client.socket.write(
+    Buffer.from([0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0]),
+  );
   await client.ended();
 });

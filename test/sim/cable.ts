@@ -1,12 +1,16 @@
-// A simulated connection: what is sent arrives in order, after a while; it can be closed in order, cut, stalled, or go deaf, which nobody
-// is told of.
+// A simulated connection: what is sent arrives in order, after a while; it can be closed in order,
+// cut, stalled, or go deaf, which nobody is told of.
 
-import { between, type Random } from "../../src/chaos/random.ts";
+import { between, type Random } from "../../src/runtime/random.ts";
 import type { Clock } from "./clock.ts";
 import type { Process } from "./process.ts";
 
 /** What happens at one end. `closed` comes at most once, and nothing after it. */
-export type End<T> = { readonly process: Process; receive(data: T): void; closed(code: number): void };
+export type End<T> = {
+  readonly process: Process;
+  receive(data: T): void;
+  closed(code: number): void;
+};
 export type Side = 0 | 1;
 const other = (side: Side): Side => (side === 0 ? 1 : 0);
 
@@ -65,7 +69,8 @@ export class Cable<T> {
     this.#arrive(to, () => {
       if (to === 0) this.onTaken?.(data);
       this.#network.note(
-        () => `${this.#ends[to].process.name} hears ${this.#ends[from].process.name}: ${textOf(data)}`,
+        () =>
+          `${this.#ends[to].process.name} hears ${this.#ends[from].process.name}: ${textOf(data)}`,
       );
       this.#ends[to].receive(data);
     });
@@ -130,4 +135,6 @@ export class Cable<T> {
 }
 
 const textOf = (data: unknown): string =>
-  data instanceof Uint8Array ? `${data.length} bytes, ${Bun.hash(data)}` : String(data).slice(0, 300);
+  data instanceof Uint8Array
+    ? `${data.length} bytes, ${Bun.hash(data)}`
+    : String(data).slice(0, 300);

@@ -1,4 +1,5 @@
-// A simulated client process: the SDK's real core on simulated connections and timers, which writes down all that it published and read.
+// A simulated client process: the SDK's real core on simulated connections and timers, which writes
+// down all that it published and read.
 
 import type { Publication, ReadEvent, Reading } from "../../src/chaos/history.ts";
 import { Core } from "../../src/client/core.ts";
@@ -84,7 +85,8 @@ export class SimClient {
     this.process.run(() => {
       this.#giveUp(channel);
       const reading: OpenReading = { reader: this.name, channel, events: [], isOver: false };
-      if (start?.since !== undefined) reading.events.push({ type: "stands", position: start.since });
+      if (start?.since !== undefined)
+        reading.events.push({ type: "stands", position: start.since });
       this.#open.set(channel, reading);
       this.readings.push(reading);
       this.step({ type: "subscribe", ticket: ++this.#ticket, channel, start: start ?? {} });
@@ -127,7 +129,11 @@ export class SimClient {
       case "published":
         return this.#answered(effect.ticket, "ok", effect.position);
       case "failed":
-        return this.#answered(effect.ticket, effect.fault.code === "closed" ? "unknown" : "failed", undefined);
+        return this.#answered(
+          effect.ticket,
+          effect.fault.code === "closed" ? "unknown" : "failed",
+          undefined,
+        );
       case "tell_channel":
         return this.#told(effect.channel, effect.event);
       default:
@@ -145,7 +151,8 @@ export class SimClient {
       receive: (text) => {
         if (dial !== this.#dial) return;
         if (text === PING) this.cable?.send(0, PONG);
-        else hear(text === UPGRADED ? { type: "opened", token: undefined } : { type: "text", text });
+        else
+          hear(text === UPGRADED ? { type: "opened", token: undefined } : { type: "text", text });
       },
       closed: (code) => hear({ type: "closed", code, reason: "" }),
     };
@@ -174,7 +181,12 @@ export class SimClient {
     const events = this.#open.get(channel)?.events;
     if (event.type === "message") {
       const { epoch, offset, data } = event;
-      events?.push({ type: "message", epoch, offset, value: isRecord(data) ? String(data.value) : String(data) });
+      events?.push({
+        type: "message",
+        epoch,
+        offset,
+        value: isRecord(data) ? String(data.value) : String(data),
+      });
     } else if (event.type === "gap") {
       events?.push({ type: "stands", position: event.position, gap: event.gap });
     } else if (event.type === "subscribed") {

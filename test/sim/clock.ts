@@ -1,10 +1,12 @@
-// Virtual time: what is planned runs in the order of its time, and what a step leaves to the microtask queue runs before the next step.
+// Virtual time: what is planned runs in the order of its time, and what a step leaves to the
+// microtask queue runs before the next step.
 
 import { drainMicrotasks } from "bun:jsc";
 
 type Planned = { readonly at: number; readonly order: number; readonly run: () => void };
 
-const isBefore = (a: Planned, b: Planned): boolean => a.at < b.at || (a.at === b.at && a.order < b.order);
+const isBefore = (a: Planned, b: Planned): boolean =>
+  a.at < b.at || (a.at === b.at && a.order < b.order);
 
 export class Clock {
   /** Milliseconds. Begins where offsets of time are no round numbers. */

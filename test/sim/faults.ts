@@ -1,6 +1,6 @@
 // What goes wrong in a simulated cluster, and what its clients do meanwhile.
 
-import { below, between, pick, weighted } from "../../src/chaos/random.ts";
+import { below, between, pick, weighted } from "../../src/runtime/random.ts";
 import type { SimClient } from "./client.ts";
 import type { World } from "./world.ts";
 
@@ -30,7 +30,9 @@ export function fault(world: World): void {
   const { random, clock, network } = world;
   const kind = weighted(random, FAULTS);
   network.note(() => `fault: ${kind}`);
-  const links = [...world.nodes, ...world.lbs].flatMap(({ links }) => links.map(({ cable }) => cable));
+  const links = [...world.nodes, ...world.lbs].flatMap(({ links }) =>
+    links.map(({ cable }) => cable),
+  );
   switch (kind) {
     case "killRelay":
       return world.kill(pick(random, world.relays));

@@ -1,9 +1,10 @@
-// A simulated lb process: the real membership, pool and health records choose the node; a tunnel is one cable, whose life ends with it.
+// A simulated lb process: the real membership, pool and health records choose the node; a tunnel is
+// one cable, whose life ends with it.
 
-import { HealthRecord } from "../../src/lb/health.ts";
-import { Membership, sumCounts } from "../../src/lb/membership.ts";
-import { Pool, PoolNode } from "../../src/lb/pool.ts";
-import { formatAddress } from "../../src/wire/arguments.ts";
+import { HealthRecord } from "../../src/lb/upstreams/health.ts";
+import { Membership, sumCounts } from "../../src/lb/upstreams/membership.ts";
+import { Pool, PoolNode } from "../../src/lb/upstreams/pool.ts";
+import { formatAddress } from "../../src/runtime/arguments.ts";
 import type { RelayMessage } from "../../src/wire/relay-messages.ts";
 import { Cable, type End, type Network } from "./cable.ts";
 import { SimLink } from "./link.ts";
@@ -65,22 +66,34 @@ export class SimLb {
   /** Stopped, it moves no bytes. */
   stop(forMs: number): void {
     this.process.stop();
-    for (const { cable } of this.#tunnels) for (const side of [0, 1] as const) cable.stall(side, forMs);
+    for (const { cable } of this.#tunnels)
+      for (const side of [0, 1] as const) cable.stall(side, forMs);
   }
 
-  #try(end: End<string>, dialed: (cable: Cable<string>) => void, avoid: PoolNode | undefined, attempt: number): void {
+  #try(
+    end: End<string>,
+    dialed: (cable: Cable<string>) => void,
+    avoid: PoolNode | undefined,
+    attempt: number,
+  ): void {
     const { clock } = this.#network;
     const node = this.pool.choose(clock.now, avoid);
-    const fail = () => clock.after(this.#network.delayMs(), () => end.process.run(() => end.closed(1006)));
+    const fail = () =>
+      clock.after(this.#network.delayMs(), () => end.process.run(() => end.closed(1006)));
     if (typeof node === "string") return fail();
     const target = this.#nodeNamed(node.id);
     if (target?.process.isAlive !== true) {
       node.health = this.#record(node.id).refused();
       if (attempt === TRIES) return fail();
-      return this.process.after(this.#network.delayMs(), () => this.#try(end, dialed, node, attempt + 1));
+      return this.process.after(this.#network.delayMs(), () =>
+        this.#try(end, dialed, node, attempt + 1),
+      );
     }
     this.pool.acquire(node);
-    const cable: Cable<string> = new Cable<string>(this.#network, [end, target.accept(() => cable)]);
+    const cable: Cable<string> = new Cable<string>(this.#network, [
+      end,
+      target.accept(() => cable),
+    ]);
     this.#tunnels.push({ cable, node });
     dialed(cable);
     cable.send(0, UPGRADE);
@@ -107,7 +120,8 @@ export class SimLb {
     const { now } = this.#network.clock;
     if (message.type === "registry") this.#membership.registry(relay, message.members, now);
     else if (message.type === "registered") this.#membership.registered(relay, message.member);
-    else if (message.type === "departed") this.#membership.departed(relay, message.role, message.id);
+    else if (message.type === "departed")
+      this.#membership.departed(relay, message.role, message.id);
     this.#sync();
   }
 
@@ -122,7 +136,11 @@ export class SimLb {
       }
     for (const { id, address, state } of members.values()) {
       let node = pool.node(id);
-      if (node === undefined || node.standing === "gone" || formatAddress(node.address) !== address) {
+      if (
+        node === undefined ||
+        node.standing === "gone" ||
+        formatAddress(node.address) !== address
+      ) {
         node ??= new PoolNode(id, { unix: address.slice("unix:".length) }, id);
         node.health = "up";
         this.#records.delete(id);
@@ -160,8 +178,15 @@ export class SimLb {
 
   #report(link: SimLink): void {
     const counts: Record<string, number> = {};
-    for (const { id, connections } of this.pool.nodes) if (connections > 0) counts[id] = connections;
+    for (const { id, connections } of this.pool.nodes)
+      if (connections > 0) counts[id] = connections;
     const connections = this.#tunnels.length;
-    link.sendMessage({ type: "register", address: this.process.name, state: "up", connections, counts });
+    link.sendMessage({
+      type: "register",
+      address: this.process.name,
+      state: "up",
+      connections,
+      counts,
+    });
   }
 }

@@ -1,11 +1,15 @@
-// The connecting end of a relay link as src/wire/link.ts is: it dials, proves the secret, pings, notices silence, and dials again. On
-// simulated cables and time.
+// The connecting end of a relay link as src/runtime/link.ts is: it dials, proves the secret, pings,
+// notices silence, and dials again. On simulated cables and time.
 
-import type { LinkPort } from "../../src/node/uplink.ts";
+import type { LinkPort } from "../../src/node/uplink/uplink.ts";
+import { type LinkEvents, redialMs } from "../../src/runtime/link.ts";
 import { FRAME_BYTES_MAX, FrameDecoder, opcodeOf, PUBLICATION } from "../../src/wire/frame.ts";
-import { type LinkEvents, redialMs } from "../../src/wire/link.ts";
 import { linkProof } from "../../src/wire/proof.ts";
-import { decodeRelayMessage, encodeRelayMessage, type RelayMessage } from "../../src/wire/relay-messages.ts";
+import {
+  decodeRelayMessage,
+  encodeRelayMessage,
+  type RelayMessage,
+} from "../../src/wire/relay-messages.ts";
 import { Cable, type Network } from "./cable.ts";
 import type { Process } from "./process.ts";
 import type { SimRelay } from "./relay.ts";
@@ -32,7 +36,13 @@ export class SimLink implements LinkPort {
   #awaySinceMs: number | undefined;
   #heardAt = 0;
 
-  constructor(network: Network, process: Process, relay: SimRelay, role: LinkRole, events: LinkEvents) {
+  constructor(
+    network: Network,
+    process: Process,
+    relay: SimRelay,
+    role: LinkRole,
+    events: LinkEvents,
+  ) {
     this.#network = network;
     this.#process = process;
     this.#relay = relay;
@@ -83,9 +93,13 @@ export class SimLink implements LinkPort {
       this.#relay.accept(() => cable),
     ]);
     this.#cable = cable;
-    if (!this.#relay.process.isAlive) return this.#process.after(1, () => isCurrent() && this.#lose("unreachable"));
+    if (!this.#relay.process.isAlive)
+      return this.#process.after(1, () => isCurrent() && this.#lose("unreachable"));
     const { name } = this.#process;
-    cable.send(0, encodeRelayMessage({ type: "hello", version: 1, role: this.#role, id: name, nonce: NONCE }));
+    cable.send(
+      0,
+      encodeRelayMessage({ type: "hello", version: 1, role: this.#role, id: name, nonce: NONCE }),
+    );
     this.#process.after(DIAL_TIMEOUT_MS, () => {
       if (isCurrent() && this.#phase === "greeting") this.#lose("dial_timeout");
     });
@@ -97,7 +111,8 @@ export class SimLink implements LinkPort {
   }
 
   #frame(bytes: Uint8Array, start: number, end: number): boolean {
-    if (this.#phase === "up" && opcodeOf(bytes, start) === PUBLICATION) this.#events.publication(bytes, start, end);
+    if (this.#phase === "up" && opcodeOf(bytes, start) === PUBLICATION)
+      this.#events.publication(bytes, start, end);
     else this.#message(decodeRelayMessage(bytes, start, end));
     return this.#phase === "up" || this.#phase === "greeting";
   }

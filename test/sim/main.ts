@@ -1,6 +1,7 @@
-// `bun run sim`: runs the simulation for as many seeds as are wanted. A seed that fails prints itself, and how to run it again.
+// `bun run sim`: runs the simulation for as many seeds as are wanted. A seed that fails prints
+// itself, and how to run it again.
 
-import { parseCommandLine, parseInteger, UsageError } from "../../src/wire/arguments.ts";
+import { parseCommandLine, parseInteger, UsageError } from "../../src/runtime/arguments.ts";
 import { run } from "./run.ts";
 
 const HELP = `Simulates whole clusters and everything that can happen to them, in virtual time.
@@ -27,11 +28,20 @@ function main(): number {
   );
   if (values.help) return say(HELP);
   const seed = parseInteger(values.seed, "--seed", 0, 0xffff_ffff);
-  const runs = parseInteger(values.runs ?? (values.trace ? "1" : "1000"), "--runs", 1, 1_000_000_000);
+  const runs = parseInteger(
+    values.runs ?? (values.trace ? "1" : "1000"),
+    "--runs",
+    1,
+    1_000_000_000,
+  );
   return simulate(seed, runs, values.trace ? say : undefined);
 }
 
-function simulate(first: number, runs: number, trace: ((line: string) => void) | undefined): number {
+function simulate(
+  first: number,
+  runs: number,
+  trace: ((line: string) => void) | undefined,
+): number {
   const startedMs = performance.now();
   const sum = { virtualMs: 0, publications: 0, deliveries: 0, gaps: 0, relayStarts: 0 };
   const rests: number[] = [];
@@ -43,7 +53,9 @@ function simulate(first: number, runs: number, trace: ((line: string) => void) |
     rests.push(outcome.restMs);
     if (outcome.violations.length === 0) continue;
     failures++;
-    say(`seed ${seed} fails; run it again with: bun run sim --seed ${seed} --runs 1 (--trace shows every step)`);
+    say(
+      `seed ${seed} fails; run it again with: bun run sim --seed ${seed} --runs 1 (--trace shows every step)`,
+    );
     for (const line of outcome.violations) say(`  ${line}`);
   }
   rests.sort((a, b) => a - b);

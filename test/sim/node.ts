@@ -1,19 +1,20 @@
-// A simulated node process: the real uplinks, canaries, hub and sessions, wired and timed as src/node/node.ts does it.
+// A simulated node process: the real uplinks, canaries, hub and sessions, wired and timed as
+// src/node/node.ts does it.
 
-import { below, type Random } from "../../src/chaos/random.ts";
-import { ANYONE } from "../../src/node/admission.ts";
-import type { AppOptions } from "../../src/node/app.ts";
-import { BEAT_MS, Canary } from "../../src/node/canary.ts";
-import { departures } from "../../src/node/drain.ts";
-import type { Frame } from "../../src/node/encoding.ts";
-import { Hub } from "../../src/node/hub.ts";
-import { producerFor } from "../../src/node/identity.ts";
-import type { Socket } from "../../src/node/line.ts";
-import { Rules } from "../../src/node/rules.ts";
-import { ClientSession, type Desk } from "../../src/node/session.ts";
-import { GROUPS, Sessions } from "../../src/node/sessions.ts";
-import { createCluster } from "../../src/node/speaker.ts";
-import { Uplink } from "../../src/node/uplink.ts";
+import { ANYONE } from "../../src/node/app/authentication.ts";
+import type { AppOptions } from "../../src/node/app/index.ts";
+import { Rules } from "../../src/node/app/rules.ts";
+import { Channels } from "../../src/node/channels/channels.ts";
+import { createCluster } from "../../src/node/channels/cluster-api.ts";
+import type { Frame } from "../../src/node/codec/encoding.ts";
+import type { Socket } from "../../src/node/session/client-writer.ts";
+import { departures } from "../../src/node/session/drain.ts";
+import { ClientSession, type SessionContext } from "../../src/node/session/session.ts";
+import { GROUPS, Sessions } from "../../src/node/session/sessions.ts";
+import { BEAT_MS, Canary } from "../../src/node/uplink/canary.ts";
+import { producerFor } from "../../src/node/uplink/identity.ts";
+import { Uplink } from "../../src/node/uplink/uplink.ts";
+import { below, type Random } from "../../src/runtime/random.ts";
 import { ownerOf } from "../../src/wire/channel-name.ts";
 import type { Cable, End, Network } from "./cable.ts";
 import { SECRET, SimLink } from "./link.ts";
@@ -40,15 +41,21 @@ export class SimNode {
   readonly #accepted = new Set<SimSocket>();
   readonly uplinks: readonly Uplink[];
   readonly sessions = new Sessions();
-  readonly desk: Desk;
+  readonly desk: SessionContext;
   readonly network: Network;
   readonly #canaries: readonly Canary[];
-  readonly #hub: Hub;
+  readonly #hub: Channels;
   #flushAtMs = Number.POSITIVE_INFINITY;
   #state: "starting" | "up" | "draining" = "starting";
   #sessionCount = 0;
 
-  constructor(name: string, network: Network, random: Random, relays: readonly SimRelay[], app: AppOptions<string>) {
+  constructor(
+    name: string,
+    network: Network,
+    random: Random,
+    relays: readonly SimRelay[],
+    app: AppOptions<string>,
+  ) {
     const { clock } = network;
     const relayIds = relays.map(({ id }) => id);
     const nowMs = () => Math.floor(clock.now);
@@ -64,7 +71,7 @@ export class SimNode {
       return new Uplink(relay.id, dial, random32, () => {});
     });
     const uplinkOf = (channel: string) => this.uplinks[ownerOf(channel, relayIds)];
-    this.#hub = new Hub(
+    this.#hub = new Channels(
       rules,
       uplinkOf,
       (topic, frame) => this.#fanOut(topic, frame),
@@ -90,7 +97,9 @@ export class SimNode {
     const onProven = () => {
       if (this.#state === "starting" && this.isHealthy) this.#turn("up");
     };
-    this.#canaries = this.uplinks.map((uplink) => new Canary(name, uplink, relayIds, nonce, nowMs, onProven));
+    this.#canaries = this.uplinks.map(
+      (uplink) => new Canary(name, uplink, relayIds, nonce, nowMs, onProven),
+    );
     this.#tick();
   }
 
@@ -161,7 +170,11 @@ export class SimNode {
   }
 
   #register(): void {
-    const membership = { address: `unix:/${this.name}`, state: this.#state, connections: this.sessions.size };
+    const membership = {
+      address: `unix:/${this.name}`,
+      state: this.#state,
+      connections: this.sessions.size,
+    };
     for (const uplink of this.uplinks) uplink.register(membership);
   }
 

@@ -1,14 +1,14 @@
-// Planted faults: what a wrong relay, node or client would do, put into the real cores from outside for the time of a test. A checker and a
-// simulation are worth what they catch.
+// Planted faults: what a wrong relay, node or client would do, put into the real cores from outside
+// for the time of a test. A checker and a simulation are worth what they catch.
 
 import { Connection } from "../../src/client/connection.ts";
 import { Outbox as ClientOutbox } from "../../src/client/outbox.ts";
 import { Subscription } from "../../src/client/subscription.ts";
 import { Subscriptions } from "../../src/client/subscriptions.ts";
-import { Outbox as NodeOutbox } from "../../src/node/outbox.ts";
-import { PublishWindow } from "../../src/node/publish-window.ts";
-import { Stream } from "../../src/node/stream.ts";
-import { Uplink } from "../../src/node/uplink.ts";
+import { Stream } from "../../src/node/channels/stream.ts";
+import { PublishWindow } from "../../src/node/session/publish-window.ts";
+import { Outbox as NodeOutbox } from "../../src/node/uplink/outbox.ts";
+import { Uplink } from "../../src/node/uplink/uplink.ts";
 import { Channel } from "../../src/relay/channel.ts";
 import { Producers } from "../../src/relay/producers.ts";
 import type { RelayMessage } from "../../src/wire/relay-messages.ts";
@@ -24,7 +24,11 @@ export type Planted = {
   readonly options?: RunOptions;
 };
 
-function patch<T extends object, K extends keyof T>(target: T, name: K, replace: (original: T[K]) => T[K]): () => void {
+function patch<T extends object, K extends keyof T>(
+  target: T,
+  name: K,
+  replace: (original: T[K]) => T[K],
+): () => void {
   const original = target[name];
   target[name] = replace(original);
   return () => {
@@ -100,7 +104,9 @@ export const PLANTED: readonly Planted[] = [
   },
   {
     name: "a restarted relay knows no repeats",
-    options: { hooks: { started: (store) => Object.assign(store, { producers: new Producers() }) } },
+    options: {
+      hooks: { started: (store) => Object.assign(store, { producers: new Producers() }) },
+    },
   },
   {
     name: "the relay knows no repeats at all",
@@ -145,7 +151,10 @@ export const PLANTED: readonly Planted[] = [
         "sendMessage",
         (original) =>
           function (this: SimLink, message) {
-            return original.call(this, message.type === "open" ? { ...message, since: null } : message);
+            return original.call(
+              this,
+              message.type === "open" ? { ...message, since: null } : message,
+            );
           },
       ),
   },
@@ -157,7 +166,9 @@ export const PLANTED: readonly Planted[] = [
   {
     name: "acknowledgements are off by one",
     plant: onTheWay((message) =>
-      message.type === "ack" ? { ...message, outcomes: message.outcomes.map((n) => (n > 0 ? n + 1 : n)) } : message,
+      message.type === "ack"
+        ? { ...message, outcomes: message.outcomes.map((n) => (n > 0 ? n + 1 : n)) }
+        : message,
     ),
   },
   {
@@ -172,7 +183,9 @@ export const PLANTED: readonly Planted[] = [
         "publish",
         (original) =>
           function (this: Uplink, opening, identity, payload, nowMs, publisher) {
-            const isTaken = original.call(this, opening, identity, payload, nowMs, { published: () => {} });
+            const isTaken = original.call(this, opening, identity, payload, nowMs, {
+              published: () => {},
+            });
             if (isTaken) queueMicrotask(() => publisher.published(0));
             return isTaken;
           },
@@ -210,7 +223,11 @@ export const PLANTED: readonly Planted[] = [
         "keep",
         (original) =>
           function (this: Stream, question, page) {
-            const [offsets, timesMs, payloads] = [page.offsets.slice(1), page.timesMs.slice(1), page.payloads.slice(1)];
+            const [offsets, timesMs, payloads] = [
+              page.offsets.slice(1),
+              page.timesMs.slice(1),
+              page.payloads.slice(1),
+            ];
             return original.call(this, question, { ...page, offsets, timesMs, payloads });
           },
       ),

@@ -1,4 +1,5 @@
-// A simulated process: it runs while it is alive, can be stopped and continued like SIGSTOP and SIGCONT do it, and dies at once.
+// A simulated process: it runs while it is alive, can be stopped and continued like SIGSTOP and
+// SIGCONT do it, and dies at once.
 
 import type { Clock } from "./clock.ts";
 

@@ -1,7 +1,8 @@
-// What one run is like, decided by its seed: how large the cluster is, what is remembered, how much is said.
+// What one run is like, decided by its seed: how large the cluster is, what is remembered, how much
+// is said.
 
-import { below, between, pick, type Random, weighted } from "../../src/chaos/random.ts";
-import type { AppOptions } from "../../src/node/app.ts";
+import type { AppOptions } from "../../src/node/app/index.ts";
+import { below, between, pick, type Random, weighted } from "../../src/runtime/random.ts";
 
 export type Profile = {
   readonly relays: number;
@@ -51,11 +52,16 @@ const HISTORIES = {
 } as const;
 
 /** Whether nothing is ever too old or too much: then nobody may be told of a gap. */
-export const isWithinHistory = ({ history, losesPower }: Profile): boolean => history === "long" && !losesPower;
+export const isWithinHistory = ({ history, losesPower }: Profile): boolean =>
+  history === "long" && !losesPower;
 
 /** `later`: runs its callback some time later. */
-export function appOf({ history, hasHook, padding }: Profile, later: (run: () => void) => void): AppOptions<string> {
-  const publish = (_: unknown, data: unknown) => new Promise<unknown>((resolve) => later(() => resolve(data)));
+export function appOf(
+  { history, hasHook, padding }: Profile,
+  later: (run: () => void) => void,
+): AppOptions<string> {
+  const publish = (_: unknown, data: unknown) =>
+    new Promise<unknown>((resolve) => later(() => resolve(data)));
   return {
     channels: { "{name}": { history: HISTORIES[history], ...(hasHook ? { publish } : {}) } },
     limits: {

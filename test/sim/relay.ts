@@ -1,10 +1,11 @@
-// A simulated relay process around the real core and store: its disk outlives it, can tear the last write, be full, or lose power.
+// A simulated relay process around the real core and store: its disk outlives it, can tear the last
+// write, be full, or lose power.
 
-import { below, type Random } from "../../src/chaos/random.ts";
 import { Relay } from "../../src/relay/relay.ts";
 import type { RelayLink } from "../../src/relay/relay-link.ts";
 import { SEGMENT_BYTES, Segments } from "../../src/relay/segments.ts";
 import type { Store } from "../../src/relay/store.ts";
+import { below, type Random } from "../../src/runtime/random.ts";
 import { FRAME_BYTES_MAX, FrameDecoder, HELLO_BYTES_MAX } from "../../src/wire/frame.ts";
 import { Malformed } from "../../src/wire/shape.ts";
 import { Died, MemoryDisk, storeOn } from "../relay/memory-disk.ts";
@@ -18,14 +19,18 @@ const SILENT_MS = 5000;
 
 type Held = { readonly link: RelayLink; readonly cable: () => Cable<Uint8Array>; heardAt: number };
 
-/** Segments whose memory is used again: relays start all the time here. What a dead one left in it, nobody reads. */
+/**
+ * Segments whose memory is used again: relays start all the time here. What a dead one left in it,
+ * nobody reads.
+ */
 class PooledSegments extends Segments {
   static readonly #pool: Buffer[] = [];
   readonly #slots = new Map<number, Buffer>();
 
   override bytes(segment: number): Buffer {
     const slot = segment % this.count;
-    const bytes = this.#slots.get(slot) ?? PooledSegments.#pool.pop() ?? Buffer.allocUnsafeSlow(SEGMENT_BYTES);
+    const bytes =
+      this.#slots.get(slot) ?? PooledSegments.#pool.pop() ?? Buffer.allocUnsafeSlow(SEGMENT_BYTES);
     this.#slots.set(slot, bytes);
     return bytes;
   }
@@ -37,7 +42,10 @@ class PooledSegments extends Segments {
 }
 
 export type RelayHooks = {
-  /** Planted faults of tests: what a wrong relay would do to its disk when it dies, or to its memory when it starts. */
+  /**
+   * Planted faults of tests: what a wrong relay would do to its disk when it dies, or to its memory
+   * when it starts.
+   */
   readonly died?: (disk: MemoryDisk) => void;
   readonly started?: (store: Store) => void;
   /** Forget that the power was lost. */
@@ -61,7 +69,13 @@ export class SimRelay {
   #hasLostPower = false;
 
   /** `onTornWrite`: the process has died of one. */
-  constructor(id: string, network: Network, random: Random, hooks: RelayHooks, onTornWrite: () => void) {
+  constructor(
+    id: string,
+    network: Network,
+    random: Random,
+    hooks: RelayHooks,
+    onTornWrite: () => void,
+  ) {
     this.id = id;
     this.#network = network;
     this.#random = random;
@@ -88,7 +102,8 @@ export class SimRelay {
           return this.#segments;
         },
       });
-      if (damaged && !this.#hasLostPower) throw new Error(`${this.id}: a killed relay left a damaged journal`);
+      if (damaged && !this.#hasLostPower)
+        throw new Error(`${this.id}: a killed relay left a damaged journal`);
       if ((mayHaveLost || damaged) && !store.defineAll()) return false;
       this.store = store;
     } catch (error) {
@@ -98,7 +113,8 @@ export class SimRelay {
     this.starts++;
     this.#hasLostPower = false;
     this.process = new Process(this.id, clock);
-    const bytes = (count: number) => Uint8Array.from({ length: count }, () => below(this.#random, 256));
+    const bytes = (count: number) =>
+      Uint8Array.from({ length: count }, () => below(this.#random, 256));
     const startedAtMs = Math.floor(clock.now);
     const identity = { id: this.id, secret: SECRET, lineage: "lineage", pingMs: 1000, startedAtMs };
     this.#core = new Relay(identity, this.store, bytes);
@@ -169,13 +185,17 @@ export class SimRelay {
       } catch (error) {
         if (!(error instanceof Malformed)) throw error;
         // Our own processes say nothing malformed, whatever happens to them.
-        throw new Error(`${this.id} cannot read what ${link.key} says: ${error.message}`, { cause: error });
+        throw new Error(`${this.id} cannot read what ${link.key} says: ${error.message}`, {
+          cause: error,
+        });
       }
     });
     this.#planTurn();
   }
 
-  /** The end of the event loop's turn comes a little later, so that a turn may hold several chunks. */
+  /**
+   * The end of the event loop's turn comes a little later, so that a turn may hold several chunks.
+   */
   #planTurn(): void {
     if (this.#isTurnPlanned || !this.process.isAlive) return;
     this.#isTurnPlanned = true;

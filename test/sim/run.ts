@@ -1,13 +1,16 @@
-// One run: trouble for a while, then peace, in which everything has to come to rest within a bound; and the checker's verdict.
+// One run: trouble for a while, then peace, in which everything has to come to rest within a bound;
+// and the checker's verdict.
 
 import { check } from "../../src/chaos/checker.ts";
-import { seeded } from "../../src/chaos/random.ts";
+import { seeded } from "../../src/runtime/random.ts";
 import { fault, heal, work } from "./faults.ts";
 import { type Profile, profileOf } from "./profile.ts";
 import type { RelayHooks } from "./relay.ts";
 import { World } from "./world.ts";
 
-/** How long it may take, once nothing goes wrong any more, until every client has everything, ms. */
+/**
+ * How long it may take, once nothing goes wrong any more, until every client has everything, ms.
+ */
 export const REST_WITHIN_MS = 60_000;
 const LOOK_EVERY_MS = 100;
 const LINES_MAX = 10;
@@ -59,13 +62,16 @@ export function run(seed: number, options: RunOptions = {}): Outcome {
     clock.runUntil(endOfTrouble);
     heal(world);
     // A last word from everybody to everybody.
-    for (const client of world.clients) for (const channel of world.channels) client.publish(channel);
-    for (const client of world.clients) for (const channel of world.channels) client.step({ type: "resume", channel });
+    for (const client of world.clients)
+      for (const channel of world.channels) client.publish(channel);
+    for (const client of world.clients)
+      for (const channel of world.channels) client.step({ type: "resume", channel });
     while (world.unrest !== undefined && restMs < REST_WITHIN_MS) {
       restMs += LOOK_EVERY_MS;
       clock.runUntil(endOfTrouble + restMs);
     }
-    if (world.unrest !== undefined) violations.push(`no rest after ${REST_WITHIN_MS} ms: ${world.unrest}`);
+    if (world.unrest !== undefined)
+      violations.push(`no rest after ${REST_WITHIN_MS} ms: ${world.unrest}`);
     clock.runUntil(clock.now + 1000);
   } catch (error) {
     violations.push(`threw ${error instanceof Error ? error.stack : error}`);

@@ -1,11 +1,12 @@
-// The races that are too rare to wait for, each played out on the simulated cluster; the checker judges them too. Those that only real
-// processes can show (R13: two relays on one journal) are tests of the relay.
+// The races that are too rare to wait for, each played out on the simulated cluster; the checker
+// judges them too. Those that only real processes can show (R13: two relays on one journal) are
+// tests of the relay.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { check } from "../../src/chaos/checker.ts";
 import type { ReadEvent } from "../../src/chaos/history.ts";
-import { seeded } from "../../src/chaos/random.ts";
 import { Store } from "../../src/relay/store.ts";
+import { seeded } from "../../src/runtime/random.ts";
 import type { SimClient } from "./client.ts";
 import { heal } from "./faults.ts";
 import { SimSocket } from "./node.ts";
@@ -58,7 +59,8 @@ function isWell({ world, rest }: Scenario): void {
 }
 
 const eventsOf = (client: SimClient): readonly ReadEvent[] => client.readings.at(-1)?.events ?? [];
-const read = (client: SimClient) => eventsOf(client).filter(({ type }) => type === "message").length;
+const read = (client: SimClient) =>
+  eventsOf(client).filter(({ type }) => type === "message").length;
 const gapsOf = (client: SimClient) =>
   eventsOf(client).flatMap((event) => (event.type === "stands" ? (event.gap ?? []) : []));
 /** Puts the node that serves a client first. */
@@ -218,7 +220,8 @@ test("R15: a frame that the socket dropped costs the connection, not the publica
     const isDropped = dropped < 3 && String(frame).startsWith('{"type":"message"');
     if (!isDropped) return send.call(this, frame);
     dropped++;
-    // Bun gives a socket up whose backlog is full, which it does when a publish to a topic is dropped as well.
+    // Bun gives a socket up whose backlog is full, which it does when a publish to a topic is
+    // dropped as well.
     this.terminate();
     return 0;
   };

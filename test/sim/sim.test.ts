@@ -1,4 +1,5 @@
-// A thousand runs, and that a run is the same every time. A seed that fails prints itself and the command that runs it again.
+// A thousand runs, and that a run is the same every time. A seed that fails prints itself and the
+// command that runs it again.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -19,7 +20,9 @@ test("whatever goes wrong, nothing is lost, repeated or reordered, and all comes
     sum.relayStarts += outcome.relayStarts;
     sum.gaps += outcome.gaps;
     if (outcome.violations.length === 0) continue;
-    failures.push(`seed ${seed}: ${outcome.violations[0]} (bun run sim --seed ${seed} --runs 1 --trace)`);
+    failures.push(
+      `seed ${seed}: ${outcome.violations[0]} (bun run sim --seed ${seed} --runs 1 --trace)`,
+    );
   }
   expect(failures).toEqual([]);
   // It was a test: there was trouble, and much was said in spite of it.

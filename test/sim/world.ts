@@ -1,7 +1,8 @@
-// A simulated cluster with its clients and its supervisor: everything that a seed decides happens in here, in virtual time.
+// A simulated cluster with its clients and its supervisor: everything that a seed decides happens
+// in here, in virtual time.
 
 import type { History } from "../../src/chaos/history.ts";
-import { between, pick, type Random } from "../../src/chaos/random.ts";
+import { between, pick, type Random } from "../../src/runtime/random.ts";
 import { Network } from "./cable.ts";
 import { SimClient } from "./client.ts";
 import { Clock } from "./clock.ts";
@@ -30,7 +31,8 @@ export class World {
 
   constructor(profile: Profile, random: Random, hooks: RelayHooks = {}) {
     const { clock } = this;
-    const names = (role: string, count: number) => Array.from({ length: count }, (_, index) => `${role}-${index + 1}`);
+    const names = (role: string, count: number) =>
+      Array.from({ length: count }, (_, index) => `${role}-${index + 1}`);
     this.profile = profile;
     this.channels = [...profile.channels];
     this.random = random;
@@ -62,10 +64,13 @@ export class World {
   get unrest(): string | undefined {
     for (const client of this.clients) {
       if (!client.isConnected) return `${client.name} is not connected`;
-      if (client.pending > 0) return `${client.name} has ${client.pending} publications without an answer`;
+      if (client.pending > 0)
+        return `${client.name} has ${client.pending} publications without an answer`;
       for (const channel of client.channels) {
         const at = client.positionOf(channel);
-        const there = this.relays.map(({ store }) => store?.channels.get(channel)).find((found) => found !== undefined);
+        const there = this.relays
+          .map(({ store }) => store?.channels.get(channel))
+          .find((found) => found !== undefined);
         if (there === undefined || at?.epoch !== there.epoch || at.offset !== there.top)
           return `${client.name} stands at ${at?.epoch}:${at?.offset} of ${channel}, not at ${there?.epoch}:${there?.top}`;
       }
@@ -86,7 +91,8 @@ export class World {
           // The kernel gives a connection to one of those that listen; with none it is refused.
           const listening = this.lbs.filter(({ process }) => process.isAlive);
           if (listening.length > 0) pick(this.random, listening).connect(end, dialed);
-          else this.clock.after(this.network.delayMs(), () => end.process.run(() => end.closed(1006)));
+          else
+            this.clock.after(this.network.delayMs(), () => end.process.run(() => end.closed(1006)));
         }),
       this.profile.padding,
     );
@@ -115,7 +121,8 @@ export class World {
   }
 
   #supervise(): void {
-    for (const relay of this.relays) if (!relay.process.isAlive && !relay.start()) this.superviseSoon();
+    for (const relay of this.relays)
+      if (!relay.process.isAlive && !relay.start()) this.superviseSoon();
     for (const [index, node] of this.nodes.entries())
       if (!node.process.isAlive) this.nodes[index] = this.#createNode(node.process.name);
     for (const [index, lb] of this.lbs.entries())

@@ -1,6 +1,7 @@
-// The app of the soak: a few channels that everybody comes back to, and channels that one client uses once.
+// The app of the soak: a few channels that everybody comes back to, and channels that one client
+// uses once.
 
-import { app } from "../../src/node/app.ts";
+import { app } from "../../src/node/app/index.ts";
 
 export default app({
   channels: {

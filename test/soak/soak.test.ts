@@ -5,10 +5,14 @@ import { readFileSync } from "node:fs";
 import { relayCommand, startRelay, TestLink, testFolder } from "../relay/process.ts";
 import { soak } from "./soak.ts";
 
-// The heaps grow by some hundred kilobytes up to 10,000 or so and are flat from there: fewer would measure that alone.
+// The heaps grow by some hundred kilobytes up to 10,000 or so and are flat from there: fewer would
+// measure that alone.
 test("20,000 connections come and go: no process has grown, and channels that nobody uses are freed", async () => {
   const lines: string[] = [];
-  const { slopes, openChannels, failed } = await soak({ connections: 20_000, say: (line) => lines.push(line) });
+  const { slopes, openChannels, failed } = await soak({
+    connections: 20_000,
+    say: (line) => lines.push(line),
+  });
   console.log(`${lines.at(-1)}\n${JSON.stringify(slopes)}`);
   expect(failed).toBe(0);
   expect(openChannels.after).toBeLessThanOrEqual(openChannels.before);
@@ -21,9 +25,14 @@ test("20,000 connections come and go: no process has grown, and channels that no
 
 test("a relay never runs out of channels, as long as those that it was told of are closed again", async () => {
   using folder = testFolder();
-  const relay = await startRelay(folder.path, 0, [...relayCommand(folder.path), "--memory-mb", "32"]);
+  const relay = await startRelay(folder.path, 0, [
+    ...relayCommand(folder.path),
+    "--memory-mb",
+    "32",
+  ]);
   const rssMb = () =>
-    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${relay.process.pid}/status`, "utf8"))?.[1]) / 1024;
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${relay.process.pid}/status`, "utf8"))?.[1]) /
+    1024;
   using link = new TestLink(relay.port, "opener");
   await link.next("welcome");
   const policy = { size: 0, ttlMs: 0, bytes: 0 };
@@ -40,7 +49,8 @@ test("a relay never runs out of channels, as long as those that it was told of a
         policy,
         since: null,
       });
-    for (let n = 0; n < channels; n++) link.link.sendMessage({ type: "close", id: (await link.next("opened")).id });
+    for (let n = 0; n < channels; n++)
+      link.link.sendMessage({ type: "close", id: (await link.next("opened")).id });
     if (round === rounds / 2) warmMb = rssMb();
   }
   expect(rssMb() - warmMb).toBeLessThan(120);

@@ -1,4 +1,5 @@
-// Clients come and go, in every way they can, and afterwards each process must have the memory that it had before.
+// Clients come and go, in every way they can, and afterwards each process must have the memory that
+// it had before.
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -16,7 +17,9 @@ export type SoakOptions = {
 
 /** Bytes per connection, fitted over the samples after the warm-up. */
 export type Slope = { readonly id: string; readonly heap: number; readonly rss: number };
-/** `openChannels`: what the nodes have open on the relay when all is over, and had before it began. */
+/**
+ * `openChannels`: what the nodes have open on the relay when all is over, and had before it began.
+ */
 export type SoakReport = {
   readonly slopes: readonly Slope[];
   readonly openChannels: { readonly before: number; readonly after: number };
@@ -35,7 +38,13 @@ const QUIET_MS = 30_000;
 const FREED_MS = 60_000;
 
 const count = integer(0, Number.MAX_SAFE_INTEGER);
-const noteShape = object({ count, heapBytes: count, extraMemorySize: count, objectCount: count, rssBytes: count });
+const noteShape = object({
+  count,
+  heapBytes: count,
+  extraMemorySize: count,
+  objectCount: count,
+  rssBytes: count,
+});
 type Note = Shaped<typeof noteShape>;
 
 /** What a client does between its coming and its going. */
@@ -58,7 +67,10 @@ const WAYS: readonly ((address: string, channel: string) => Promise<void>)[] = [
     await client.ended();
   },
   async (address, channel) => {
-    using client = await RawWebSocket.open(address, "/", { "Sec-WebSocket-Protocol": "tutti.v1.json", Cookie: "a=b" });
+    using client = await RawWebSocket.open(address, "/", {
+      "Sec-WebSocket-Protocol": "tutti.v1.json",
+      Cookie: "a=b",
+    });
     await converse(client, channel);
     client.socket.end();
     await client.ended();
@@ -97,7 +109,10 @@ async function churn(address: string, from: number, to: number): Promise<number>
   return failed;
 }
 
-/** Turns the relay's ring of segments once: from then on it has all the memory that it may ever take for history. */
+/**
+ * Turns the relay's ring of segments once: from then on it has all the memory that it may ever take
+ * for history.
+ */
 async function fillHistory(address: string): Promise<void> {
   using client = await RawWebSocket.open(address);
   const data = "x".repeat(60_000);
@@ -110,7 +125,9 @@ async function useOwnChannels(address: string): Promise<void> {
   for (let n = 0; n < OWN_CHANNELS; n += 50) {
     using client = await RawWebSocket.open(address);
     await Promise.all(
-      Array.from({ length: 50 }, (_, i) => client.ask({ type: "subscribe", id: i + 1, channel: `own:${n + i}` })),
+      Array.from({ length: 50 }, (_, i) =>
+        client.ask({ type: "subscribe", id: i + 1, channel: `own:${n + i}` }),
+      ),
     );
   }
 }
@@ -141,7 +158,11 @@ class Meter {
       const later = samples.slice(Math.floor(WARM_UP * samples.length));
       const slopeOf = (value: (note: Note) => number) =>
         slope(later.map(({ connections, note }) => [connections, value(note)]));
-      return { id, heap: slopeOf(({ heapBytes }) => heapBytes), rss: slopeOf(({ rssBytes }) => rssBytes) };
+      return {
+        id,
+        heap: slopeOf(({ heapBytes }) => heapBytes),
+        rss: slopeOf(({ rssBytes }) => rssBytes),
+      };
     });
   }
 
@@ -158,7 +179,10 @@ class Meter {
     const file = join(this.#folder, `${pid}.json`);
     await eventually(() => existsSync(file), Boolean, { withinMs: QUIET_MS, what: file });
     const look = () => noteShape(JSON.parse(readFileSync(file, "utf8")), file);
-    return await eventually(look, ({ count }) => count >= wanted, { withinMs: QUIET_MS, what: file });
+    return await eventually(look, ({ count }) => count >= wanted, {
+      withinMs: QUIET_MS,
+      what: file,
+    });
   }
 }
 
@@ -166,7 +190,8 @@ const mb = (bytes = 0) => (bytes / 1024 / 1024).toFixed(1);
 
 /** The slope of the line that fits the points best. */
 function slope(points: readonly (readonly [number, number])[]): number {
-  const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const mean = (values: readonly number[]) =>
+    values.reduce((sum, value) => sum + value, 0) / values.length;
   const [meanX, meanY] = [mean(points.map(([x]) => x)), mean(points.map(([, y]) => y))];
   const covariance = points.reduce((sum, [x, y]) => sum + (x - meanX) * (y - meanY), 0);
   return covariance / points.reduce((sum, [x]) => sum + (x - meanX) ** 2, 0);
@@ -175,8 +200,13 @@ function slope(points: readonly (readonly [number, number])[]): number {
 /** Resolves when no client is left. */
 async function quiet(cluster: Cluster): Promise<void> {
   const busy = async () =>
-    (await cluster.status()).processes.filter(({ role, connections }) => role !== "relay" && connections > 0);
-  await eventually(busy, ({ length }) => length === 0, { withinMs: QUIET_MS, what: "what still has clients" });
+    (await cluster.status()).processes.filter(
+      ({ role, connections }) => role !== "relay" && connections > 0,
+    );
+  await eventually(busy, ({ length }) => length === 0, {
+    withinMs: QUIET_MS,
+    what: "what still has clients",
+  });
 }
 
 async function openChannels(cluster: Cluster): Promise<number> {
@@ -189,9 +219,14 @@ export async function soak({ connections, say }: SoakOptions): Promise<SoakRepor
     nodes: 2,
     app: join(import.meta.dir, "app.ts"),
     args: ["--memory-mb", String(RELAY_MB)],
-    env: { BUN_OPTIONS: `--preload=${join(import.meta.dir, "measure.ts")}`, TUTTI_SOAK_FOLDER: folder.path },
+    env: {
+      BUN_OPTIONS: `--preload=${join(import.meta.dir, "measure.ts")}`,
+      TUTTI_SOAK_FOLDER: folder.path,
+    },
   });
-  const processes = (await cluster.status()).processes.flatMap(({ id, pid }) => (pid === null ? [] : [{ id, pid }]));
+  const processes = (await cluster.status()).processes.flatMap(({ id, pid }) =>
+    pid === null ? [] : [{ id, pid }],
+  );
   const meter = new Meter(folder.path, [...processes, { id: "supervisor", pid: cluster.pid }]);
   let failed = await churn(cluster.address, 0, SHARED_CHANNELS * WAYS.length);
   await fillHistory(cluster.address);
@@ -208,7 +243,10 @@ export async function soak({ connections, say }: SoakOptions): Promise<SoakRepor
     );
   }
   let after = await openChannels(cluster);
-  for (const deadline = performance.now() + FREED_MS; after > before && performance.now() < deadline; ) {
+  for (
+    const deadline = performance.now() + FREED_MS;
+    after > before && performance.now() < deadline;
+  ) {
     await Bun.sleep(500);
     after = await openChannels(cluster);
   }

@@ -1,6 +1,6 @@
 // The app of the storms: channels that remember a lot, and channels that remember little.
 
-import { app } from "../../src/node/app.ts";
+import { app } from "../../src/node/app/index.ts";
 
 export default app({
   channels: {

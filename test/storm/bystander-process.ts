@@ -1,6 +1,7 @@
-// Clients that have nothing to do with what happens to others, in a process of their own: `bun bystander-process.ts ADDRESS COUNT CHANNEL…`. They
-// read the channels, publish to them all the time, and measure how long that takes. Told "lap" they say how the time since the last lap
-// was, told "stop" they publish nothing more and say how much it was.
+// Clients that have nothing to do with what happens to others, in a process of their own: `bun
+// bystander-process.ts ADDRESS COUNT CHANNEL…`. They read the channels, publish to them all the
+// time, and measure how long that takes. Told "lap" they say how the time since the last lap was,
+// told "stop" they publish nothing more and say how much it was.
 
 import { connect } from "../../src/client/index.ts";
 import { isRecord } from "../../src/wire/shape.ts";

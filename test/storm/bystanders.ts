@@ -1,12 +1,22 @@
-// The bystanders of a storm, as the test sees them: a process of its own, so that what the test does to other clients does not slow them.
+// The bystanders of a storm, as the test sees them: a process of its own, so that what the test
+// does to other clients does not slow them.
 
 import { join } from "node:path";
 
-/** What a channel's publications hold: their number, and when they were published (wall clock, ms). */
+/**
+ * What a channel's publications hold: their number, and when they were published (wall clock, ms).
+ */
 export type Sent = { readonly n: number; readonly atMs: number };
 
-/** `latenciesMs`: from publishing to each reader. `published`: so far, per channel. `wrong`: what was lost, repeated or out of order. */
-export type Lap = { readonly latenciesMs: number[]; readonly published: number; readonly wrong: string[] };
+/**
+ * `latenciesMs`: from publishing to each reader. `published`: so far, per channel. `wrong`: what
+ * was lost, repeated or out of order.
+ */
+export type Lap = {
+  readonly latenciesMs: number[];
+  readonly published: number;
+  readonly wrong: string[];
+};
 
 export class Bystanders implements AsyncDisposable {
   readonly #child: Bun.Subprocess;
@@ -14,11 +24,14 @@ export class Bystanders implements AsyncDisposable {
 
   constructor(address: string, count: number, channels: readonly string[]) {
     const script = join(import.meta.dir, "bystander-process.ts");
-    this.#child = Bun.spawn([process.execPath, "--no-orphans", script, address, String(count), ...channels], {
-      stdio: ["ignore", "inherit", "inherit"],
-      ipc: (lap: Lap) => this.#answer.resolve(lap),
-      onExit: () => this.#answer.reject(new Error("the bystanders have ended")),
-    });
+    this.#child = Bun.spawn(
+      [process.execPath, "--no-orphans", script, address, String(count), ...channels],
+      {
+        stdio: ["ignore", "inherit", "inherit"],
+        ipc: (lap: Lap) => this.#answer.resolve(lap),
+        onExit: () => this.#answer.reject(new Error("the bystanders have ended")),
+      },
+    );
   }
 
   /** Resolves when all of them read. */

@@ -1,5 +1,6 @@
 // Storms by hand:
-//   bun test/storm/main.ts storm [--clients 5000] [--bystanders 200] [--channels 20] [--lb-workers 1]
+//   bun test/storm/main.ts storm [--clients 5000] [--bystanders 200] [--channels 20] [--lb-workers
+// 1]
 //   bun test/storm/main.ts slow [--stalled 100] [--bystanders 900] [--publications 150]
 
 import { parseArgs } from "node:util";
@@ -9,9 +10,17 @@ import { storm } from "./storm.ts";
 const flag = { type: "string" } as const;
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { clients: flag, bystanders: flag, channels: flag, "lb-workers": flag, stalled: flag, publications: flag },
+  options: {
+    clients: flag,
+    bystanders: flag,
+    channels: flag,
+    "lb-workers": flag,
+    stalled: flag,
+    publications: flag,
+  },
 });
-const number = (text: string | undefined, byDefault: number) => (text === undefined ? byDefault : Number(text));
+const number = (text: string | undefined, byDefault: number) =>
+  text === undefined ? byDefault : Number(text);
 const report =
   positionals[0] === "slow"
     ? await slow({

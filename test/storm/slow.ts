@@ -8,11 +8,16 @@ import { type Message, RawWebSocket } from "../security/raw-web-socket.ts";
 import { Bystanders } from "./bystanders.ts";
 import { quantile, rssMb } from "./watch.ts";
 
-export type SlowOptions = { readonly stalled: number; readonly bystanders: number; readonly publications: number };
+export type SlowOptions = {
+  readonly stalled: number;
+  readonly bystanders: number;
+  readonly publications: number;
+};
 
 /**
- * Memory in MB, the most that each process grew by. `untold`: what stalled readers have missed without a word. Latencies are those of the
- * bystanders: with nothing else going on, in a flood that its readers read, and in the same flood when as many readers stall.
+ * Memory in MB, the most that each process grew by. `untold`: what stalled readers have missed
+ * without a word. Latencies are those of the bystanders: with nothing else going on, in a flood
+ * that its readers read, and in the same flood when as many readers stall.
  */
 export type SlowReport = {
   readonly disconnected: number;
@@ -65,7 +70,10 @@ class Stalled {
     return this.#client.isOver;
   }
 
-  /** Comes back where it stands, as often as need be, and reads up to `top`. Resolves to how that was begun. */
+  /**
+   * Comes back where it stands, as often as need be, and reads up to `top`. Resolves to how that
+   * was begun.
+   */
   async resume(address: string, top: number): Promise<"recovered" | "gap"> {
     let begun: "recovered" | "gap" = "recovered";
     for (let tries = 0; tries === 0 || (this.#offset < top && tries < RESUMES_MAX); tries++)
@@ -74,7 +82,10 @@ class Stalled {
     return begun;
   }
 
-  /** Reads until `top`, or until it is found too slow again: the flood may not be over. Throws where something was missed untold. */
+  /**
+   * Reads until `top`, or until it is found too slow again: the flood may not be over. Throws where
+   * something was missed untold.
+   */
   async #readUpTo(address: string, top: number): Promise<"recovered" | "gap"> {
     using client = await RawWebSocket.open(address);
     const since = { epoch: this.#epoch, offset: this.#offset };
@@ -92,7 +103,8 @@ class Stalled {
     if (message.type === "gap") this.#offset = positionShape(message.position, "position").offset;
     if (message.type !== "message" || message.channel !== this.channel) return;
     const offset = offsetShape(message.offset, "offset");
-    if (offset !== this.#offset + 1) throw new Error(`${this.channel}: ${offset} follows ${this.#offset}`);
+    if (offset !== this.#offset + 1)
+      throw new Error(`${this.channel}: ${offset} follows ${this.#offset}`);
     this.#offset = offset;
   }
 
@@ -115,17 +127,22 @@ async function flood(address: string, publications: number): Promise<number[]> {
   const client = connect(`ws://${address}`);
   const published: Promise<Position | undefined>[][] = CHANNELS.map(() => []);
   for (let n = 0; n < publications; n++) {
-    for (const [i, name] of CHANNELS.entries()) published[i].push(client.channel(name).publish(DATA));
+    for (const [i, name] of CHANNELS.entries())
+      published[i].push(client.channel(name).publish(DATA));
     await Bun.sleep(EVERY_MS);
   }
-  const tops = await Promise.all(published.map(async (all) => (await Promise.all(all)).at(-1)?.offset ?? 0));
+  const tops = await Promise.all(
+    published.map(async (all) => (await Promise.all(all)).at(-1)?.offset ?? 0),
+  );
   await client.close();
   return tops;
 }
 
 /** Notes the most memory that each process has, until it is stopped; then tells the growth. */
 async function watchMemory(cluster: Cluster): Promise<() => Record<string, number>> {
-  const processes = (await cluster.status()).processes.flatMap(({ id, pid }) => (pid === null ? [] : [{ id, pid }]));
+  const processes = (await cluster.status()).processes.flatMap(({ id, pid }) =>
+    pid === null ? [] : [{ id, pid }],
+  );
   const before = new Map(processes.map(({ id, pid }) => [id, rssMb(pid)]));
   const most = new Map(before);
   const timer = setInterval(() => {
@@ -133,11 +150,17 @@ async function watchMemory(cluster: Cluster): Promise<() => Record<string, numbe
   }, SAMPLE_MS);
   return () => {
     clearInterval(timer);
-    return Object.fromEntries(processes.map(({ id }) => [id, Math.round((most.get(id) ?? 0) - (before.get(id) ?? 0))]));
+    return Object.fromEntries(
+      processes.map(({ id }) => [id, Math.round((most.get(id) ?? 0) - (before.get(id) ?? 0))]),
+    );
   };
 }
 
-export async function slow({ stalled: count, bystanders: others, publications }: SlowOptions): Promise<SlowReport> {
+export async function slow({
+  stalled: count,
+  bystanders: others,
+  publications,
+}: SlowOptions): Promise<SlowReport> {
   await using cluster = await startCluster({ nodes: 2, app: join(import.meta.dir, "app.ts") });
   const { address } = cluster;
   await using bystanders = new Bystanders(address, others, ["storm:0", "storm:1", "storm:2"]);
@@ -145,11 +168,15 @@ export async function slow({ stalled: count, bystanders: others, publications }:
   await bystanders.ask("lap");
   await Bun.sleep(CALM_MS);
   const calm = await bystanders.ask("lap");
-  const sinks = await Promise.all(Array.from({ length: count }, (_, i) => sink(address, CHANNELS[i % 2])));
+  const sinks = await Promise.all(
+    Array.from({ length: count }, (_, i) => sink(address, CHANNELS[i % 2])),
+  );
   await flood(address, publications);
   const read = await bystanders.ask("lap");
   for (const { socket } of sinks) socket.destroy();
-  const stalled = await Promise.all(Array.from({ length: count }, (_, i) => Stalled.at(address, CHANNELS[i % 2])));
+  const stalled = await Promise.all(
+    Array.from({ length: count }, (_, i) => Stalled.at(address, CHANNELS[i % 2])),
+  );
   const grown = await watchMemory(cluster);
   const tops = await flood(address, publications);
   const stalling = await bystanders.ask("lap");
@@ -158,7 +185,10 @@ export async function slow({ stalled: count, bystanders: others, publications }:
     stalled.map(async (reader) => {
       try {
         const isOver = await reader.readOn();
-        return { isOver, begun: await reader.resume(address, tops[CHANNELS.indexOf(reader.channel)]) };
+        return {
+          isOver,
+          begun: await reader.resume(address, tops[CHANNELS.indexOf(reader.channel)]),
+        };
       } catch (error) {
         untold.push(`${reader.channel}: ${error}`);
         return { isOver: false, begun: "" };

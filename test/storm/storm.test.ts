@@ -19,9 +19,15 @@ test("readers that stall in a flood cost what the caps say, resume or are told, 
   const stalled = 20;
   const report = await slow({ stalled, bystanders: 60, publications: 250 });
   console.log(report);
-  expect(report).toMatchObject({ disconnected: stalled, recovered: stalled / 2, toldOfGap: stalled / 2 });
+  expect(report).toMatchObject({
+    disconnected: stalled,
+    recovered: stalled / 2,
+    toldOfGap: stalled / 2,
+  });
   expect([...report.untold, ...report.wrong]).toEqual([]);
-  // Per reader the budget, and what Bun allows beyond it; and what a process may take for the flood itself.
-  for (const [id, mb] of Object.entries(report.grownMb)) expect(mb, id).toBeLessThan(stalled * 4.5 + 64);
+  // Per reader the budget, and what Bun allows beyond it; and what a process may take for the flood
+  // itself.
+  for (const [id, mb] of Object.entries(report.grownMb))
+    expect(mb, id).toBeLessThan(stalled * 4.5 + 64);
   expect(report.stalledP99Ms).toBeLessThan(5000);
 }, 120_000);

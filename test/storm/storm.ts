@@ -14,7 +14,10 @@ export type StormOptions = {
   readonly lbWorkers?: number;
 };
 
-/** Times in ms. `wrong`: publications that clients did not get, or not once and in order. `questions`: HISTORY that the relay was asked. */
+/**
+ * Times in ms. `wrong`: publications that clients did not get, or not once and in order.
+ * `questions`: HISTORY that the relay was asked.
+ */
 export type StormReport = {
   readonly clients: number;
   readonly resumed: number;
@@ -61,15 +64,26 @@ class Reader {
   }
 }
 
-async function connectAll(address: string, count: number, channels: readonly string[]): Promise<Reader[]> {
-  const readers = Array.from({ length: count }, (_, i) => new Reader(address, channels[i % channels.length]));
+async function connectAll(
+  address: string,
+  count: number,
+  channels: readonly string[],
+): Promise<Reader[]> {
+  const readers = Array.from(
+    { length: count },
+    (_, i) => new Reader(address, channels[i % channels.length]),
+  );
   for (let at = 0; at < count; at += CONNECT_AT_ONCE)
     await Promise.all(readers.slice(at, at + CONNECT_AT_ONCE).map((reader) => reader.read()));
   return readers;
 }
 
 /** Resolves when none of the readers is such a one. */
-async function none(readers: readonly Reader[], what: string, isOne: (reader: Reader) => boolean): Promise<void> {
+async function none(
+  readers: readonly Reader[],
+  what: string,
+  isOne: (reader: Reader) => boolean,
+): Promise<void> {
   const left = () => readers.filter(isOne).length;
   await eventually(left, (count) => count === 0, { withinMs: PATIENCE_MS, what });
 }
@@ -78,7 +92,11 @@ async function none(readers: readonly Reader[], what: string, isOne: (reader: Re
 export async function storm(options: StormOptions): Promise<StormReport> {
   const { clients, bystanders, channels, lbWorkers = 1 } = options;
   const args = ["--lb-workers", String(lbWorkers)];
-  await using cluster = await startCluster({ nodes: 1, app: join(import.meta.dir, "app.ts"), args });
+  await using cluster = await startCluster({
+    nodes: 1,
+    app: join(import.meta.dir, "app.ts"),
+    args,
+  });
   const names = Array.from({ length: channels }, (_, i) => `storm:${i}`);
   const readers = await connectAll(cluster.address, clients, names);
   try {
@@ -104,12 +122,22 @@ async function strike(
   for (const reader of readers) reader.resumedAtMs = undefined;
   const killedAtMs = performance.now();
   await cluster.kill("node-1");
-  await none(readers, "clients that have not come back", ({ resumedAtMs }) => resumedAtMs === undefined);
+  await none(
+    readers,
+    "clients that have not come back",
+    ({ resumedAtMs }) => resumedAtMs === undefined,
+  );
   const stormy = await bystanders.ask("lap");
   const after = await relayCounts(cluster);
   const { published, wrong } = await bystanders.ask("stop");
-  await none(readers, "clients that do not have the last publication", ({ next }) => next !== published + 1);
-  const tookMs = readers.flatMap(({ resumedAtMs }) => (resumedAtMs === undefined ? [] : resumedAtMs - killedAtMs));
+  await none(
+    readers,
+    "clients that do not have the last publication",
+    ({ next }) => next !== published + 1,
+  );
+  const tookMs = readers.flatMap(({ resumedAtMs }) =>
+    resumedAtMs === undefined ? [] : resumedAtMs - killedAtMs,
+  );
   return {
     clients: readers.length,
     resumed: tookMs.length,

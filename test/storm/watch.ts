@@ -21,7 +21,9 @@ export async function relayCounts(cluster: Cluster): Promise<Record<string, numb
     ),
   );
   if (!isRecord(said)) throw new Error("a log line is not an object");
-  const numbers = Object.entries(said).filter(([name, value]) => typeof value === "number" && name !== "level");
+  const numbers = Object.entries(said).filter(
+    ([name, value]) => typeof value === "number" && name !== "level",
+  );
   return countsShape(20)(Object.fromEntries(numbers), "counts");
 }
 

@@ -31,7 +31,10 @@ function frame(body: Uint8Array): Uint8Array {
   return bytes;
 }
 
-/** Feeds a stream in chunks cut at the given places; returns the frames that came out, and the fault. */
+/**
+ * Feeds a stream in chunks cut at the given places; returns the frames that came out, and the
+ * fault.
+ */
 function decode(stream: Uint8Array, cuts: number[], frameBytesMax = FRAME_BYTES_MAX) {
   const decoder = new FrameDecoder(frameBytesMax);
   const frames: Buffer[] = [];
@@ -48,7 +51,10 @@ function decode(stream: Uint8Array, cuts: number[], frameBytesMax = FRAME_BYTES_
 
 describe("FrameDecoder", () => {
   test("gives the same frames wherever the stream is cut", () => {
-    const bodies = fc.array(fc.uint8Array({ minLength: 2, maxLength: 300 }), { minLength: 1, maxLength: 8 });
+    const bodies = fc.array(fc.uint8Array({ minLength: 2, maxLength: 300 }), {
+      minLength: 1,
+      maxLength: 8,
+    });
     fc.assert(
       fc.property(bodies, fc.array(fc.nat(2500), { maxLength: 12 }), (parts, cuts) => {
         const frames = parts.map((part) => Buffer.from(frame(part)));
@@ -67,13 +73,16 @@ describe("FrameDecoder", () => {
     ];
     const stream = Buffer.concat(frames);
     const expected = frames.map((bytes) => Buffer.from(bytes));
-    for (let cut = 0; cut <= stream.length; cut++) expect(decode(stream, [cut]).frames).toEqual(expected);
+    for (let cut = 0; cut <= stream.length; cut++)
+      expect(decode(stream, [cut]).frames).toEqual(expected);
     expect(decode(stream, [...stream.keys()]).frames).toEqual(expected);
   });
 
   test("refuses a length that lies, as soon as it is read", () => {
     expect(decode(Buffer.from([0xff, 0xff, 0xff, 0xff]), []).fault).toBe("frame_too_long");
-    expect(decode(Buffer.from([0xff, 0xff, 0xff, 0xff, 1]), [1, 2, 3]).fault).toBe("frame_too_long");
+    expect(decode(Buffer.from([0xff, 0xff, 0xff, 0xff, 1]), [1, 2, 3]).fault).toBe(
+      "frame_too_long",
+    );
     expect(decode(Buffer.from([0, 0, 0, 0]), []).fault).toBe("frame_too_short");
     expect(decode(Buffer.from([0, 0, 0, 1, 0x90]), [2]).fault).toBe("frame_too_short");
   });
@@ -93,18 +102,25 @@ describe("FrameDecoder", () => {
 
   test("garbage ends in a fault or in waiting, never in a throw", () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 2000 }), fc.array(fc.nat(2000), { maxLength: 5 }), (bytes, cuts) => {
-        decode(
-          bytes,
-          cuts.filter((cut) => cut <= bytes.length),
-          512,
-        );
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 2000 }),
+        fc.array(fc.nat(2000), { maxLength: 5 }),
+        (bytes, cuts) => {
+          decode(
+            bytes,
+            cuts.filter((cut) => cut <= bytes.length),
+            512,
+          );
+        },
+      ),
     );
   });
 
   test("stops as soon as the receiver says so", () => {
-    const stream = Buffer.concat([frame(new Uint8Array([0x91, 1])), frame(new Uint8Array([0x91, 2]))]);
+    const stream = Buffer.concat([
+      frame(new Uint8Array([0x91, 1])),
+      frame(new Uint8Array([0x91, 2])),
+    ]);
     let seen = 0;
     new FrameDecoder(100).feed(stream, () => ++seen > 5);
     expect(seen).toBe(1);
@@ -113,7 +129,13 @@ describe("FrameDecoder", () => {
 
 describe("the layout of a publication", () => {
   test("every field comes back from where the protocol says it is", () => {
-    const fields = fc.tuple(u32, u32, u32, fc.integer({ min: 1, max: 0xffff_ffff }), fc.uint8Array({ maxLength: 500 }));
+    const fields = fc.tuple(
+      u32,
+      u32,
+      u32,
+      fc.integer({ min: 1, max: 0xffff_ffff }),
+      fc.uint8Array({ maxLength: 500 }),
+    );
     const stamps = fc.tuple(fc.maxSafeNat(), fc.maxSafeNat());
     fc.assert(
       fc.property(fields, stamps, ([channelId, high, low, seq, payload], [offset, time]) => {
@@ -122,12 +144,12 @@ describe("the layout of a publication", () => {
         expect(opcodeOf(bytes, 0)).toBe(PUBLISH);
         stamp(bytes, 0, offset, time);
         expect(opcodeOf(bytes, 0)).toBe(PUBLICATION);
-        expect([channelIdAt(bytes, 0), producerHighAt(bytes, 0), producerLowAt(bytes, 0), seqAt(bytes, 0)]).toEqual([
-          channelId,
-          high,
-          low,
-          seq,
-        ]);
+        expect([
+          channelIdAt(bytes, 0),
+          producerHighAt(bytes, 0),
+          producerLowAt(bytes, 0),
+          seqAt(bytes, 0),
+        ]).toEqual([channelId, high, low, seq]);
         expect([offsetAt(bytes, 0), timeAt(bytes, 0)]).toEqual([offset, time]);
         expect(payloadOf(bytes, 0, bytes.length)).toEqual(payload);
         setChannelId(bytes, 0, 77);

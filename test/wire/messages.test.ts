@@ -1,7 +1,11 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import { clientMessage, nodeMessage } from "../../src/wire/client-messages.ts";
-import { decodeRelayMessage, encodeRelayMessage, type RelayMessage } from "../../src/wire/relay-messages.ts";
+import {
+  decodeRelayMessage,
+  encodeRelayMessage,
+  type RelayMessage,
+} from "../../src/wire/relay-messages.ts";
 import { Malformed } from "../../src/wire/shape.ts";
 
 setDefaultTimeout(60_000);
@@ -13,17 +17,30 @@ const offset = fc.maxSafeNat();
 const position = fc.record({ epoch: fc.stringMatching(/^[a-f0-9]{1,16}$/), offset });
 const policy = fc.record({ size: fc.nat(1_000_000), ttlMs: offset, bytes: offset });
 const binary = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
-const gap = fc.record({ reason: fc.constantFrom("expired", "evicted", "epoch", "slow"), from: offset, to: offset });
+const gap = fc.record({
+  reason: fc.constantFrom("expired", "evicted", "epoch", "slow"),
+  from: offset,
+  to: offset,
+});
 const type = <T extends string>(word: T) => fc.constant(word);
 const trimmed = fc.constantFrom("expired", "evicted");
 
 const relayMessage: fc.Arbitrary<RelayMessage> = fc.oneof(
-  fc.record({ type: type("hello"), version: u32, role: fc.constantFrom("node", "lb"), id: name, nonce: binary(16) }),
+  fc.record({
+    type: type("hello"),
+    version: u32,
+    role: fc.constantFrom("node", "lb"),
+    id: name,
+    nonce: binary(16),
+  }),
   fc.record({ type: type("challenge"), nonce: binary(16), proof: binary(32) }),
   fc.record({ type: type("prove"), proof: binary(32) }),
   fc.record({ type: type("ping") }),
   fc.record({ type: type("bye"), reason: name, message: fc.string({ maxLength: 100 }) }),
-  fc.record({ type: type("ack"), outcomes: fc.array(fc.integer({ min: -16, max: Number.MAX_SAFE_INTEGER })) }),
+  fc.record({
+    type: type("ack"),
+    outcomes: fc.array(fc.integer({ min: -16, max: Number.MAX_SAFE_INTEGER })),
+  }),
   fc.record({
     type: type("open"),
     channel: name,
@@ -105,7 +122,14 @@ describe("relay messages", () => {
 
 describe("client messages", () => {
   test("a known type is checked field by field", () => {
-    expect(clientMessage({ type: "subscribe", channel: "news", since: { epoch: "e", offset: 3 }, extra: 1 })).toEqual({
+    expect(
+      clientMessage({
+        type: "subscribe",
+        channel: "news",
+        since: { epoch: "e", offset: 3 },
+        extra: 1,
+      }),
+    ).toEqual({
       type: "subscribe",
       channel: "news",
       since: { epoch: "e", offset: 3 },
@@ -130,14 +154,27 @@ describe("client messages", () => {
 
   test("any other type is a call of the app's method of that name", () => {
     const frame = { type: "get-users", id: 7, page: 2 };
-    expect(clientMessage(frame)).toEqual({ type: "call", method: "get-users", params: frame, id: 7 });
-    expect(clientMessage({ type: "constructor" })).toMatchObject({ type: "call", method: "constructor" });
-    expect(clientMessage({ type: "__proto__" })).toMatchObject({ type: "call", method: "__proto__" });
+    expect(clientMessage(frame)).toEqual({
+      type: "call",
+      method: "get-users",
+      params: frame,
+      id: 7,
+    });
+    expect(clientMessage({ type: "constructor" })).toMatchObject({
+      type: "call",
+      method: "constructor",
+    });
+    expect(clientMessage({ type: "__proto__" })).toMatchObject({
+      type: "call",
+      method: "__proto__",
+    });
   });
 
   test("prototype keys come to nothing", () => {
     const message = clientMessage(
-      JSON.parse('{"type":"subscribe","channel":"a","__proto__":{"since":{"epoch":"e","offset":1}}}'),
+      JSON.parse(
+        '{"type":"subscribe","channel":"a","__proto__":{"since":{"epoch":"e","offset":1}}}',
+      ),
     );
     expect(message).toEqual({ type: "subscribe", channel: "a" });
     expect(Object.getPrototypeOf(message)).toBe(Object.prototype);

@@ -17,25 +17,48 @@ test("resume: what follows the position, and what is missing, by value", () => {
     after: 9,
     gap: { reason: "epoch", from: 11, to: 9 },
   });
-  expect(resume({ epoch: "e0", offset: 6 }, readable)).toEqual({ after: 9, gap: { reason: "epoch", from: 7, to: 9 } });
-  expect(resume({ epoch: "e1", offset: 0 }, { ...readable, first: 1, top: 0 })).toEqual({ after: 0, gap: null });
+  expect(resume({ epoch: "e0", offset: 6 }, readable)).toEqual({
+    after: 9,
+    gap: { reason: "epoch", from: 7, to: 9 },
+  });
+  expect(resume({ epoch: "e1", offset: 0 }, { ...readable, first: 1, top: 0 })).toEqual({
+    after: 0,
+    gap: null,
+  });
 });
 
 test("resume: a reader of the same lineage gets all that follows its position, or is told what not", () => {
   fc.assert(
     fc.property(fc.nat(50), fc.nat(50), fc.nat(100), (first, length, offset) => {
-      const window = { epoch: "e", first: first + 1, top: first + length, trimmed: "evicted" } as const;
+      const window = {
+        epoch: "e",
+        first: first + 1,
+        top: first + length,
+        trimmed: "evicted",
+      } as const;
       const { after, gap } = resume({ epoch: "e", offset }, window);
       if (offset > window.top) expect(gap?.reason).toBe("epoch");
       else expect(gap === null ? after : gap.from - 1).toBe(offset);
-      if (gap?.reason === "evicted") expect([gap.to, after]).toEqual([window.first - 1, window.first - 1]);
+      if (gap?.reason === "evicted")
+        expect([gap.to, after]).toEqual([window.first - 1, window.first - 1]);
     }),
   );
 });
 
 test("channel names", () => {
-  for (const good of ["a", "chat:42", "ünï", "日本", "x".repeat(200)]) expect(isChannelName(good)).toBe(true);
-  for (const bad of ["", "a b", "a\n", "\u0000", "a\u202e", "\ud800", "x".repeat(201), "日".repeat(67), "\u00a0"])
+  for (const good of ["a", "chat:42", "ünï", "日本", "x".repeat(200)])
+    expect(isChannelName(good)).toBe(true);
+  for (const bad of [
+    "",
+    "a b",
+    "a\n",
+    "\u0000",
+    "a\u202e",
+    "\ud800",
+    "x".repeat(201),
+    "日".repeat(67),
+    "\u00a0",
+  ])
     expect(isChannelName(bad)).toBe(false);
 });
 

@@ -1,6 +1,6 @@
 // An app with something of everything, for the client's tests.
 
-import { app, Refused } from "../../../src/node/app.ts";
+import { app, Refused } from "../../../src/node/app/index.ts";
 
 let calls = 0;
 

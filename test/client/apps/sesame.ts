@@ -1,11 +1,12 @@
 // An app that wants a token.
 
-import { app, Refused } from "../../../src/node/app.ts";
+import { app, Refused } from "../../../src/node/app/index.ts";
 
 export default app({
   auth: "token",
   connect: ({ token }) => {
-    if (token === undefined || !token.startsWith("sesame")) throw new Refused("the door stays shut");
+    if (token === undefined || !token.startsWith("sesame"))
+      throw new Refused("the door stays shut");
     return { user: token, info: { token } };
   },
   channels: { "room:{name}": { presence: true } },

@@ -1,4 +1,5 @@
-// `cluster start` with stand-ins for the roles: bun cluster.ts RELAY NODE LB [flags]. What it tests is the supervision itself.
+// `cluster start` with stand-ins for the roles: bun cluster.ts RELAY NODE LB [flags]. What it tests
+// is the supervision itself.
 
 import { join } from "node:path";
 import { readCommand } from "../../../src/cluster/command-line.ts";
@@ -10,7 +11,9 @@ const [relay = "well", node = "well", lb = "well", ...flags] = process.argv.slic
 const script = (name: string) => join(import.meta.dirname, `${name}.ts`);
 try {
   const settings = await loadSettings(readCommand(["start", ...flags]).flags);
-  process.exit(await runCluster(settings, { relay: script(relay), node: script(node), lb: script(lb) }));
+  process.exit(
+    await runCluster(settings, { relay: script(relay), node: script(node), lb: script(lb) }),
+  );
 } catch (error) {
   if (!(error instanceof Refusal)) throw error;
   process.stderr.write(`${error.message}\n`);

@@ -1,5 +1,5 @@
 // A process that cannot start and says why.
 
-import { failToStart } from "../../../src/wire/child.ts";
+import { failToStart } from "../../../src/runtime/child-ipc.ts";
 
 failToStart("The app file is missing: give another with --app.");

@@ -1,7 +1,7 @@
 // A process that is well the first time; when it is started again it says that it cannot.
 
 import { existsSync, writeFileSync } from "node:fs";
-import { failToStart } from "../../../src/wire/child.ts";
+import { failToStart } from "../../../src/runtime/child-ipc.ts";
 
 const argument = (name: string): string => process.argv[process.argv.indexOf(name) + 1] ?? "";
 const mark = `${argument("--secret-file")}-${argument("--id")}-started-once`;

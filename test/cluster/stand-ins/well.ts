@@ -1,7 +1,13 @@
-// A process that does all that the supervisor asks for and nothing else: listens, says so, drains, stops.
+// A process that does all that the supervisor asks for and nothing else: listens, says so, drains,
+// stops.
 
-import { parseAddress } from "../../../src/wire/arguments.ts";
-import { type ChildStatus, failToStart, obeySupervisor, report } from "../../../src/wire/child.ts";
+import { parseAddress } from "../../../src/runtime/arguments.ts";
+import {
+  type ChildStatus,
+  failToStart,
+  obeySupervisor,
+  report,
+} from "../../../src/runtime/child-ipc.ts";
 
 const flag = (name: string): string => process.argv[process.argv.indexOf(name) + 1] ?? "";
 const address = parseAddress(flag("--listen"), "--listen");

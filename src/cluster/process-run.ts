@@ -1,0 +1,184 @@
+// One running process: started, listened to, asked every second how it is, and killed when it does
+// not answer. It lives once; what comes after it is child-process.ts's business.
+
+import { closeSync } from "node:fs";
+import type { Subprocess } from "bun";
+import { type ChildStatus, type LbCounters, type Order, reportIn } from "../runtime/child-ipc.ts";
+import { Malformed } from "../wire/shape.ts";
+import { keepLogSmall, openLog } from "./log-file.ts";
+import { PING_MS, Silence } from "./silence.ts";
+
+export type Environment = Readonly<Record<string, string | undefined>>;
+
+/**
+ * How a process ended. `servedMs`: how long it had been ready. `wasTold`: by `finish` or `kill`.
+ * `fatal`: the sentence with which it said that it cannot start.
+ */
+export type Death = {
+  readonly how: string;
+  readonly livedMs: number;
+  readonly servedMs: number;
+  readonly wasTold: boolean;
+  readonly fatal: string | undefined;
+};
+
+export type IncarnationEvents = {
+  ready(address: string): void;
+  ended(death: Death): void;
+};
+
+export class ProcessRun {
+  readonly #startedAtMs = performance.now();
+  readonly #child: Subprocess<"ignore", number, number>;
+  readonly #logFile: string;
+  readonly #events: IncarnationEvents;
+  readonly #ticker = setInterval(() => this.#tick(), PING_MS);
+  #phase: "starting" | "ready" | "ending" | "over" = "starting";
+  #readyAtMs = Number.POSITIVE_INFINITY;
+  #status: ChildStatus = { state: "starting", connections: 0 };
+  #counters: LbCounters | undefined;
+  #fatal: string | undefined;
+  #hangs = false;
+  readonly #silence = new Silence(this.#startedAtMs);
+  #answer = Promise.withResolvers<void>();
+  readonly #gone = Promise.withResolvers<void>();
+
+  /**
+   * Starts `bun …command`, its output appended to the log. Throws where the system cannot start it.
+   */
+  constructor(
+    command: readonly string[],
+    environment: Environment,
+    logFile: string,
+    events: IncarnationEvents,
+  ) {
+    this.#logFile = logFile;
+    this.#events = events;
+    const log = openLog(logFile);
+    try {
+      this.#child = Bun.spawn([process.execPath, "--no-orphans", ...command], {
+        stdin: "ignore",
+        stdout: log,
+        stderr: log,
+        env: environment,
+        // A session of its own: the terminal's Ctrl-C is for the supervisor alone.
+        detached: true,
+        ipc: (message) => this.#hear(message),
+        onExit: () => this.#bury(),
+      });
+    } catch (error) {
+      clearInterval(this.#ticker);
+      throw error;
+    } finally {
+      closeSync(log);
+    }
+  }
+
+  get pid(): number {
+    return this.#child.pid;
+  }
+
+  get state(): ChildStatus["state"] | "stopping" {
+    if (this.#phase === "starting") return "starting";
+    return this.#phase === "ready" ? this.#status.state : "stopping";
+  }
+
+  get connections(): number {
+    return this.#status.connections;
+  }
+
+  /** As it said last; undefined while it is asked for the first time, and of all but lbs. */
+  get counters(): LbCounters | undefined {
+    return this.#counters;
+  }
+
+  order(order: Order): void {
+    try {
+      this.#child.send(order);
+    } catch {
+      // It is gone, which `ended` tells, or its channel is, which its silence will.
+    }
+  }
+
+  /** Resolves when it has said how it is, or after `timeoutMs`. */
+  async ask(timeoutMs: number): Promise<void> {
+    this.order({ type: "ping", counters: true });
+    const timeout = Promise.withResolvers<void>();
+    const timer = setTimeout(timeout.resolve, timeoutMs);
+    await Promise.race([this.#answer.promise, timeout.promise]);
+    clearTimeout(timer);
+  }
+
+  /**
+   * Tells it to finish, and kills it when that takes longer than `graceMs`. Resolves when it is
+   * gone and `ended` was told.
+   */
+  async finish(graceMs: number): Promise<void> {
+    this.#phase = "ending";
+    this.#child.kill("SIGTERM");
+    const timer = setTimeout(() => this.kill(), graceMs);
+    await this.#gone.promise;
+    clearTimeout(timer);
+  }
+
+  kill(): void {
+    this.#phase = "ending";
+    this.#child.kill("SIGKILL");
+  }
+
+  #hear(message: unknown): void {
+    if (this.#phase === "over") return;
+    this.#silence.heard(performance.now());
+    try {
+      const report = reportIn(message);
+      if (report?.type === "ready") {
+        if (this.#phase === "starting") this.#phase = "ready";
+        this.#readyAtMs = Math.min(this.#readyAtMs, performance.now());
+        this.#silence.ready();
+        this.#events.ready(report.address);
+      } else if (report?.type === "status") {
+        this.#status = report.status;
+        this.#counters = report.status.counters ?? this.#counters;
+        this.#answer.resolve();
+        this.#answer = Promise.withResolvers();
+      } else if (report?.type === "fatal") {
+        this.#fatal = report.message;
+      }
+    } catch (error) {
+      // A report that is none comes from code inside the process, an app perhaps, that also uses
+      // process.send.
+      if (!(error instanceof Malformed)) throw error;
+    }
+  }
+
+  #tick(): void {
+    keepLogSmall(this.#logFile);
+    if (this.#silence.hangs(performance.now())) {
+      this.#hangs = true;
+      this.#child.kill("SIGKILL");
+    } else {
+      this.order({ type: "ping" });
+    }
+  }
+
+  #bury(): void {
+    const wasTold = this.#phase === "ending";
+    this.#phase = "over";
+    clearInterval(this.#ticker);
+    this.#answer.resolve();
+    const nowMs = performance.now();
+    this.#events.ended({
+      how: this.#hangs ? "killed: it did not answer any more" : this.#exit(),
+      livedMs: nowMs - this.#startedAtMs,
+      servedMs: Math.max(0, nowMs - this.#readyAtMs),
+      wasTold,
+      fatal: this.#fatal,
+    });
+    this.#gone.resolve();
+  }
+
+  #exit(): string {
+    const { signalCode, exitCode } = this.#child;
+    return signalCode === null ? `exit code ${exitCode}` : String(signalCode);
+  }
+}

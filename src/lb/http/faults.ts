@@ -1,0 +1,79 @@
+// What the lb itself answers when a request cannot be served: the faults, their words, and the
+// bytes of the answer.
+
+import type { Failure } from "../telemetry/failure.ts";
+
+const REASONS: Record<number, string> = {
+  400: "Bad Request",
+  405: "Method Not Allowed",
+  408: "Request Timeout",
+  413: "Content Too Large",
+  414: "URI Too Long",
+  417: "Expectation Failed",
+  426: "Upgrade Required",
+  429: "Too Many Requests",
+  431: "Request Header Fields Too Large",
+  501: "Not Implemented",
+  502: "Bad Gateway",
+  503: "Service Unavailable",
+  504: "Gateway Timeout",
+  505: "HTTP Version Not Supported",
+  508: "Loop Detected",
+};
+
+/** What a fault with such a status is, unless it says otherwise. */
+const FAILURES: Record<number, Failure> = {
+  408: "clientTimeout",
+  429: "limited",
+  502: "badAnswer",
+  504: "responseTimeout",
+};
+
+/**
+ * Why a message is refused: the status to answer with, and a sentence for whoever sent it. `fields`
+ * go with the answer.
+ */
+export class Fault {
+  readonly status: number;
+  readonly message: string;
+  readonly fields: string;
+  /** What it is counted and logged as. */
+  readonly failure: Failure;
+
+  constructor(
+    status: number,
+    message: string,
+    fields = "",
+    failure: Failure = FAILURES[status] ?? "badRequest",
+  ) {
+    this.status = status;
+    this.message = message;
+    this.fields = fields;
+    this.failure = failure;
+  }
+}
+
+/** A request that no node can take now, and when to try again. */
+export const unavailable = (message: string, failure: Failure): Fault =>
+  new Fault(503, message, "Retry-After: 1\r\n", failure);
+
+/**
+ * The whole answer. It announces the close that follows; to HEAD it has no body (RFC 9110, 9.3.2).
+ */
+export function faultAnswer(fault: Fault, toHead: boolean): string {
+  const reason = REASONS[fault.status] ?? "Error";
+  const body = `${fault.status} ${reason}: ${fault.message}\n`;
+  const head =
+    `HTTP/1.1 ${fault.status} ${reason}\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n` +
+    `Content-Length: ${Buffer.byteLength(body)}\r\n${fault.fields}Connection: close\r\n\r\n`;
+  return toHead ? head : head + body;
+}
+
+/** The lb's own health, to a request that is otherwise served like any other. */
+export function healthAnswer(isUp: boolean, closes: boolean, toHead: boolean): string {
+  const body = isUp ? "ok\n" : "no node is up\n";
+  const head =
+    `HTTP/1.1 ${isUp ? "200 OK" : "503 Service Unavailable"}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
+    `Cache-Control: no-store\r\nContent-Length: ${body.length}\r\n${closes ? "Connection: close\r\n" : ""}\r\n`;
+  return toHead ? head : head + body;
+}

@@ -1,0 +1,224 @@
+// Heads as they are passed on: what ends at this hop is taken out, what this hop adds is put in,
+// framing is always written anew.
+
+import type { ByteSink } from "../net/byte-sink.ts";
+import { setsCookie, splitCookie } from "./cookie.ts";
+import { Fault } from "./faults.ts";
+import type { Fields, Key } from "./fields.ts";
+import type { Framing } from "./framing.ts";
+import type { StatusLine } from "./head.ts";
+import type { Request } from "./request.ts";
+
+/** What this hop knows about the client it forwards for. */
+export type Hop = {
+  /** Our pseudonym in Via (RFC 9110, 7.6.3). */
+  readonly via: string;
+  /** The client's address. */
+  readonly peer: string;
+  /** Whether the peer is a proxy whose forwarding fields are believed. */
+  readonly trusted: boolean;
+  readonly scheme: "http" | "https";
+  /** Stands in for the Host that an HTTP/1.0 request left out. */
+  readonly ownHost: string;
+  readonly cookieName: string | undefined;
+};
+
+/**
+ * What is done with a field that is not just passed on. `claim`: what only a proxy that we trust
+ * may say.
+ */
+type Treatment = "drop" | "claim" | "cookie" | "expect" | "pass";
+
+function requestTreatment(key: Key | undefined): Treatment {
+  switch (key) {
+    case "_":
+    case "host":
+    case "content-length":
+    case "transfer-encoding":
+    case "connection":
+    case "keep-alive":
+    case "proxy-connection":
+    case "te":
+    case "upgrade":
+    case "http2-settings":
+      return "drop";
+    case "forwarded":
+    case "x-real-ip":
+    case "x-forwarded-for":
+    case "x-forwarded-proto":
+    case "x-forwarded-host":
+    case "x-forwarded-*":
+      return "claim";
+    case "cookie":
+      return "cookie";
+    case "expect":
+      return "expect";
+    default:
+      return "pass";
+  }
+}
+
+export type ForwardedRequest = {
+  /** The sticky cookie that the client brought. */
+  readonly sticky: string | undefined;
+  /** The client came over TLS, to us or to a proxy that we trust. */
+  readonly isSecure: boolean;
+};
+
+/** Writes the head for the node. */
+export function forwardRequest(
+  request: Request,
+  fields: Fields,
+  hop: Hop,
+  output: ByteSink,
+): ForwardedRequest | Fault {
+  const named = fieldsNamedBy(request.hopByHop);
+  const isNamed = (line: number) => named?.has(fields.name(line)) === true;
+  if (fields.values("via").some((value) => passedThrough(value, hop.via)))
+    return new Fault(508, "this request has been through here before");
+  const host = request.host ?? hop.ownHost;
+  output.text(`${request.method} ${request.target} HTTP/1.1\r\nHost: ${host}\r\n`);
+  fields.write((line) => {
+    const treatment = requestTreatment(fields.keys[line]);
+    return (
+      (treatment === "pass" || (treatment === "expect" && request.minor === 1)) && !isNamed(line)
+    );
+  }, output);
+  const sticky = writeCookies(fields, hop.cookieName, isNamed, output);
+  const claims = hop.trusted ? claimsIn(fields, isNamed) : NO_CLAIMS;
+  const scheme = claims.scheme ?? hop.scheme;
+  output.text(
+    `X-Forwarded-For: ${claims.path}${hop.peer}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
+      `X-Forwarded-Host: ${claims.host ?? host}\r\n${claims.others}Via: 1.${request.minor} ${hop.via}\r\n` +
+      `${framingLine(request.framing)}${request.handshake === undefined ? "" : "Connection: Upgrade\r\nUpgrade: websocket\r\n"}\r\n`,
+  );
+  return { sticky, isSecure: scheme === "https" };
+}
+
+/** The names in a Connection field that are not just options of the connection. */
+function fieldsNamedBy(connection: readonly string[]): ReadonlySet<string> | undefined {
+  for (const option of connection)
+    if (option !== "close" && option !== "keep-alive" && option !== "upgrade")
+      return new Set(connection);
+  return undefined;
+}
+
+/** Writes the cookies that are not ours; returns ours. */
+function writeCookies(
+  fields: Fields,
+  name: string | undefined,
+  isNamed: (line: number) => boolean,
+  output: ByteSink,
+): string | undefined {
+  let sticky: string | undefined;
+  for (let line = 0; line < fields.count; line++) {
+    if (fields.keys[line] !== "cookie" || isNamed(line)) continue;
+    const split = splitCookie(fields.value(line), name);
+    sticky ??= split.sticky;
+    if (split.rest !== "") output.text(`Cookie: ${split.rest}\r\n`);
+  }
+  return sticky;
+}
+
+const passedThrough = (value: string, via: string): boolean =>
+  value.includes(via) && value.split(",").some((hop) => hop.trim().split(/[\t ]+/)[1] === via);
+
+/**
+ * What a trusted proxy said about the client; `path`: the addresses before ours in X-Forwarded-For.
+ */
+type Claims = {
+  path: string;
+  scheme: string | undefined;
+  host: string | undefined;
+  others: string;
+};
+
+const NO_CLAIMS: Claims = { path: "", scheme: undefined, host: undefined, others: "" };
+
+function claimsIn(fields: Fields, isNamed: (line: number) => boolean): Claims {
+  const claims = { ...NO_CLAIMS };
+  for (let line = 0; line < fields.count; line++) {
+    const key = fields.keys[line];
+    if (requestTreatment(key) !== "claim" || isNamed(line)) continue;
+    const value = fields.value(line);
+    if (key === "x-forwarded-for") claims.path += `${value}, `;
+    else if (key === "x-forwarded-proto") claims.scheme = value;
+    else if (key === "x-forwarded-host") claims.host = value;
+    else claims.others += `${fields.name(line)}: ${value}\r\n`;
+  }
+  return claims;
+}
+
+function framingLine(framing: Framing): string {
+  if (framing.kind === "length") return `Content-Length: ${framing.bytes}\r\n`;
+  return framing.kind === "chunked" ? "Transfer-Encoding: chunked\r\n" : "";
+}
+
+/** How an answer is passed on to the client. */
+export type Answering = {
+  readonly framing: Framing;
+  /** Tells the client that this connection ends after the answer. */
+  readonly closes: boolean;
+  /** Whole field lines that this hop adds. */
+  readonly added: string;
+  /** Content-Length where it says what the body would have been (to HEAD, and in a 304). */
+  readonly statedLength: number | undefined;
+  readonly cookieName: string | undefined;
+};
+
+export function forwardResponse(
+  start: StatusLine,
+  fields: Fields,
+  answering: Answering,
+  output: ByteSink,
+): void {
+  output.text(statusLine(start));
+  writeEndToEnd(fields, answering.cookieName, output);
+  const { statedLength, closes, added, framing } = answering;
+  const stated = statedLength === undefined ? "" : `Content-Length: ${statedLength}\r\n`;
+  output.text(
+    `${added}${framingLine(framing)}${stated}${closes ? "Connection: close\r\n" : ""}\r\n`,
+  );
+}
+
+/** A 1xx on its way to the client (RFC 9110, 15.2). */
+export function forwardInterim(start: StatusLine, fields: Fields, output: ByteSink): void {
+  output.text(statusLine(start));
+  writeEndToEnd(fields, undefined, output);
+  output.text("\r\n");
+}
+
+/** The 101 of a granted handshake. */
+export function forwardSwitching(
+  start: StatusLine,
+  fields: Fields,
+  added: string,
+  cookieName: string | undefined,
+  output: ByteSink,
+): void {
+  output.text(`${statusLine(start)}Connection: Upgrade\r\nUpgrade: websocket\r\n`);
+  writeEndToEnd(fields, cookieName, output);
+  output.text(`${added}\r\n`);
+}
+
+const statusLine = ({ status, reason }: StatusLine): string => `HTTP/1.1 ${status} ${reason}\r\n`;
+
+/** Writes the fields of an answer that do not end at this hop. */
+function writeEndToEnd(fields: Fields, cookieName: string | undefined, output: ByteSink): void {
+  const named = fieldsNamedBy(fields.list("connection"));
+  fields.write((line) => {
+    switch (fields.keys[line]) {
+      case "content-length":
+      case "transfer-encoding":
+      case "connection":
+      case "keep-alive":
+      case "proxy-connection":
+      case "te":
+      case "upgrade":
+        return false;
+      case "set-cookie":
+        if (cookieName !== undefined && setsCookie(fields.value(line), cookieName)) return false;
+    }
+    return named === undefined || !named.has(fields.name(line));
+  }, output);
+}

@@ -1,0 +1,82 @@
+// How long a message body is (RFC 9112, 6): read strictly from the fields, so that no other parser
+// can read it differently.
+
+import { Fault } from "./faults.ts";
+import type { Fields } from "./fields.ts";
+
+/** `none`: no body. `close`: a response whose body goes on until the connection ends. */
+export type Framing =
+  | { readonly kind: "none" }
+  | { readonly kind: "length"; readonly bytes: number }
+  | { readonly kind: "chunked" }
+  | { readonly kind: "close" };
+
+export const NONE: Framing = { kind: "none" };
+const CHUNKED: Framing = { kind: "chunked" };
+const CLOSE: Framing = { kind: "close" };
+
+/** The values of the two framing fields, one entry a field line. */
+export type FramingFields = {
+  readonly lengths: readonly string[];
+  readonly codings: readonly string[];
+};
+
+export const framingFields = (fields: Fields): FramingFields => ({
+  lengths: fields.values("content-length"),
+  codings: fields.values("transfer-encoding"),
+});
+
+/**
+ * Digits only, to a number that is exact; `002` is legal. Never parseInt: it reads `2 2`, `0x2` and
+ * `2_0` as something.
+ */
+export function parseLength(value: string): number | undefined {
+  if (!/^\d+$/.test(value)) return undefined;
+  const bytes = Number(value);
+  return Number.isSafeInteger(bytes) ? bytes : undefined;
+}
+
+export function requestFraming({ lengths, codings }: FramingFields, minor: 0 | 1): Framing | Fault {
+  if (codings.length > 0) {
+    if (minor === 0) return new Fault(400, "Transfer-Encoding in HTTP/1.0");
+    if (lengths.length > 0) return new Fault(400, "both Content-Length and Transfer-Encoding");
+    return requestCoding(codings);
+  }
+  if (lengths.length === 0) return NONE;
+  const bytes = lengths.length === 1 ? parseLength(lengths[0]) : undefined;
+  return bytes === undefined
+    ? new Fault(400, "Content-Length is not one whole number")
+    : { kind: "length", bytes };
+}
+
+function requestCoding(codings: readonly string[]): Framing | Fault {
+  const coding = codings[0].toLowerCase();
+  if (codings.length > 1) return new Fault(400, "Transfer-Encoding twice");
+  if (coding === "chunked") return CHUNKED;
+  if (/^(?:gzip|x-gzip|deflate|compress|x-compress)[\t ]*,[\t ]*chunked$/.test(coding))
+    return new Fault(501, "the only transfer coding spoken here is chunked");
+  return new Fault(400, "Transfer-Encoding is not chunked");
+}
+
+/**
+ * What ends the body of an answer to `method`. With both fields present, chunked counts (RFC 9112,
+ * 6.3).
+ */
+export function responseFraming(
+  { lengths, codings }: FramingFields,
+  status: number,
+  minor: 0 | 1,
+  method: string,
+): Framing | Fault {
+  if (status < 200 || status === 204 || status === 304 || method === "HEAD") return NONE;
+  if (codings.length > 0) {
+    if (minor === 1 && codings.length === 1 && codings[0].toLowerCase() === "chunked")
+      return CHUNKED;
+    return new Fault(502, "the transfer coding of the answer is not chunked");
+  }
+  if (lengths.length === 0) return CLOSE;
+  const bytes = lengths.length === 1 ? parseLength(lengths[0]) : undefined;
+  return bytes === undefined
+    ? new Fault(502, "the Content-Length of the answer is not one whole number")
+    : { kind: "length", bytes };
+}

@@ -1,0 +1,51 @@
+// A request on its way to a node: its head as it was written for the node, its body cut and framed
+// anew. Bytes in, bytes out; the exchange owns the sockets.
+
+import type { ByteSink } from "../net/byte-sink.ts";
+import { type BodyReader, bodyReader, writeContent } from "./body.ts";
+import { Fault } from "./faults.ts";
+import type { Request } from "./request.ts";
+
+export const BODY_TOO_LARGE = new Fault(413, "the body is too large");
+
+export class RequestBody {
+  fault: Fault | undefined;
+  readonly #request: Request;
+  readonly #head: Buffer;
+  readonly #body: BodyReader | undefined;
+  readonly #bodyBytesMax: number;
+
+  constructor(request: Request, head: Buffer, bodyBytesMax: number) {
+    this.#request = request;
+    this.#head = head;
+    this.#body = bodyReader(request.framing);
+    this.#bodyBytesMax = bodyBytesMax;
+  }
+
+  /** The whole request, its body included, has been read. */
+  get isRead(): boolean {
+    return this.#body === undefined || this.#body.done;
+  }
+
+  get headBytes(): number {
+    return this.#head.length;
+  }
+
+  writeHead(output: ByteSink): void {
+    output.bytes(this.#head, 0, this.#head.length);
+  }
+
+  /**
+   * Takes what belongs to the body from the beginning of the chunk; returns where the rest begins.
+   */
+  read(chunk: Buffer, output: ByteSink): number {
+    const body = this.#body;
+    if (body === undefined || body.done) return 0;
+    const places: number[] = [];
+    const at = body.read(chunk, 0, places);
+    if (body.fault !== undefined) this.fault = new Fault(400, `in the body: ${body.fault}`);
+    else if (body.contentBytes > this.#bodyBytesMax) this.fault = BODY_TOO_LARGE;
+    else writeContent(this.#request.framing, body, chunk, places, output);
+    return at;
+  }
+}

@@ -1,0 +1,144 @@
+// What a node answers, turned into what the client gets: the head checked and written anew, the
+// body cut and framed anew. Bytes in, bytes out; the exchange owns the sockets.
+
+import type { ByteSink } from "../net/byte-sink.ts";
+import { type BodyReader, bodyReader, writeContent } from "./body.ts";
+import { Fault } from "./faults.ts";
+import type { Fields } from "./fields.ts";
+import { forwardInterim, forwardResponse, forwardSwitching } from "./forward.ts";
+import { type Framing, framingFields, NONE, parseLength, responseFraming } from "./framing.ts";
+import { type HeadLimits, HeadReader, RESPONSE, type StatusLine } from "./head.ts";
+import type { Request } from "./request.ts";
+import { grantsHandshake } from "./websocket.ts";
+
+const INTERIMS_MAX = 32;
+
+const BAD_SWITCH = new Fault(502, "the node switched protocols without a valid handshake");
+const BAD_BODY = new Fault(502, "the body of the answer is malformed");
+const TOO_MANY_INTERIMS = new Fault(502, "the node sent too many interim answers");
+
+/** What the exchange decides about an answer, asked when its head is whole. */
+export type AnswerTerms = {
+  readonly cookieName: string | undefined;
+  /** Field lines that give the client its sticky cookie. */
+  stickyFields(): string;
+  /** The client's connection ends after this answer, whatever the node says. */
+  mustClose(): boolean;
+};
+
+export class Response {
+  /**
+   * `head`: nothing final has come. `switched`: the handshake is granted, and what comes next is no
+   * HTTP any more.
+   */
+  phase: "head" | "body" | "done" | "switched" = "head";
+  fault: Fault | undefined;
+  /** The node said more than its answer. */
+  isOverrun = false;
+  interims = 0;
+  /** Of the final answer, or the 101; 0 before. */
+  status = 0;
+  /** The client is told that its connection ends. */
+  closes = false;
+  /** The node's connection may serve another request. */
+  nodeStays = false;
+  readonly #request: Request;
+  readonly #terms: AnswerTerms;
+  readonly #reader: HeadReader<StatusLine>;
+  #body: BodyReader | undefined;
+  #framing: Framing = NONE;
+
+  constructor(request: Request, limits: HeadLimits, terms: AnswerTerms) {
+    this.#request = request;
+    this.#terms = terms;
+    this.#reader = new HeadReader(RESPONSE, limits);
+  }
+
+  /** Whether the end of the node's connection ends the answer as it should. */
+  get endsWithConnection(): boolean {
+    return this.phase === "body" && this.#body?.endsWithConnection === true;
+  }
+
+  /** Takes what the node sent; writes what the client gets for it. */
+  read(chunk: Buffer, output: ByteSink): void {
+    let at = 0;
+    while (this.phase === "head" && this.fault === undefined && at < chunk.length) {
+      at = this.#reader.read(chunk, at);
+      this.fault = this.#reader.fault;
+      if (this.#reader.start !== undefined)
+        this.#head(this.#reader.start, this.#reader.fields, output);
+    }
+    if (this.phase === "body") at = this.#content(chunk, at, output);
+    if (this.phase === "switched") output.bytes(chunk, at, chunk.length);
+    else if (this.phase === "done") this.isOverrun = at < chunk.length;
+  }
+
+  #head(start: StatusLine, fields: Fields, output: ByteSink): void {
+    if (start.status >= 200) this.#final(start, fields, output);
+    else if (start.status === 101) this.#switch(start, fields, output);
+    else this.#interim(start, fields, output);
+  }
+
+  #switch(start: StatusLine, fields: Fields, output: ByteSink): void {
+    const { handshake } = this.#request;
+    if (handshake === undefined || !grantsHandshake(fields, handshake)) {
+      this.fault = BAD_SWITCH;
+      return;
+    }
+    this.phase = "switched";
+    this.status = 101;
+    forwardSwitching(start, fields, this.#terms.stickyFields(), this.#terms.cookieName, output);
+  }
+
+  /** A 1xx is passed on at once, but not to HTTP/1.0, which does not know it (RFC 9110, 15.2). */
+  #interim(start: StatusLine, fields: Fields, output: ByteSink): void {
+    if (++this.interims > INTERIMS_MAX) this.fault = TOO_MANY_INTERIMS;
+    else if (this.#request.minor === 1) forwardInterim(start, fields, output);
+  }
+
+  #final(start: StatusLine, fields: Fields, output: ByteSink): void {
+    const { minor, status } = start;
+    const request = this.#request;
+    const framed = framingFields(fields);
+    const framing = responseFraming(framed, status, minor, request.method);
+    if (framing instanceof Fault) {
+      this.fault = framing;
+      return;
+    }
+    const isAmbiguous = framed.lengths.length > 0 && framed.codings.length > 0;
+    this.phase = "body";
+    this.status = status;
+    this.#body = bodyReader(framing);
+    this.#framing = request.minor === 0 && framing.kind === "chunked" ? { kind: "close" } : framing;
+    this.nodeStays =
+      minor === 1 &&
+      framing.kind !== "close" &&
+      !isAmbiguous &&
+      !fields.list("connection").includes("close");
+    this.closes = this.#framing.kind === "close" || this.#terms.mustClose();
+    const isBodyless = request.method === "HEAD" || status === 304;
+    const answering = {
+      framing: this.#framing,
+      closes: this.closes,
+      added: this.#terms.stickyFields(),
+      statedLength:
+        isBodyless && framed.lengths.length === 1 ? parseLength(framed.lengths[0]) : undefined,
+      cookieName: this.#terms.cookieName,
+    };
+    forwardResponse(start, fields, answering, output);
+  }
+
+  #content(chunk: Buffer, from: number, output: ByteSink): number {
+    const body = this.#body;
+    if (body === undefined) {
+      this.phase = "done";
+      return from;
+    }
+    const places: number[] = [];
+    const at = body.read(chunk, from, places);
+    if (body.fault !== undefined) this.fault = BAD_BODY;
+    if (body.done) this.phase = "done";
+    writeContent(this.#framing, body, chunk, places, output);
+    return at;
+  }
+}

@@ -1,0 +1,83 @@
+// A connection that has been told its last: what is unsent goes out, then a FIN, and what still
+// comes is read and thrown away, so that a reset does not destroy the answer on its way.
+
+import type { ConnectionSlot } from "../accept/admission.ts";
+import type { OwnedSocket, SocketOwner, SocketWriter } from "../net/socket-owner.ts";
+import type { Failure } from "../telemetry/failure.ts";
+import type { Live, Shared } from "./shared.ts";
+
+/** How long, and how much, is read and thrown away. */
+const LINGER_MS = 2000;
+const LINGER_BYTES_MAX = 16 * 1024 * 1024;
+
+export type Leaving = {
+  readonly socket: OwnedSocket;
+  readonly outlet: SocketWriter;
+  /** Its place in this lb, given back when the socket has closed; undefined: it was given none. */
+  readonly seat: ConnectionSlot | undefined;
+  /** What is over when the client has taken all of its answer, or never will. */
+  readonly trailing: { settle(failure: Failure | undefined): void } | undefined;
+};
+
+export class LingeringClose implements SocketOwner, Live {
+  expiresMs = 0;
+  readonly #shared: Pick<Shared, "clock" | "options">;
+  readonly #all: Set<Live>;
+  readonly #leaving: Leaving;
+  #lingeredBytes = 0;
+
+  /** `all`: the connections that the sweep watches. */
+  constructor(shared: Pick<Shared, "clock" | "options">, all: Set<Live>, leaving: Leaving) {
+    this.#shared = shared;
+    this.#all = all;
+    this.#leaving = leaving;
+    leaving.socket.data = this;
+    all.add(this);
+    leaving.socket.resume();
+    this.#goOn();
+  }
+
+  received(chunk: Buffer): void {
+    this.#lingeredBytes += chunk.length;
+    if (this.#lingeredBytes > LINGER_BYTES_MAX) this.#leaving.socket.terminate();
+  }
+
+  drained(): void {
+    this.#leaving.outlet.drained();
+    this.#goOn();
+  }
+
+  closed(): void {
+    this.#settle("clientAborted");
+    this.#leaving.seat?.leave();
+    this.#all.delete(this);
+  }
+
+  expired(): void {
+    this.#settle("clientTimeout");
+    this.#leaving.socket.terminate();
+  }
+
+  #goOn(): void {
+    const { clock, options } = this.#shared;
+    const { socket, outlet } = this.#leaving;
+    if (outlet.isBlocked) {
+      this.expiresMs = clock.nowMs + options.numbers.stallTimeoutMs;
+      return;
+    }
+    this.#settle(undefined);
+    this.expiresMs = clock.nowMs + LINGER_MS;
+    socket.shutdown();
+  }
+
+  /** Only the first word about it counts. */
+  #settle(failure: Failure | undefined): void {
+    this.#leaving.trailing?.settle(failure);
+  }
+
+  /** It is ending as soon as can be. */
+  stop(): void {}
+  opened(): void {}
+  ended(): void {}
+  unreachable(): void {}
+}

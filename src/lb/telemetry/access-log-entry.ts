@@ -1,0 +1,128 @@
+// What the access log learns of one exchange while it happens: made only when there is an access
+// log. The clocks are the log's.
+
+import type { Fault } from "../http/faults.ts";
+import type { RequestLine } from "../http/head.ts";
+import type { AccessLog } from "./access-log.ts";
+import { type Failure, lettersOf, type Stage } from "./failure.ts";
+
+export class Entry {
+  /** Of the answer that the client got; 0: none. */
+  status = 0;
+  bytesIn = 0;
+  bytesOut = 0;
+  retries = 0;
+  node: string | undefined;
+  /**
+   * `N` none came, `I` it names no node, `D` its node may not be used, `V` valid; `-` there are no
+   * cookies.
+   */
+  cookie: "N" | "I" | "D" | "V" | "-" = "-";
+  /** The answer gives a cookie. */
+  isCookieGiven = false;
+  readonly #log: AccessLog;
+  readonly #client: string | undefined;
+  readonly #start: RequestLine | undefined;
+  readonly #beganMs: number;
+  readonly #timeMs: number;
+  readonly #headMs: number | undefined;
+  #queueMs: number | undefined;
+  #connectMs: number | undefined;
+  #responseMs: number | undefined;
+  /** When what is measured now began. */
+  #sinceMs: number;
+
+  /**
+   * `start`: undefined where the head was never whole. `beganMs`: when the first byte of it came,
+   * by the log's clock.
+   */
+  constructor(
+    log: AccessLog,
+    client: string | undefined,
+    start: RequestLine | undefined,
+    beganMs: number,
+  ) {
+    const nowMs = log.now();
+    this.#log = log;
+    this.#client = client;
+    this.#start = start;
+    this.#beganMs = beganMs;
+    this.#timeMs = log.time() - (nowMs - beganMs);
+    this.#sinceMs = nowMs;
+    if (start !== undefined) this.#headMs = nowMs - beganMs;
+  }
+
+  assigned(node: string): void {
+    this.node = node;
+    this.#queueMs = (this.#queueMs ?? 0) + this.#lap();
+  }
+
+  connected(): void {
+    this.#connectMs = this.#lap();
+  }
+
+  /** It goes over a connection that was there. */
+  reused(node: string): void {
+    this.node = node;
+    this.#lap();
+  }
+
+  /** It is tried again. */
+  again(): void {
+    this.retries++;
+    this.#lap();
+  }
+
+  answered(status: number): void {
+    this.status = status;
+    this.#responseMs = this.#lap();
+  }
+
+  /** The last word about it. */
+  end(failure: Failure | undefined, stage: Stage): void {
+    this.#log.write({
+      timeMs: this.#timeMs,
+      client: this.#client,
+      method: this.#start?.method,
+      target: this.#start?.target,
+      version: this.#start === undefined ? undefined : `1.${this.#start.minor}`,
+      status: this.status,
+      node: this.node,
+      bytesIn: this.bytesIn,
+      bytesOut: this.bytesOut,
+      headMs: this.#headMs,
+      queueMs: this.#queueMs,
+      connectMs: this.#connectMs,
+      responseMs: this.#responseMs,
+      totalMs: this.#log.now() - this.#beganMs,
+      retries: this.retries,
+      end: lettersOf(failure, stage) + this.cookie + (this.isCookieGiven ? "I" : "-"),
+    });
+  }
+
+  /** Since the last lap. */
+  #lap(): number {
+    const nowMs = this.#log.now();
+    const lapMs = nowMs - this.#sinceMs;
+    this.#sinceMs = nowMs;
+    return lapMs;
+  }
+}
+
+/**
+ * A client that was answered, or cut, before its request came to an exchange; `fault` undefined: it
+ * went away in its request's head.
+ */
+export function recordRefusal(
+  log: AccessLog,
+  client: string | undefined,
+  start: RequestLine | undefined,
+  beganMs: number,
+  fault: Fault | undefined,
+  bytesOut: number,
+): void {
+  const entry = new Entry(log, client, start, beganMs);
+  entry.status = bytesOut === 0 ? 0 : (fault?.status ?? 0);
+  entry.bytesOut = bytesOut;
+  entry.end(fault === undefined ? "clientAborted" : fault.failure, "R");
+}

@@ -1,0 +1,146 @@
+// Assigns exchanges to nodes, so many a turn of the event loop, and lets those wait, in order and
+// not for ever, for which every node is at a limit.
+
+import { type Fault, unavailable } from "../http/faults.ts";
+import { type NextTurn, Pace } from "../net/pace.ts";
+import type { Choice, Pool, PoolNode } from "./pool.ts";
+
+/**
+ * An exchange that needs a node. One of the two is called, at once or later, unless it withdraws.
+ */
+export type Waiter = {
+  /** The only node it may go to, while that one is available. */
+  readonly stickTo: PoolNode | undefined;
+  /** The node that failed it last. */
+  readonly avoid: PoolNode | undefined;
+  assigned(lease: Lease): void;
+  refused(fault: Fault): void;
+};
+
+const NO_NODE = unavailable("no node can take this request", "noNode");
+/**
+ * Each is a dial, an upgrade and a first conversation: for the lb, and for the node, a good part of
+ * a millisecond.
+ */
+const ASSIGNED_PER_TURN = 8;
+const QUEUE_FULL = unavailable("too many requests are waiting", "queueFull");
+
+/**
+ * One connection's place on a node. Whatever way the connection ends, `release` gives it back,
+ * once.
+ */
+export class Lease {
+  readonly node: PoolNode;
+  readonly #dispatcher: Dispatcher;
+  #held = true;
+
+  constructor(node: PoolNode, dispatcher: Dispatcher) {
+    this.node = node;
+    this.#dispatcher = dispatcher;
+  }
+
+  release(): void {
+    if (!this.#held) return;
+    this.#held = false;
+    this.#dispatcher.released(this.node);
+  }
+}
+
+export class Dispatcher {
+  readonly #pool: Pool;
+  readonly #queueMax: number;
+  readonly #now: () => number;
+  readonly #pace: Pace;
+  /** They found every node at a limit. */
+  readonly #queue = new Set<Waiter>();
+  /**
+   * They came when this turn had given away all that it may; clients of ours, and so no more than
+   * there may be of them.
+   */
+  readonly #arrivals = new Set<Waiter>();
+  #isServing = false;
+
+  constructor(pool: Pool, queueMax: number, now: () => number, nextTurn: NextTurn) {
+    this.#pool = pool;
+    this.#queueMax = queueMax;
+    this.#now = now;
+    this.#pace = new Pace(ASSIGNED_PER_TURN, nextTurn, () => this.#begin());
+  }
+
+  get waiting(): number {
+    return this.#queue.size + this.#arrivals.size;
+  }
+
+  dispatch(waiter: Waiter): void {
+    if (this.#pace.hasRoom && this.#arrivals.size === 0) this.#enter(waiter);
+    else this.#arrivals.add(waiter);
+  }
+
+  #enter(waiter: Waiter): void {
+    const outcome = this.#assign(waiter);
+    if (outcome === "none") waiter.refused(NO_NODE);
+    if (outcome !== "full") return;
+    if (this.#queue.size >= this.#queueMax) waiter.refused(QUEUE_FULL);
+    else {
+      this.#queue.add(waiter);
+      this.#pool.counters.waiting(this.#queue.size);
+    }
+  }
+
+  withdraw(waiter: Waiter): void {
+    this.#queue.delete(waiter);
+    this.#arrivals.delete(waiter);
+  }
+
+  released(node: PoolNode): void {
+    this.#pool.release(node);
+    this.serve();
+  }
+
+  /**
+   * Tries those that wait again, oldest first. To be called when a node may have got room, or
+   * changed.
+   */
+  serve(): void {
+    if (this.#queue.size === 0 || this.#isServing) return;
+    this.#isServing = true;
+    try {
+      for (const waiter of this.#queue) {
+        if (!this.#pace.hasRoom) break;
+        const outcome = this.#assign(waiter);
+        if (outcome === "none") waiter.refused(NO_NODE);
+        if (outcome !== "full") this.#queue.delete(waiter);
+        else if (waiter.stickTo === undefined && waiter.avoid === undefined) break;
+      }
+    } finally {
+      this.#isServing = false;
+    }
+  }
+
+  /** A turn begins. */
+  #begin(): void {
+    this.serve();
+    for (const waiter of this.#arrivals) {
+      if (!this.#pace.hasRoom) break;
+      this.#arrivals.delete(waiter);
+      this.#enter(waiter);
+    }
+  }
+
+  #assign(waiter: Waiter): "assigned" | "full" | "none" {
+    let choice = this.#choose(waiter);
+    if (choice === "full" && this.#pool.reclaim(waiter.stickTo)) choice = this.#choose(waiter);
+    if (choice === "full" || choice === "none") return choice;
+    this.#pace.take();
+    this.#pool.acquire(choice);
+    this.#queue.delete(waiter);
+    waiter.assigned(new Lease(choice, this));
+    return "assigned";
+  }
+
+  #choose({ stickTo, avoid }: Waiter): Choice {
+    if (stickTo === undefined || !this.#pool.isAvailable(stickTo))
+      return this.#pool.choose(this.#now(), avoid);
+    return this.#pool.hasRoom(stickTo) ? stickTo : "full";
+  }
+}

@@ -1,0 +1,215 @@
+// Which node gets the next connection: leastconn as HAProxy does it, over what every lb counts.
+// Only state and choice; no socket.
+
+import type { Address } from "../../runtime/arguments.ts";
+import { Counters, Counts } from "../telemetry/counters.ts";
+import { Backlog } from "./backlog.ts";
+
+/** `failing`: it answers its checks, but not well. `down`: it cannot be reached. */
+export type Health = "up" | "failing" | "down";
+
+/**
+ * `closed`: it takes no new connections, because it is starting or draining. `gone`: it left, and
+ * may come back.
+ */
+export type Standing = "open" | "closed" | "gone";
+
+export class PoolNode {
+  readonly id: string;
+  address: Address;
+  /** The sticky cookie's value for this node. */
+  readonly cookie: string;
+  readonly backlog = new Backlog();
+  /**
+   * Connections to the node that are kept for the next request of their clients: assigned, but
+   * idle.
+   */
+  readonly idle = new Set<{ giveUp(how: "end"): void }>();
+  health: Health = "up";
+  standing: Standing = "open";
+  /** Client connections that this lb has assigned to the node, waiting for it, or served by it. */
+  connections = 0;
+  /** The same of all other lbs, as last heard. */
+  elsewhere = 0;
+  /** When it came, or came back. */
+  sinceMs = 0;
+  /** How long from then on its share of the load grows. */
+  rampMs = 0;
+  /** The turn in which it was last chosen. */
+  lastTurn = 0;
+  /** What happened to it; the pool's, once it is in one. */
+  counts = new Counts();
+
+  constructor(id: string, address: Address, cookie: string) {
+    this.id = id;
+    this.address = address;
+    this.cookie = cookie;
+  }
+}
+
+export type PoolOptions = {
+  /** How long a node that came (back) takes to get its full share; 0: at once. */
+  readonly rampMs: number;
+  /** Connections a node may have, of all lbs together; 0: no limit. */
+  readonly nodeConnectionsMax: number;
+};
+
+/** `full`: nodes are available, but each is at a limit. `none`: there is no node to wait for. */
+export type Choice = PoolNode | "full" | "none";
+
+// A node that ramps gets its first connections like any other: so few are no flood, and a small
+// cluster is even at once.
+const RAMP_FLOOR = 10;
+const RAMP_SHARE_MIN = 0.01;
+
+export class Pool {
+  readonly counters = new Counters();
+  readonly #options: PoolOptions;
+  readonly #nodes = new Map<string, PoolNode>();
+  readonly #byCookie = new Map<string, PoolNode>();
+  #turn = 0;
+
+  constructor(options: PoolOptions) {
+    this.#options = options;
+  }
+
+  get nodes(): Iterable<PoolNode> {
+    return this.#nodes.values();
+  }
+
+  node(id: string): PoolNode | undefined {
+    return this.#nodes.get(id);
+  }
+
+  add(node: PoolNode): void {
+    this.#nodes.set(node.id, node);
+    this.#byCookie.set(node.cookie, node);
+    node.counts = this.counters.of(node.id, (id) => this.#nodes.has(id));
+  }
+
+  /** The node is gone; it is forgotten when the last of its connections is. */
+  remove(node: PoolNode): void {
+    node.standing = "gone";
+    this.#forgetWhenIdle(node);
+  }
+
+  /** Assigns a connection to the node; `release` must follow, once. */
+  acquire(node: PoolNode): void {
+    node.connections++;
+  }
+
+  release(node: PoolNode): void {
+    node.connections--;
+    this.#forgetWhenIdle(node);
+  }
+
+  #forgetWhenIdle(node: PoolNode): void {
+    if (node.standing !== "gone" || node.connections > 0) return;
+    this.#nodes.delete(node.id);
+    this.#byCookie.delete(node.cookie);
+  }
+
+  /**
+   * The node may be chosen from now on, as if it were new. It is ramped up for no longer than
+   * others have been here: nodes that start together share alike at once.
+   */
+  came(node: PoolNode, nowMs: number): void {
+    let othersMs = 0;
+    for (const other of this.#nodes.values())
+      if (other !== node && this.isAvailable(other))
+        othersMs = Math.max(othersMs, nowMs - other.sinceMs);
+    node.sinceMs = nowMs;
+    node.rampMs = Math.min(this.#options.rampMs, othersMs);
+  }
+
+  byCookie(cookie: string): PoolNode | undefined {
+    return this.#byCookie.get(cookie);
+  }
+
+  /**
+   * Whether the node may get a connection now, were it not for its limits. With none up, failing
+   * ones: better a try than a 503.
+   */
+  isAvailable(node: PoolNode): boolean {
+    if (node.standing !== "open" || node.health === "down") return false;
+    return node.health === "up" || !this.anyUp();
+  }
+
+  /** Whether another node than this one is available. */
+  hasOther(than: PoolNode): boolean {
+    for (const node of this.#nodes.values())
+      if (node !== than && this.isAvailable(node)) return true;
+    return false;
+  }
+
+  anyUp(): boolean {
+    for (const node of this.#nodes.values())
+      if (node.health === "up" && node.standing === "open") return true;
+    return false;
+  }
+
+  hasRoom(node: PoolNode): boolean {
+    const max = this.#options.nodeConnectionsMax;
+    return node.backlog.hasRoom && (max === 0 || node.connections + node.elsewhere < max);
+  }
+
+  /**
+   * Ends an idle connection of a node that is at its limit, whose place somebody waits for; false
+   * when there is none.
+   */
+  reclaim(of: PoolNode | undefined): boolean {
+    for (const node of of === undefined ? this.#nodes.values() : [of]) {
+      const [idle] = node.idle;
+      if (idle === undefined || !node.backlog.hasRoom || !this.isAvailable(node)) continue;
+      idle.giveUp("end");
+      return true;
+    }
+    return false;
+  }
+
+  /**
+   * The available node with the fewest connections, ties in turn. `avoid` is taken only when there
+   * is no other.
+   */
+  choose(nowMs: number, avoid?: PoolNode): Choice {
+    const anyUp = this.anyUp();
+    let best: PoolNode | undefined;
+    let bestKey = 0;
+    let isFull = false;
+    let canAvoid = false;
+    for (const node of this.#nodes.values()) {
+      if (node.standing !== "open" || node.health === "down" || (anyUp && node.health !== "up"))
+        continue;
+      if (node === avoid) canAvoid = true;
+      else if (!this.hasRoom(node)) isFull = true;
+      else {
+        const key = this.#key(node, nowMs);
+        if (
+          best !== undefined &&
+          (key > bestKey || (key === bestKey && node.lastTurn >= best.lastTurn))
+        )
+          continue;
+        best = node;
+        bestKey = key;
+      }
+    }
+    if (best === undefined && !isFull && canAvoid && avoid !== undefined) {
+      if (this.hasRoom(avoid)) best = avoid;
+      else isFull = true;
+    }
+    if (best === undefined) return isFull ? "full" : "none";
+    best.lastTurn = ++this.#turn;
+    return best;
+  }
+
+  /**
+   * A node that ramps weighs less: at a tenth of its ramp it is as loaded with 10 connections above
+   * the floor as another with 100.
+   */
+  #key(node: PoolNode, nowMs: number): number {
+    const connections = node.connections + node.elsewhere;
+    const ageMs = nowMs - node.sinceMs;
+    if (connections <= RAMP_FLOOR || ageMs >= node.rampMs) return connections;
+    return RAMP_FLOOR + (connections - RAMP_FLOOR) / Math.max(RAMP_SHARE_MIN, ageMs / node.rampMs);
+  }
+}

@@ -1,0 +1,95 @@
+// What one client may ask of a node. Pure.
+
+import { type Limits, UNACKNOWLEDGED_MAX } from "../../wire/client-messages.ts";
+import { PAYLOAD_BYTES_MAX } from "../../wire/frame.ts";
+
+/**
+ * What an app may set. All are per connection, except `connections`, which is for the whole node.
+ */
+export type LimitOptions = {
+  /**
+   * The longest message that a client may send, in bytes (default 64 KiB); longer ones end the
+   * connection.
+   */
+  readonly frameBytes?: number | undefined;
+  /** Channels that a client may be subscribed to (default 100). */
+  readonly subscriptions?: number | undefined;
+  /**
+   * Requests that are answered per second (default 1000); what comes faster waits, what comes far
+   * faster is refused.
+   */
+  readonly requestsPerSecond?: number | undefined;
+  /**
+   * Bytes that may wait for a client that reads slowly (default 1 MiB); beyond them it is
+   * disconnected and resumes by position.
+   */
+  readonly bufferedBytes?: number | undefined;
+  /** Clients that a node takes (default: what its file descriptors allow). */
+  readonly connections?: number | undefined;
+};
+
+export type NodeLimits = {
+  /** What `welcome` says. */
+  readonly told: Limits;
+  readonly requestsPerSecond: number;
+  readonly bufferedBytes: number;
+  readonly connections: number | undefined;
+};
+
+/**
+ * Requests of one session that wait for their turn. More than a client's window of unacknowledged
+ * publications.
+ */
+export const WAITING_REQUESTS_MAX = 2 * UNACKNOWLEDGED_MAX;
+/** Calls of the app's methods that one session may have open. */
+export const OPEN_CALLS_MAX = 64;
+/** The protocol's pings that are answered; a client needs one every few seconds. */
+export const PINGS_PER_SECOND = 10;
+/**
+ * Bad frames that are answered before the connection is closed. One is forgiven per ping interval.
+ */
+export const BAD_FRAMES_MAX = 10;
+/** Requests refused for their rate before the connection is closed. */
+export const RATE_REFUSALS_MAX = 1000;
+
+/** Bytes of a publish frame that are not its data. */
+const FRAME_OVERHEAD_BYTES = 1024;
+
+/** Throws an Error that says which limit is wrong. */
+export function limitsOf(options: LimitOptions | undefined): NodeLimits {
+  const { connections } = options ?? {};
+  const frameBytes = checked(
+    "frameBytes",
+    options?.frameBytes ?? 64 * 1024,
+    2 * FRAME_OVERHEAD_BYTES,
+    PAYLOAD_BYTES_MAX,
+  );
+  const subscriptions = checked("subscriptions", options?.subscriptions ?? 100, 1, 100_000);
+  return {
+    told: {
+      frameBytes,
+      dataBytes: frameBytes - FRAME_OVERHEAD_BYTES,
+      subscriptions,
+      unacknowledged: UNACKNOWLEDGED_MAX,
+    },
+    requestsPerSecond: checked(
+      "requestsPerSecond",
+      options?.requestsPerSecond ?? 1000,
+      1,
+      1_000_000,
+    ),
+    bufferedBytes: checked(
+      "bufferedBytes",
+      options?.bufferedBytes ?? 1024 * 1024,
+      64 * 1024,
+      64 * 1024 * 1024,
+    ),
+    connections:
+      connections === undefined ? undefined : checked("connections", connections, 1, 1_000_000),
+  };
+}
+
+function checked(name: string, value: number, min: number, max: number): number {
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return value;
+  throw new Error(`limits.${name} is ${value}: it must be a whole number from ${min} to ${max}.`);
+}

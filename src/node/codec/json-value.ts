@@ -1,0 +1,168 @@
+// What data may be: JSON, in either encoding, and nothing that JSON cannot say back. Pure.
+
+import { isUtf8 } from "node:buffer";
+import { Malformed } from "../../wire/shape.ts";
+
+export const DEPTH_MAX = 64;
+
+/**
+ * Throws Malformed when a decoded value is too deep to be safe for those who will read it, or does
+ * not survive JSON.
+ */
+export function assertJsonValue(value: unknown, depth = 0): void {
+  if (typeof value === "string") {
+    if (!value.isWellFormed()) throw new Malformed("text must not hold half a surrogate pair");
+  } else if (typeof value === "number") {
+    if (!Number.isFinite(value)) throw new Malformed("a number is out of range");
+  } else if (typeof value === "object" && value !== null) {
+    if (depth === DEPTH_MAX) throw new Malformed(`a frame may be nested ${DEPTH_MAX} deep`);
+    if (Array.isArray(value)) {
+      for (const entry of value) assertJsonValue(entry, depth + 1);
+    } else {
+      for (const [key, entry] of Object.entries(value)) {
+        assertJsonValue(key);
+        assertJsonValue(entry, depth + 1);
+      }
+    }
+  }
+}
+
+/**
+ * Throws Malformed unless the bytes are exactly one msgpack value that JSON can say: no bytes, no
+ * extension types, text keys. This comes before any decoder, whose extensions are not for
+ * strangers; a declared length is believed only as far as there are bytes.
+ */
+export function assertJsonMsgpack(bytes: Uint8Array): void {
+  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  if (valueEnd(view, bytes, 0, 0) !== bytes.length)
+    throw new Malformed("bytes follow the msgpack value");
+}
+
+const CUT_OFF = "the msgpack value is cut off";
+const NOT_JSON = "the msgpack value holds something that JSON cannot say";
+
+/** Where the value that begins at `at` ends. */
+function valueEnd(view: DataView, bytes: Uint8Array, at: number, depth: number): number {
+  const type = bytes[at];
+  if (type === undefined) throw new Malformed(CUT_OFF);
+  if (type < 0x80 || type >= 0xe0) return at + 1;
+  if (type < 0x90) return entriesEnd(view, bytes, at + 1, type & 0x0f, true, depth);
+  if (type < 0xa0) return entriesEnd(view, bytes, at + 1, type & 0x0f, false, depth);
+  if (type < 0xc0) return textEnd(bytes, at + 1, type & 0x1f);
+  switch (type) {
+    case 0xc0:
+    case 0xc2:
+    case 0xc3:
+      return at + 1;
+    case 0xcc:
+    case 0xd0:
+      return within(bytes, at + 2);
+    case 0xcd:
+    case 0xd1:
+      return within(bytes, at + 3);
+    case 0xce:
+    case 0xd2:
+      return within(bytes, at + 5);
+    case 0xca:
+      return finite(view.getFloat32(within(bytes, at + 5) - 4), at + 5);
+    case 0xcb:
+      return finite(view.getFloat64(within(bytes, at + 9) - 8), at + 9);
+    case 0xcf:
+      return safe(view.getBigUint64(within(bytes, at + 9) - 8), at + 9);
+    case 0xd3:
+      return safe(view.getBigInt64(within(bytes, at + 9) - 8), at + 9);
+    case 0xd9:
+      return textEnd(bytes, at + 2, view.getUint8(within(bytes, at + 2) - 1));
+    case 0xda:
+      return textEnd(bytes, at + 3, view.getUint16(within(bytes, at + 3) - 2));
+    case 0xdb:
+      return textEnd(bytes, at + 5, view.getUint32(within(bytes, at + 5) - 4));
+    case 0xdc:
+      return entriesEnd(
+        view,
+        bytes,
+        at + 3,
+        view.getUint16(within(bytes, at + 3) - 2),
+        false,
+        depth,
+      );
+    case 0xdd:
+      return entriesEnd(
+        view,
+        bytes,
+        at + 5,
+        view.getUint32(within(bytes, at + 5) - 4),
+        false,
+        depth,
+      );
+    case 0xde:
+      return entriesEnd(
+        view,
+        bytes,
+        at + 3,
+        view.getUint16(within(bytes, at + 3) - 2),
+        true,
+        depth,
+      );
+    case 0xdf:
+      return entriesEnd(
+        view,
+        bytes,
+        at + 5,
+        view.getUint32(within(bytes, at + 5) - 4),
+        true,
+        depth,
+      );
+    default:
+      throw new Malformed(NOT_JSON);
+  }
+}
+
+function entriesEnd(
+  view: DataView,
+  bytes: Uint8Array,
+  at: number,
+  count: number,
+  keyed: boolean,
+  depth: number,
+) {
+  if (depth === DEPTH_MAX) throw new Malformed(`a frame may be nested ${DEPTH_MAX} deep`);
+  let end = at;
+  for (let i = 0; i < count; i++) {
+    if (keyed) {
+      if (!isText(bytes[end])) throw new Malformed(end < bytes.length ? NOT_JSON : CUT_OFF);
+      end = valueEnd(view, bytes, end, depth);
+    }
+    end = valueEnd(view, bytes, end, depth + 1);
+  }
+  return end;
+}
+
+const isText = (type: number | undefined) =>
+  type !== undefined && ((type >= 0xa0 && type < 0xc0) || (type >= 0xd9 && type <= 0xdb));
+
+function textEnd(bytes: Uint8Array, start: number, length: number): number {
+  const end = within(bytes, start + length);
+  for (let i = start; i < end; i++) {
+    if (bytes[i] < 0x80) continue;
+    if (isUtf8(bytes.subarray(i, end))) break;
+    throw new Malformed("text is not UTF-8");
+  }
+  return end;
+}
+
+function within(bytes: Uint8Array, end: number): number {
+  if (end > bytes.length) throw new Malformed(CUT_OFF);
+  return end;
+}
+
+function finite(value: number, end: number): number {
+  if (!Number.isFinite(value)) throw new Malformed(NOT_JSON);
+  return end;
+}
+
+function safe(value: bigint, end: number): number {
+  if (value > Number.MAX_SAFE_INTEGER || value < Number.MIN_SAFE_INTEGER)
+    throw new Malformed(NOT_JSON);
+  return end;
+}

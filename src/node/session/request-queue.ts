@@ -1,0 +1,87 @@
+// One session's requests in the order they came: one after the other where the app takes its time,
+// and no faster than the limit. Pure.
+
+import { TokenBucket } from "../../runtime/token-bucket.ts";
+import { WAITING_REQUESTS_MAX } from "../app/limits.ts";
+
+export type IntakeOptions<Request> = {
+  /**
+   * Answers a request. Where it returns a promise (which must not reject) the next one waits for
+   * it.
+   */
+  answer(request: Request): Promise<void> | undefined;
+  /**
+   * Whether there is room for what the request needs. When that changes, `resume` has to be called.
+   */
+  isReady(request: Request): boolean;
+  nowMs(): number;
+  readonly requestsPerSecond: number;
+  /** Bytes that the requests that wait may hold. */
+  readonly bytesMax: number;
+};
+
+export class RequestQueue<Request extends { readonly bytes: number }> {
+  readonly #options: IntakeOptions<Request>;
+  readonly #bucket: TokenBucket;
+  #waiting: Request[] = [];
+  #waitingBytes = 0;
+  #isAnswering = false;
+  #isPaced = false;
+
+  constructor(options: IntakeOptions<Request>) {
+    this.#options = options;
+    this.#bucket = new TokenBucket(options.requestsPerSecond, options.nowMs());
+  }
+
+  /** Only the rate holds the next request back: `resume` has to be called a little later. */
+  get isPaced(): boolean {
+    return this.#isPaced;
+  }
+
+  /** Takes a request in. False: too many wait already. */
+  offer(request: Request): boolean {
+    if (this.#waiting.length === 0 && this.#mayStart(request)) {
+      this.#start(request);
+      return true;
+    }
+    const bytes = this.#waitingBytes + request.bytes;
+    if (this.#waiting.length >= WAITING_REQUESTS_MAX || bytes > this.#options.bytesMax)
+      return false;
+    this.#waiting.push(request);
+    this.#waitingBytes = bytes;
+    return true;
+  }
+
+  /** Goes on as far as is possible now. */
+  resume(): void {
+    this.#isPaced = false;
+    while (this.#waiting.length > 0 && this.#mayStart(this.#waiting[0])) {
+      const [request] = this.#waiting.splice(0, 1);
+      this.#waitingBytes -= request.bytes;
+      this.#start(request);
+    }
+  }
+
+  /** Forgets what waits. */
+  clear(): void {
+    this.#waiting = [];
+    this.#waitingBytes = 0;
+    this.#isPaced = false;
+  }
+
+  #mayStart(request: Request): boolean {
+    if (this.#isAnswering || !this.#options.isReady(request)) return false;
+    this.#isPaced = !this.#bucket.take(this.#options.nowMs());
+    return !this.#isPaced;
+  }
+
+  #start(request: Request): void {
+    const answered = this.#options.answer(request);
+    if (answered === undefined) return;
+    this.#isAnswering = true;
+    answered.finally(() => {
+      this.#isAnswering = false;
+      this.resume();
+    });
+  }
+}

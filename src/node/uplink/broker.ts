@@ -1,0 +1,61 @@
+// What a channel and the uplink that serves it are to each other. Types only: another engine than
+// our relay would speak these too.
+
+import type { Producer } from "../../wire/frame.ts";
+import type { Gap, Position, Readable } from "../../wire/position.ts";
+import type { Policy, RelayMessageOf } from "../../wire/relay-messages.ts";
+
+/**
+ * A channel as the uplink serves it: what it wants of the relay, and what it is told. Its methods
+ * must not throw.
+ */
+export interface ChannelPort {
+  readonly name: string;
+  readonly policy: Policy;
+  readonly presence: boolean;
+  /** Whether it wants publications, or is only published to. */
+  readonly isFollowed: boolean;
+  /** Where to go on after a lost link; null: at the top. */
+  readonly position: Position | null;
+  opened(opened: RelayMessageOf<"opened">): void;
+  publication(offset: number, timeMs: number, payload: string): void;
+  entered(client: string, info: Uint8Array): void;
+  left(client: string): void;
+  /** The relay will not open it now; it is asked again by itself. */
+  openRefused(): void;
+}
+
+/** A channel's place on an uplink. */
+export type Opening = {
+  readonly port: ChannelPort;
+  /** The relay's number for the channel; 0: not open. */
+  id: number;
+  /** Publications to it that are in the outbox. */
+  unacknowledged: number;
+  /** What was last asked of the relay on this connection. */
+  asked: "nothing" | "open" | "open_followed";
+  /**
+   * The relay waits for word that we know what it could not store; it has that once the channel is
+   * open.
+   */
+  owesRetry: boolean;
+};
+
+/** Who publishes, and with which number, where somebody may repeat it. */
+export type Identity = { readonly producer: Producer; readonly seq: number };
+
+export type Question = {
+  readonly since: Position | null;
+  readonly limit: number;
+  readonly reverse: boolean;
+};
+/** A page of history: parallel lists, oldest first. */
+export type Page = {
+  readonly readable: Readable;
+  readonly gap: Gap | null;
+  readonly offsets: number[];
+  readonly timesMs: number[];
+  readonly payloads: string[];
+};
+/** Undefined: the link was lost, or the relay does not know the channel; nothing is known. */
+export type OnPage = (page: Page | undefined) => void;

@@ -1,0 +1,340 @@
+// One relay as a node uses it: channels opened and opened again by position, publications sent
+// until they are answered, history asked for. Knows a link only as something to send with; no
+// clock, randomness or socket of its own.
+
+import type { Link, LinkEvents } from "../../runtime/link.ts";
+import { SEQ_MAX } from "../../wire/client-messages.ts";
+import {
+  channelIdAt,
+  encodePublish,
+  offsetAt,
+  type Producer,
+  payloadOf,
+  setChannelId,
+  timeAt,
+} from "../../wire/frame.ts";
+import {
+  type Member,
+  OUTCOME_STORAGE,
+  type RelayMessage,
+  type RelayMessageOf,
+} from "../../wire/relay-messages.ts";
+import type { ChannelPort, Identity, OnPage, Opening, Question } from "./broker.ts";
+import {
+  type Destination,
+  Outbox,
+  type Outgoing,
+  type Publisher,
+  type PublishResult,
+} from "./outbox.ts";
+import { Questions } from "./questions.ts";
+
+export type LinkPort = Pick<Link, "isUp" | "send" | "sendMessage" | "close">;
+
+/** How a node shows itself to those who watch the registry. */
+export type Membership = Pick<Member, "address" | "state" | "connections">;
+
+/** For the log: how the link is now, and why. */
+export type OnLinkChange = (change: "linked" | "not linked" | "link lost", reason: string) => void;
+
+/** How long a publisher waits for a relay that does not answer, before it is told to try again. */
+const PUBLISH_DEADLINE_MS = 10_000;
+const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
+
+export class Uplink implements LinkEvents {
+  readonly relay: string;
+  readonly #connect: (events: LinkEvents) => LinkPort;
+  readonly #random32: () => number;
+  readonly #onChange: OnLinkChange;
+  #link: LinkPort;
+  readonly #openings = new Map<string, Opening>();
+  readonly #byId = new Map<number, Opening>();
+  /** Those that the relay would not open when it was last asked. */
+  readonly #refused = new Set<Opening>();
+  readonly #outbox = new Outbox();
+  readonly #questions = new Questions();
+  #producer: Producer;
+  #seq = 0;
+  #membership: Membership | undefined;
+  /** Why the last dial failed. */
+  #dialFault = "";
+
+  /** `random32`: an unsigned 32-bit integer. */
+  constructor(
+    relay: string,
+    connect: (events: LinkEvents) => LinkPort,
+    random32: () => number,
+    onChange: OnLinkChange,
+  ) {
+    this.relay = relay;
+    this.#connect = connect;
+    this.#random32 = random32;
+    this.#onChange = onChange;
+    this.#producer = { high: random32(), low: random32() };
+    this.#link = connect(this);
+  }
+
+  get isUp(): boolean {
+    return this.#link.isUp;
+  }
+
+  /** Publications that are not answered yet. */
+  get unacknowledged(): number {
+    return this.#outbox.size;
+  }
+
+  /** Tells the relay how this node is, now and on every new connection. */
+  register(membership: Membership): void {
+    this.#membership = membership;
+    this.#link.sendMessage({ type: "register", ...membership, counts: {} });
+  }
+
+  /** Opens a channel, now or as soon as there is a link; on every new connection again. */
+  open(port: ChannelPort): Opening {
+    const opening: Opening = { port, id: 0, unacknowledged: 0, asked: "nothing", owesRetry: false };
+    this.#openings.set(port.name, opening);
+    this.#ask(opening);
+    return opening;
+  }
+
+  /** The channel is followed from now on: it was opened only to be published to. */
+  follow(opening: Opening): void {
+    this.#ask(opening);
+  }
+
+  /** Closes a channel. False: not now, for something is on its way. */
+  close(opening: Opening): boolean {
+    if (opening.unacknowledged > 0 || (opening.asked !== "nothing" && opening.id === 0))
+      return false;
+    this.#openings.delete(opening.port.name);
+    this.#refused.delete(opening);
+    if (opening.id !== 0) this.#closeNow(opening);
+    return true;
+  }
+
+  /**
+   * Takes a publication; without an identity it is this node's own. False: the relay is behind, or
+   * away for too long.
+   */
+  publish(
+    opening: Opening,
+    identity: Identity | undefined,
+    payload: Uint8Array,
+    nowMs: number,
+    publisher: Publisher,
+  ): boolean {
+    const { producer, seq } = identity ?? this.#ownIdentity();
+    const frame = encodePublish(0, producer, seq, payload);
+    const isRepeatable = identity !== undefined;
+    const entry = {
+      destination: opening,
+      frame,
+      isRepeatable,
+      takenAtMs: nowMs,
+      publisher,
+      wasSent: false,
+    };
+    if (!this.#outbox.add(entry)) return false;
+    this.#pump();
+    return true;
+  }
+
+  /** Asks for history. False: not now. */
+  ask(opening: Opening, question: Question, onPage: OnPage): boolean {
+    if (!this.#link.isUp || opening.id === 0) return false;
+    const request = this.#questions.add(onPage);
+    if (request === undefined) return false;
+    this.#link.sendMessage({ type: "history", request, id: opening.id, ...question });
+    return true;
+  }
+
+  /**
+   * A client is present. No-op while the channel is not open: the port says it again when it is.
+   */
+  enter(opening: Opening, client: string, info: Uint8Array): void {
+    if (opening.id !== 0) this.#link.sendMessage({ type: "enter", id: opening.id, client, info });
+  }
+
+  leave(opening: Opening, client: string): void {
+    if (opening.id !== 0) this.#link.sendMessage({ type: "leave", id: opening.id, client });
+  }
+
+  /**
+   * Once a second: asks again for what was refused, and tells publishers that have waited too long.
+   */
+  tick(nowMs: number): void {
+    for (const opening of this.#refused) this.#ask(opening);
+    this.#refused.clear();
+    this.#tell(this.#outbox.expire(nowMs - PUBLISH_DEADLINE_MS), "busy");
+  }
+
+  /** Gives the connection up and dials a new one. */
+  redial(reason: string): void {
+    this.#link.close();
+    this.lost(reason, true);
+    this.#link = this.#connect(this);
+  }
+
+  /** Ends the link for good. */
+  end(): void {
+    this.#link.close();
+  }
+
+  welcome(): void {
+    this.#onChange("linked", "");
+    this.#dialFault = "";
+    if (this.#membership !== undefined) this.register(this.#membership);
+    for (const opening of this.#openings.values()) this.#ask(opening);
+  }
+
+  lost(reason: string, wasUp: boolean): void {
+    if (!wasUp) {
+      // Dialled again several times a second: each reason is worth one line.
+      if (reason !== this.#dialFault) this.#onChange("not linked", reason);
+      this.#dialFault = reason;
+      return;
+    }
+    this.#onChange("link lost", reason);
+    this.#outbox.disconnected();
+    this.#byId.clear();
+    for (const opening of this.#openings.values()) {
+      opening.id = 0;
+      opening.asked = "nothing";
+      opening.owesRetry = false;
+    }
+    this.#questions.disconnected();
+  }
+
+  publication(bytes: Uint8Array, start: number, end: number): void {
+    const offset = offsetAt(bytes, start);
+    const timeMs = timeAt(bytes, start);
+    const payload = decoder.decode(payloadOf(bytes, start, end));
+    if (this.#questions.isPageArriving) this.#questions.take(offset, timeMs, payload);
+    else this.#byId.get(channelIdAt(bytes, start))?.port.publication(offset, timeMs, payload);
+  }
+
+  message(message: RelayMessage): void {
+    switch (message.type) {
+      case "opened":
+        return this.#opened(message);
+      case "open_refused":
+        return this.#openRefused(message);
+      case "ack":
+        for (const outcome of message.outcomes) this.#answered(outcome);
+        return;
+      case "page":
+        return this.#questions.begin(message);
+      case "entered":
+        return this.#byId.get(message.id)?.port.entered(message.client, message.info);
+      case "left":
+        return this.#byId.get(message.id)?.port.left(message.client);
+      default:
+        return undefined;
+    }
+  }
+
+  /** Brings what was asked of the relay in line with what is wanted. */
+  #ask(opening: Opening): void {
+    const { port, asked } = opening;
+    const wanted = port.isFollowed ? "open_followed" : "open";
+    if (!this.#link.isUp || asked === wanted || asked === "open_followed") return;
+    if (asked === "open") {
+      // Opened only to be published to. The relay takes a channel once per link; if it has not
+      // answered yet, we come back when it has.
+      if (opening.id === 0) return;
+      this.#closeNow(opening);
+    }
+    opening.asked = wanted;
+    const { name: channel, policy, presence, isFollowed: live, position: since } = port;
+    this.#link.sendMessage({
+      type: "open",
+      channel,
+      live,
+      presence: presence && live,
+      policy,
+      since,
+    });
+  }
+
+  #closeNow(opening: Opening): void {
+    this.#link.sendMessage({ type: "close", id: opening.id });
+    this.#byId.delete(opening.id);
+    opening.id = 0;
+    opening.asked = "nothing";
+  }
+
+  #opened(message: RelayMessageOf<"opened">): void {
+    const opening = this.#openings.get(message.channel);
+    if (opening === undefined) return;
+    opening.id = message.id;
+    this.#byId.set(message.id, opening);
+    this.#retry(opening);
+    opening.port.opened(message);
+    this.#ask(opening);
+    this.#pump();
+  }
+
+  #openRefused({ channel, reason }: RelayMessageOf<"open_refused">): void {
+    const opening = this.#openings.get(channel);
+    if (opening === undefined) return;
+    opening.asked = "nothing";
+    this.#refused.add(opening);
+    this.#tell(this.#outbox.refuse(opening), reason === "storage" ? "storage" : "busy");
+    opening.port.openRefused();
+    this.#pump();
+  }
+
+  #answered(outcome: number): void {
+    const entry = this.#outbox.takeAnswered();
+    if (entry === undefined) return;
+    if (outcome === OUTCOME_STORAGE) this.#notStored(entry);
+    const refusal = outcome === OUTCOME_STORAGE ? "storage" : "busy";
+    this.#tell([entry], outcome < 0 ? refusal : outcome);
+  }
+
+  /** Lets the relay know that we do; nothing that was behind it may overtake its repeat. */
+  #notStored(entry: Outgoing): void {
+    const refused = this.#outbox.refused(entry);
+    if (refused === undefined) return;
+    entry.destination.owesRetry = true;
+    this.#retry(entry.destination);
+    this.#tell([entry, ...refused], "storage");
+  }
+
+  #retry(destination: Destination): void {
+    const { id, owesRetry } = destination;
+    if (!owesRetry || id === 0) return;
+    destination.owesRetry = false;
+    this.#link.sendMessage({ type: "retry", id });
+  }
+
+  #tell(entries: readonly Outgoing[], result: PublishResult): void {
+    for (const entry of entries) {
+      const { publisher } = entry;
+      entry.publisher = undefined;
+      publisher?.published(result);
+    }
+  }
+
+  /** Sends what may be sent, in order. */
+  #pump(): void {
+    if (!this.#link.isUp) return;
+    for (
+      let entry = this.#outbox.takeUnsent();
+      entry !== undefined;
+      entry = this.#outbox.takeUnsent()
+    ) {
+      setChannelId(entry.frame, 0, entry.destination.id);
+      this.#link.send(entry.frame);
+    }
+  }
+
+  /** The next number of this node's own, for publications that nobody but this node repeats. */
+  #ownIdentity(): Identity {
+    if (this.#seq === SEQ_MAX) {
+      this.#producer = { high: this.#random32(), low: this.#random32() };
+      this.#seq = 0;
+    }
+    return { producer: this.#producer, seq: ++this.#seq };
+  }
+}

@@ -1,0 +1,56 @@
+// The lock that makes a second owner of a data folder impossible. The kernel drops it when the
+// process dies, and it holds while the process is merely stopped, and between containers that share
+// the folder.
+
+import { Database } from "bun:sqlite";
+import { closeSync, existsSync, openSync, rmSync, statSync } from "node:fs";
+
+export type Lock = {
+  /** Lets go of the lock and removes its file. */
+  release(): void;
+};
+
+/**
+ * Takes the lock, for as long as this process lives; undefined where another process has it. Throws
+ * when the file cannot be made. Nothing else in this process may open the file: closing any
+ * descriptor of it would drop the lock (fcntl(2)).
+ */
+export function lockFile(path: string): Lock | undefined {
+  for (;;) {
+    if (!existsSync(path)) closeSync(openSync(path, "a", 0o600));
+    const inode = inodeOf(path);
+    const database = new Database(path);
+    if (!tryLock(database)) {
+      database.close();
+      return undefined;
+    }
+    // Its last owner may have removed the file while we opened it: a lock on a removed file
+    // excludes nobody.
+    if (inode !== undefined && inode === inodeOf(path)) return heldLock(path, database);
+    database.close();
+  }
+}
+
+/** The file is removed while it is still held, so that nobody can lock it in between. */
+const heldLock = (path: string, database: Database): Lock => ({
+  release: () => {
+    rmSync(path, { force: true });
+    database.close();
+  },
+});
+
+function tryLock(database: Database): boolean {
+  try {
+    // No journal file: nothing is ever written, so the lock can be had on a full disk.
+    database.run("PRAGMA journal_mode = MEMORY");
+    database.run("BEGIN EXCLUSIVE");
+    return true;
+  } catch (error) {
+    if (error instanceof Error && "code" in error && error.code === "SQLITE_BUSY") return false;
+    throw error;
+  }
+}
+
+function inodeOf(path: string): number | undefined {
+  return statSync(path, { throwIfNoEntry: false })?.ino;
+}

@@ -1,0 +1,22 @@
+// Turns for the values of a map: one after the other, round and round, whatever comes and goes
+// meanwhile. Pure.
+
+export class RoundRobin<T> {
+  readonly #map: ReadonlyMap<unknown, T>;
+  #values: Iterator<T>;
+
+  constructor(map: ReadonlyMap<unknown, T>) {
+    this.#map = map;
+    this.#values = map.values();
+  }
+
+  /** Whose turn it is. Undefined: the map is empty. */
+  next(): T | undefined {
+    let turn = this.#values.next();
+    if (turn.done === true) {
+      this.#values = this.#map.values();
+      turn = this.#values.next();
+    }
+    return turn.done === true ? undefined : turn.value;
+  }
+}
