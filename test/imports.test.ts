@@ -41,7 +41,7 @@ const SHELLS: Record<string, string[]> = {
   wire: [],
   runtime: ["arguments.ts", "child-ipc.ts", "link.ts", "lock.ts", "log.ts"],
   relay: ["main.ts", "server.ts", "recover.ts", "journal.ts"],
-  node: ["alarm.ts", "main.ts", "node.ts", "server.ts", "load-app.ts"],
+  node: ["alarm.ts", "main.ts", "node.ts", "server.ts", "load-app.ts", "session/client-writer.ts"],
   lb: [
     ...[
       "main.ts",

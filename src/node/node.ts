@@ -14,7 +14,8 @@ import { createCluster } from "./channels/cluster-api.ts";
 import type { Frame } from "./codec/encoding.ts";
 import { WebServer } from "./server.ts";
 import { departures } from "./session/drain.ts";
-import type { ClientSession, SessionContext } from "./session/session.ts";
+import type { ClientSession } from "./session/session.ts";
+import type { Resumable, SessionContext } from "./session/session-context.ts";
 import { GROUPS, Sessions } from "./session/sessions.ts";
 import { BEAT_MS, Canary } from "./uplink/canary.ts";
 import { producerFor } from "./uplink/identity.ts";
@@ -71,7 +72,7 @@ export class ClusterNode {
   #onProven = () => {};
   #onHopeless = (_relay: string) => {};
   #registered = "";
-  readonly #resuming = new Set<ClientSession>();
+  readonly #resuming = new Set<Resumable>();
   #fannedOutBytes = 0;
   #isCheckDue = false;
 
@@ -99,7 +100,14 @@ export class ClusterNode {
     );
     this.#canaries = this.#uplinks.map(
       (uplink) =>
-        new Canary(id, uplink, relayIds, crypto.randomUUID(), Date.now, () => this.#onProven()),
+        new Canary({
+          node: id,
+          uplink,
+          relays: relayIds,
+          nonce: crypto.randomUUID(),
+          nowMs: Date.now,
+          onProven: () => this.#onProven(),
+        }),
     );
     this.#server = this.#createServer();
     this.#tick();
@@ -145,7 +153,7 @@ export class ClusterNode {
     if (this.#state === "draining") return;
     this.#turn("draining");
     for (const { client, afterMs } of departures([...this.#sessions], Math.random)) {
-      client.goodbye("the node is going away", afterMs);
+      client.sendGoodbye("the node is going away", afterMs);
       this.#departing.push(setTimeout(() => this.#sendAway(client), afterMs + LEAVE_MS));
     }
   }
@@ -186,13 +194,13 @@ export class ClusterNode {
   #createServer(): WebServer {
     const { id, address, app, rules, pingMs, connectMs, secret, connectionsMax, log } =
       this.#options;
-    const desk: SessionContext = {
+    const context: SessionContext = {
       node: id,
       pingMs,
       connectMs,
       app,
       limits: rules.limits,
-      hub: this.#hub,
+      channels: this.#hub,
       cluster: this.#cluster,
       identify: (kind, user, text) => producerFor(secret, kind, user, text),
       resumeLater: (session) => this.#resumeLater(session),
@@ -200,7 +208,7 @@ export class ClusterNode {
     };
     return new WebServer({
       address,
-      desk,
+      context,
       sessions: this.#sessions,
       connectionsMax: rules.limits.connections ?? connectionsMax,
       createId: () => crypto.randomUUID(),
@@ -268,7 +276,7 @@ export class ClusterNode {
     }, CHECK_MS);
   }
 
-  #resumeLater(session: ClientSession): void {
+  #resumeLater(session: Resumable): void {
     this.#resuming.add(session);
     if (this.#resuming.size > 1) return;
     setTimeout(() => {

@@ -8,7 +8,8 @@ import { type Admitted, ANYONE, admit } from "./app/authentication.ts";
 import { isRefused, type RouteHandler, type RouteOptions } from "./app/index.ts";
 import { isOriginAllowed } from "./app/origin.ts";
 import { chooseSubprotocol } from "./codec/encoding.ts";
-import { ClientSession, type SessionContext } from "./session/session.ts";
+import { ClientSession } from "./session/session.ts";
+import type { SessionContext } from "./session/session-context.ts";
 import type { Sessions } from "./session/sessions.ts";
 
 /**
@@ -20,7 +21,7 @@ const NOT_NOW: ResponseInit = { status: 503, headers: { "Retry-After": "1" } };
 
 export type WebServerOptions = {
   readonly address: Address;
-  readonly desk: SessionContext;
+  readonly context: SessionContext;
   readonly sessions: Sessions;
   readonly connectionsMax: number;
   /** An id that nobody can guess. */
@@ -41,10 +42,10 @@ export class WebServer {
 
   /** Listens at once. Throws what Bun.serve throws where it cannot. */
   constructor(options: WebServerOptions) {
-    const { address, desk, sessions } = options;
+    const { address, context, sessions } = options;
     this.#options = options;
     this.#isUnix = "unix" in address;
-    const routes = Object.entries(desk.app.routes ?? {}).map(
+    const routes = Object.entries(context.app.routes ?? {}).map(
       ([path, route]) => [path, this.#route(route)] as const,
     );
     this.#server = Bun.serve<ClientSession, string>({
@@ -59,17 +60,17 @@ export class WebServer {
       websocket: {
         idleTimeout: 0,
         sendPings: false,
-        maxPayloadLength: desk.limits.told.frameBytes,
-        backpressureLimit: desk.limits.bufferedBytes + BACKPRESSURE_SPARE_BYTES,
+        maxPayloadLength: context.limits.told.frameBytes,
+        backpressureLimit: context.limits.bufferedBytes + BACKPRESSURE_SPARE_BYTES,
         closeOnBackpressureLimit: true,
-        open: (socket) => this.#guard(socket, () => socket.data.opened(socket)),
-        message: (socket, frame) => this.#guard(socket, () => socket.data.received(frame)),
-        drain: (socket) => this.#guard(socket, () => socket.data.drained()),
+        open: (socket) => this.#guard(socket, () => socket.data.socketOpened(socket)),
+        message: (socket, frame) => this.#guard(socket, () => socket.data.frameReceived(frame)),
+        drain: (socket) => this.#guard(socket, () => socket.data.socketDrained()),
         ping: (socket) => socket.data.heard(),
         pong: (socket) => socket.data.heard(),
         close: (socket) => {
           sessions.delete(socket.data);
-          this.#guard(socket, () => socket.data.closed());
+          this.#guard(socket, () => socket.data.socketClosed());
         },
       },
     });
@@ -94,7 +95,7 @@ export class WebServer {
     try {
       work();
     } catch (error) {
-      this.#options.desk.failed("session", error, socket.data.id);
+      this.#options.context.failed("session", error, socket.data.id);
       socket.data.close("internal");
     }
   }
@@ -112,20 +113,22 @@ export class WebServer {
   }
 
   #handler(handler: RouteHandler) {
-    const { cluster } = this.#options.desk;
+    const { cluster } = this.#options.context;
     return (request: Bun.BunRequest) =>
       isUpgrade(request) ? this.#upgrade(request) : handler(request, cluster);
   }
 
   #fetch(request: Request): Answer | Promise<Answer> {
-    const { desk } = this.#options;
+    const { context } = this.#options;
     if (isUpgrade(request)) return this.#upgrade(request);
-    return desk.app.fetch?.(request, desk.cluster) ?? new Response("Not found.\n", { status: 404 });
+    return (
+      context.app.fetch?.(request, context.cluster) ?? new Response("Not found.\n", { status: 404 })
+    );
   }
 
   #upgrade(request: Request): Answer | Promise<Answer> {
-    const { desk, sessions, connectionsMax, isOpen } = this.#options;
-    const { app } = desk;
+    const { context, sessions, connectionsMax, isOpen } = this.#options;
+    const { app } = context;
     if (!isOpen()) return new Response("This node takes no new connections now.\n", NOT_NOW);
     if (sessions.size >= connectionsMax) return new Response("This node is full.\n", NOT_NOW);
     const isByRequest = app.connect !== undefined && app.auth !== "token";
@@ -147,10 +150,10 @@ export class WebServer {
   }
 
   #accept(request: Request, address: string, admitted: Admitted | Request): Answer {
-    const { desk, sessions, createId } = this.#options;
+    const { context, sessions, createId } = this.#options;
     const subprotocol = chooseSubprotocol(request.headers.get("sec-websocket-protocol"));
     const encoding = subprotocol === SUBPROTOCOL_MSGPACK ? "msgpack" : "json";
-    const session = new ClientSession(desk, createId(), encoding, address, admitted);
+    const session = new ClientSession(context, createId(), encoding, address, admitted);
     // Left out, Bun would grant the first one that the client named, whatever it is.
     const headers = { "Sec-WebSocket-Protocol": subprotocol ?? "" };
     sessions.add(session);
@@ -165,7 +168,7 @@ export class WebServer {
   }
 
   #failedToAnswer(error: unknown): Response {
-    this.#options.desk.failed("http", error, "");
+    this.#options.context.failed("http", error, "");
     return new Response("The app failed to answer.\n", { status: 500 });
   }
 

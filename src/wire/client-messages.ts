@@ -138,8 +138,8 @@ const nodeTable = {
     channel: optional(channelName),
     position: optional(object({ epoch: epochShape, offset: offsetShape })),
     recovered: optional(flag),
-    gap: optional(gap),
     more: optional(flag),
+    gap: optional(gap),
     data: optional(present),
   },
   error: { id, code: oneOf(...errorCodes), message: text(0, 1000), retry: flag },
@@ -179,6 +179,63 @@ export function nodeMessage(frame: unknown): NodeMessage | undefined {
   const { type } = frame;
   return names(nodeTable, type) ? shapedMessage(nodeTable, type, frame) : undefined;
 }
+
+/** The fields whose content belongs to the app: a node passes on their JSON text as it is. */
+type AppField = "data" | "info";
+type WithAppText<M> = {
+  [F in keyof M]: F extends AppField ? string | Extract<M[F], undefined> : M[F];
+};
+/** A message as a node sends it: `data` and `info` hold JSON text. */
+export type OutgoingMessage = {
+  [K in NodeMessage["type"]]: WithAppText<NodeMessageOf<K>>;
+}[NodeMessage["type"]];
+
+/** The JSON text of a message from a node: its fields in the order of the table. */
+export function encodeNodeMessage(message: OutgoingMessage): string {
+  const values: Record<string, unknown> = message;
+  let json = `{"type":"${message.type}"`;
+  for (const name of Object.keys(nodeTable[message.type])) {
+    const value = values[name];
+    if (value === undefined) continue;
+    json += `,"${name}":${name === "data" || name === "info" ? value : JSON.stringify(value)}`;
+  }
+  return `${json}}`;
+}
+
+// What a node encodes once per publication is concatenated from parts that were encoded before;
+// a test holds these against the table.
+
+/** What precedes the offset in every `message` of one channel. `channelText`: the name as JSON. */
+export const messageHead = (channelText: string): string =>
+  `{"type":"message","channel":${channelText},"offset":`;
+
+/** A `message`. `head`: see messageHead. `dataText`: JSON. */
+export const encodeMessage = (
+  head: string,
+  offset: number,
+  timeMs: number,
+  dataText: string,
+): string => `${head}${offset},"time":${timeMs},"data":${dataText}}`;
+
+/** The `ok` of a publish. `offset` 0: it is not known. */
+export function encodePublishOk(
+  id: RequestId,
+  channelText: string,
+  epoch: string,
+  offset: number,
+): string {
+  const position =
+    offset === 0 ? "" : `,"position":{"epoch":${JSON.stringify(epoch)},"offset":${offset}}`;
+  return `{"type":"ok","id":${JSON.stringify(id)},"channel":${channelText}${position}}`;
+}
+
+/** An entry of what answers `history`. */
+export const encodeRemembered = (offset: number, timeMs: number, dataText: string): string =>
+  `{"offset":${offset},"time":${timeMs},"data":${dataText}}`;
+
+/** An entry of what answers `presence`. */
+export const encodePresent = (client: string, infoText: string | undefined): string =>
+  `{"client":${JSON.stringify(client)}${infoText === undefined ? "" : `,"info":${infoText}`}}`;
 
 /** Whether a table has messages of this type. */
 function names<T extends object>(table: T, type: string): type is keyof T & string {

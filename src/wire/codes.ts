@@ -25,7 +25,7 @@ export const CLOSES = {
   too_large: { code: 1009, reconnect: false, reason: "message over the size limit" },
   bad_frames: { code: 4400, reconnect: false, reason: "too many bad frames" },
   refused: { code: 4401, reconnect: false, reason: "the app does not let this client in" },
-  expired: { code: 4402, reconnect: true, reason: "the client's leave to be here has run out" },
+  expired: { code: 4402, reconnect: true, reason: "authorization expired" },
   connect_timeout: { code: 4408, reconnect: true, reason: "no connect in time" },
   silent: { code: 4409, reconnect: true, reason: "nothing heard for two ping intervals" },
   slow: { code: 4410, reconnect: true, reason: "reads too slowly; resume by position" },

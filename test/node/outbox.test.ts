@@ -61,7 +61,7 @@ test("whatever happens, entries are sent in order, all again on a new connection
           }
           if (onWire.length === 0) expect(outbox.takeAnswered()).toBeUndefined();
         } else if (step.type === "disconnect") {
-          outbox.disconnected();
+          outbox.linkLost();
           onWire = [];
           for (const channel of channels) channel.id = 0;
         } else if (step.type === "open") {
@@ -133,7 +133,7 @@ test("what went out behind one that could not be stored is not sent again ahead 
   expect(outbox.refused(refused)).toEqual([behind, unsent]);
   // The next refusal is the same one's.
   expect(outbox.refused(behind)).toBeUndefined();
-  outbox.disconnected();
+  outbox.linkLost();
   // Nobody repeats the node's own: whatever the relay did with it, it is asked again.
   expect([outbox.takeUnsent(), outbox.takeUnsent(), outbox.takeUnsent()]).toEqual([
     own,

@@ -2,7 +2,7 @@
 
 import { beforeEach, expect, test } from "bun:test";
 import { Rules } from "../../src/node/app/rules.ts";
-import { REMEMBERED_MAX } from "../../src/node/channels/channels.ts";
+import { CACHED_MAX } from "../../src/node/channels/channels.ts";
 import { seeded, VirtualNode, VirtualRelay, VirtualSocket } from "./simulation.ts";
 
 let nowMs = 0;
@@ -225,7 +225,7 @@ test("what all channels remember together is bounded, whatever each may", () => 
   for (let c = 0; c < 90; c++) {
     const route = behind.hub.routeOf("room");
     const channel = route && behind.hub.open(`big-${c}`, route, true);
-    channel?.opened({
+    channel?.channelOpened({
       type: "opened",
       channel: channel.name,
       id: 1000 + c,
@@ -237,10 +237,11 @@ test("what all channels remember together is bounded, whatever each may", () => 
       missed: 0,
       members: 0,
     });
-    for (let offset = 1; offset <= 15; offset++) channel?.publication(offset, nowMs, payload);
+    for (let offset = 1; offset <= 15; offset++)
+      channel?.publicationArrived(offset, nowMs, payload);
   }
-  expect(behind.hub.rememberedSize).toBeLessThanOrEqual(REMEMBERED_MAX);
-  expect(behind.hub.rememberedSize).toBeGreaterThan(REMEMBERED_MAX / 4);
+  expect(behind.hub.cachedSize).toBeLessThanOrEqual(CACHED_MAX);
+  expect(behind.hub.cachedSize).toBeGreaterThan(CACHED_MAX / 4);
 });
 
 test("while a batch waits: who joins hears nothing twice, who leaves hears what was said before, and the order stays", () => {

@@ -212,7 +212,7 @@ async function run(seed: number, historySize: number): Promise<{ seen: number; l
     for (const { hub, uplink, sockets } of nodes) {
       hub.sweep();
       uplink.tick(nowMs);
-      for (const { session } of sockets) session.check(nowMs);
+      for (const { session } of sockets) session.checkDeadlines(nowMs);
     }
   };
   const killNode = (n: number) => {

@@ -7,7 +7,8 @@ import type { Rules } from "../../src/node/app/rules.ts";
 import { Channels } from "../../src/node/channels/channels.ts";
 import { createCluster } from "../../src/node/channels/cluster-api.ts";
 import type { Socket } from "../../src/node/session/client-writer.ts";
-import { ClientSession, type SessionContext } from "../../src/node/session/session.ts";
+import { ClientSession } from "../../src/node/session/session.ts";
+import type { SessionContext } from "../../src/node/session/session-context.ts";
 import { producerFor } from "../../src/node/uplink/identity.ts";
 import { type LinkPort, Uplink } from "../../src/node/uplink/uplink.ts";
 import { Relay } from "../../src/relay/relay.ts";
@@ -234,7 +235,7 @@ export class VirtualNode {
       connectMs: 10_000,
       app: {},
       limits: rules.limits,
-      hub: this.hub,
+      channels: this.hub,
       cluster: createCluster(
         name,
         this.hub,
@@ -266,7 +267,7 @@ export class VirtualSocket implements Socket {
     this.node = node;
     node.sockets.add(this);
     this.session = new ClientSession(node.desk, id, "json", "", ANYONE);
-    this.session.opened(this);
+    this.session.socketOpened(this);
   }
 
   send(frame: string | Uint8Array): number {
@@ -294,7 +295,7 @@ export class VirtualSocket implements Socket {
     if (!this.isOpen) return;
     this.isOpen = false;
     this.node.sockets.delete(this);
-    this.session.closed();
+    this.session.socketClosed();
   }
 
   terminate(): void {
@@ -311,11 +312,11 @@ export class VirtualSocket implements Socket {
     if (frame === undefined) return undefined;
     this.#bytes -= frame.length;
     const message: unknown = JSON.parse(frame);
-    if (this.isOpen) this.session.drained();
+    if (this.isOpen) this.session.socketDrained();
     return isRecord(message) ? message : undefined;
   }
 
   write(message: Record<string, unknown>): void {
-    if (this.isOpen) this.session.received(JSON.stringify(message));
+    if (this.isOpen) this.session.frameReceived(JSON.stringify(message));
   }
 }

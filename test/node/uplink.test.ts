@@ -12,10 +12,10 @@ const NEWS: ChannelPort = {
   presence: false,
   isFollowed: true,
   position: null,
-  opened() {},
-  publication() {},
-  entered() {},
-  left() {},
+  channelOpened() {},
+  publicationArrived() {},
+  memberEntered() {},
+  memberLeft() {},
   openRefused() {},
 };
 
@@ -48,7 +48,7 @@ function uplink() {
 
 test("a channel that was refused is asked for again with the next tick, once", () => {
   const { uplink: node, take, refuse } = uplink();
-  node.open(NEWS);
+  node.openChannel(NEWS);
   expect(take()).toEqual(["open"]);
   node.tick(1000);
   expect(take()).toEqual([]);
@@ -63,9 +63,9 @@ test("a channel that was refused is asked for again with the next tick, once", (
 
 test("a channel that was refused and closed is not asked for again", () => {
   const { uplink: node, take, refuse } = uplink();
-  const opening = node.open(NEWS);
+  const opening = node.openChannel(NEWS);
   refuse();
-  expect(node.close(opening)).toBe(true);
+  expect(node.closeChannel(opening)).toBe(true);
   take();
   node.tick(1000);
   expect(take()).toEqual([]);
@@ -84,13 +84,13 @@ test("a refusal that is heard while the channel is opened anew is answered once 
     members: 0,
   };
   const port = { ...NEWS, isFollowed: false };
-  const opening = node.open(port);
+  const opening = node.openChannel(port);
   hear(opened);
   const results: unknown[] = [];
   const publisher = { published: (result: unknown) => void results.push(result) };
   node.publish(opening, undefined, new Uint8Array(1), 0, publisher);
   port.isFollowed = true;
-  node.follow(opening);
+  node.followChannel(opening);
   expect(take()).toEqual(["open", "close", "open"]);
   hear({ type: "ack", outcomes: [OUTCOME_STORAGE] });
   expect([results, take()]).toEqual([["storage"], []]);

@@ -9,7 +9,8 @@ import { createCluster } from "../../src/node/channels/cluster-api.ts";
 import type { Frame } from "../../src/node/codec/encoding.ts";
 import type { Socket } from "../../src/node/session/client-writer.ts";
 import { departures } from "../../src/node/session/drain.ts";
-import { ClientSession, type SessionContext } from "../../src/node/session/session.ts";
+import { ClientSession } from "../../src/node/session/session.ts";
+import type { SessionContext } from "../../src/node/session/session-context.ts";
 import { GROUPS, Sessions } from "../../src/node/session/sessions.ts";
 import { BEAT_MS, Canary } from "../../src/node/uplink/canary.ts";
 import { producerFor } from "../../src/node/uplink/identity.ts";
@@ -85,7 +86,7 @@ export class SimNode {
       connectMs: 10_000,
       app,
       limits: rules.limits,
-      hub: this.#hub,
+      channels: this.#hub,
       cluster: createCluster(name, this.#hub, keyed, () => {}),
       identify: (kind, user, text) => producerFor(SECRET, kind, user, text),
       resumeLater: (session) => this.process.after(RESUME_MS, () => session.resume()),
@@ -98,7 +99,7 @@ export class SimNode {
       if (this.#state === "starting" && this.isHealthy) this.#turn("up");
     };
     this.#canaries = this.uplinks.map(
-      (uplink) => new Canary(name, uplink, relayIds, nonce, nowMs, onProven),
+      (uplink) => new Canary({ node: name, uplink, relays: relayIds, nonce, nowMs, onProven }),
     );
     this.#tick();
   }
@@ -140,7 +141,7 @@ export class SimNode {
 
   #receive(socket: SimSocket, text: string): void {
     if (text === PONG) socket.session?.heard();
-    else if (text !== UPGRADE) socket.session?.received(text);
+    else if (text !== UPGRADE) socket.session?.frameReceived(text);
     else if (this.#state === "up") socket.open(`${this.name}.${++this.#sessionCount}`);
     else socket.close(1006);
   }
@@ -149,7 +150,7 @@ export class SimNode {
     if (this.#state !== "up") return;
     this.#turn("draining");
     for (const { client, afterMs } of departures([...this.sessions], this.network.random)) {
-      client.goodbye("the node is going away", afterMs);
+      client.sendGoodbye("the node is going away", afterMs);
       this.process.after(afterMs + LEAVE_MS, () => this.#sendAway(client));
     }
   }
@@ -235,7 +236,7 @@ export class SimSocket implements Socket {
     this.cable().send(1, UPGRADED);
     sockets.add(this);
     sessions.add(this.session);
-    this.session.opened(this);
+    this.session.socketOpened(this);
   }
 
   send(frame: Frame): number {
@@ -250,7 +251,7 @@ export class SimSocket implements Socket {
   #wasRead(characters: number): void {
     const wasBehind = this.#unread > KERNEL_BYTES;
     this.#unread -= characters;
-    if (wasBehind) this.#node.process.run(() => this.session?.drained());
+    if (wasBehind) this.#node.process.run(() => this.session?.socketDrained());
   }
 
   getBufferedAmount(): number {
@@ -291,7 +292,7 @@ export class SimSocket implements Socket {
     this.#node.gone(this);
     if (this.session === undefined) return;
     this.#node.sessions.delete(this.session);
-    this.session.closed();
+    this.session.socketClosed();
     this.session = undefined;
   }
 }

@@ -5,7 +5,7 @@ import { Connection } from "../../src/client/connection.ts";
 import { Outbox as ClientOutbox } from "../../src/client/outbox.ts";
 import { Subscription } from "../../src/client/subscription.ts";
 import { Subscriptions } from "../../src/client/subscriptions.ts";
-import { Stream } from "../../src/node/channels/stream.ts";
+import { HistoryCache } from "../../src/node/channels/history-cache.ts";
 import { PublishWindow } from "../../src/node/session/publish-window.ts";
 import { Outbox as NodeOutbox } from "../../src/node/uplink/outbox.ts";
 import { Uplink } from "../../src/node/uplink/uplink.ts";
@@ -173,7 +173,7 @@ export const PLANTED: readonly Planted[] = [
   },
   {
     name: "a node forgets that it has to send again what a lost link did not answer",
-    plant: () => patch(NodeOutbox.prototype, "disconnected", () => () => {}),
+    plant: () => patch(NodeOutbox.prototype, "linkLost", () => () => {}),
   },
   {
     name: "a node acknowledges before the relay has answered",
@@ -207,10 +207,10 @@ export const PLANTED: readonly Planted[] = [
     name: "a reader goes live without what it has missed",
     plant: () =>
       patch(
-        Stream.prototype,
+        HistoryCache.prototype,
         "find",
         (original) =>
-          function (this: Stream, want, nowMs) {
+          function (this: HistoryCache, want, nowMs) {
             return original.call(this, want, nowMs) === undefined ? undefined : this.top;
           },
       ),
@@ -219,10 +219,10 @@ export const PLANTED: readonly Planted[] = [
     name: "a page of history loses its first publication",
     plant: () =>
       patch(
-        Stream.prototype,
-        "keep",
+        HistoryCache.prototype,
+        "keepPage",
         (original) =>
-          function (this: Stream, question, page) {
+          function (this: HistoryCache, question, page) {
             const [offsets, timesMs, payloads] = [
               page.offsets.slice(1),
               page.timesMs.slice(1),

@@ -1,81 +1,87 @@
-// One channel as a node has it open: its place on the relay, its stream, its readers, who is
-// present. Pure.
+// One channel that is open in this node: its cache, its readers and their batch, its history
+// requests, and who is present. Pure.
 
+import { encodeNodeMessage } from "../../wire/client-messages.ts";
 import type { Position } from "../../wire/position.ts";
 import type { Policy, RelayMessageOf } from "../../wire/relay-messages.ts";
 import type { Route } from "../app/rules.ts";
+import { type Encoding, type Frame, frameOf } from "../codec/encoding.ts";
 import type { ChannelPort, Identity, OnPage, Opening, Question } from "../uplink/broker.ts";
 import type { Publisher } from "../uplink/outbox.ts";
 import type { Uplink } from "../uplink/uplink.ts";
 import { Batcher } from "./batcher.ts";
-import { Lookups, type OnLookup } from "./lookups.ts";
-import { type OnList, Presence } from "./presence.ts";
-import { Readers } from "./readers.ts";
-import { Stream } from "./stream.ts";
+import { HistoryCache } from "./history-cache.ts";
+import { HistoryRequests, type OnHistory } from "./history-requests.ts";
+import { type OnMembers, Presence } from "./presence.ts";
+import {
+  Readers,
+  type ReadersContext,
+  type SubscribedChannel,
+  type Subscription,
+} from "./readers.ts";
 import type { Subscriber } from "./subscriber.ts";
-import { gapText, type Subscribed, type Subscription } from "./subscription.ts";
 
 /** What a channel needs of the node around it. */
-export interface Outlet {
+export interface ChannelContext {
   nowMs(): number;
-  /** Tells the audience, now or soon. */
-  fanOut(audience: Batcher, json: string): void;
-  /** Tells the audience what waits for it, now. */
-  release(audience: Batcher): void;
-  /** So many characters of frames more are remembered; negative: fewer. */
-  remembered(change: number): void;
-  /**
-   * The channel may have something to wait for: it is to be swept until it says that all is quiet.
-   */
+  /** Sends a frame to all sessions that have joined the native topic. */
+  publishToTopic(topic: string, frame: Frame): void;
+  /** The channel's batch is due then: `flushIfDue` has to be called. */
+  scheduleFlush(channel: Channel, dueMs: number): void;
+  /** The channel's cache has grown by so many characters; negative: it has shrunk. */
+  cacheSizeChanged(change: number): void;
+  /** The channel may have something to wait for: sweep it until it says "quiet" or "closed". */
   watch(channel: Channel): void;
 }
 
 /** What a sweep has found: a channel that is `quiet` needs no more of them. */
 type Swept = "quiet" | "watched" | "closed";
 
-export class Channel implements ChannelPort, Subscribed {
+const ENCODINGS: readonly Encoding[] = ["json", "msgpack"];
+
+export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
   readonly name: string;
-  /** Its name as JSON text, for frames that are put together by hand. */
+  /** Its name as JSON text. */
   readonly nameText: string;
   readonly route: Route;
+  readonly cache: HistoryCache;
   isFollowed: boolean;
   readonly #uplink: Uplink;
   readonly #opening: Opening;
-  readonly #outlet: Outlet;
-  readonly #stream: Stream;
-  readonly #audience: Batcher;
+  readonly #context: ChannelContext;
+  readonly #batcher: Batcher;
   readonly #readers: Readers;
-  readonly #lookups: Lookups;
+  readonly #historyRequests: HistoryRequests;
   /** Undefined where presence is off. */
-  readonly #attendance: Presence | undefined;
+  readonly #presence: Presence | undefined;
   #usedAtMs: number;
 
-  /**
-   * `isFollowed`: it has readers to come; else it is only published to, until `subscribe` or `join`
-   * says otherwise.
-   */
-  constructor(name: string, route: Route, uplink: Uplink, outlet: Outlet, isFollowed: boolean) {
-    const ask = (question: Question, onPage: OnPage) => uplink.ask(this.#opening, question, onPage);
+  /** `isFollowed`: it will have readers; else it is only published to until it has one. */
+  constructor(
+    name: string,
+    route: Route,
+    uplink: Uplink,
+    context: ChannelContext,
+    isFollowed: boolean,
+  ) {
     this.name = name;
     this.nameText = JSON.stringify(name);
     this.route = route;
     this.isFollowed = isFollowed;
     this.#uplink = uplink;
-    this.#outlet = outlet;
-    this.#usedAtMs = outlet.nowMs();
-    this.#stream = new Stream(name, this.policy, (change) => outlet.remembered(change));
-    this.#audience = new Batcher(name, route.rule.batchMs);
-    this.#readers = new Readers(
-      this.#audience,
-      this.#stream,
-      () => outlet.nowMs(),
-      ask,
-      () => outlet.release(this.#audience),
+    this.#context = context;
+    this.#usedAtMs = context.nowMs();
+    this.cache = new HistoryCache(this.nameText, this.policy, (change) =>
+      context.cacheSizeChanged(change),
     );
-    this.#lookups = new Lookups(ask);
-    this.#attendance = this.presence ? new Presence(name) : undefined;
-    this.#opening = uplink.open(this);
-    outlet.watch(this);
+    this.#batcher = new Batcher(name, route.rule.batchMs);
+    this.#readers = new Readers(this);
+    this.#historyRequests = new HistoryRequests((question, onPage) =>
+      this.requestHistory(question, onPage),
+    );
+    this.#presence = this.presence ? new Presence(name) : undefined;
+    this.#opening = uplink.openChannel(this);
+    context.watch(this);
   }
 
   get policy(): Policy {
@@ -87,148 +93,216 @@ export class Channel implements ChannelPort, Subscribed {
   }
 
   get position(): Position | null {
-    return this.#stream.position;
+    return this.cache.position;
   }
 
   /** The lineage that an acknowledged offset belongs to. */
   get epoch(): string {
-    return this.#stream.epoch;
+    return this.cache.epoch;
   }
+
+  nowMs(): number {
+    return this.#context.nowMs();
+  }
+
+  // For sessions and the app.
 
   subscribe(subscription: Subscription): void {
     this.#follow();
-    this.#readers.serve(subscription);
+    this.#readers.start(subscription);
   }
 
   /**
-   * Ends a subscription. Where its session takes it up again at once, `isStaying`: presence need
-   * not see it go.
+   * Ends a subscription. If it still waits for its `ok`, the client is told that it has ended.
+   * `isResubscribing`: its client subscribes again in this turn, so that it stays present.
    */
-  unsubscribe(subscription: Subscription, isStaying = false): void {
-    this.#used();
-    this.#readers.remove(subscription);
-    const { id } = subscription.session;
-    if (!isStaying && this.#attendance?.depart(id)) this.#uplink.leave(this.#opening, id);
+  unsubscribe(subscription: Subscription, isResubscribing = false): void {
+    const { requestId, subscriber } = subscription;
+    const ended = this.#endSubscription(subscription, isResubscribing);
+    if (ended.name === "waiting" && !ended.hasOk && requestId !== undefined)
+      subscriber.sendError(requestId, "not_subscribed");
   }
 
   /** The subscription's client has read what it was sent. */
-  drained(subscription: Subscription): void {
-    this.#readers.drained(subscription);
+  clientDrained(subscription: Subscription): void {
+    this.#readers.clientDrained(subscription);
   }
 
-  /** The session hears this channel without a subscription. */
-  join(session: Pick<Subscriber, "encoding" | "join">): void {
+  /** The session gets what is published, without a subscription. */
+  addListener(session: Pick<Subscriber, "encoding" | "joinTopic">): void {
     this.#follow();
-    this.#readers.join(session);
+    this.#flush();
+    this.#batcher.addReader(session);
   }
 
-  leave(session: Pick<Subscriber, "encoding" | "leave">): void {
+  removeListener(session: Pick<Subscriber, "encoding" | "leaveTopic">): void {
     this.#used();
-    this.#readers.leave(session);
+    this.#flush();
+    this.#batcher.removeReader(session);
   }
 
-  /** Answers a question about its history. */
-  lookUp(question: Question, onLookup: OnLookup, deadlineMs: number): void {
-    this.#outlet.watch(this);
-    this.#lookups.add(question, onLookup, deadlineMs);
+  /** Answers a client's question about history. */
+  readHistory(question: Question, onHistory: OnHistory, deadlineMs: number): void {
+    this.#context.watch(this);
+    this.#historyRequests.add(question, onHistory, deadlineMs);
   }
 
-  /** Tells who is present. Only where presence is on. */
-  list(onList: OnList, deadlineMs: number): void {
-    this.#outlet.watch(this);
-    this.#attendance?.ask(onList, deadlineMs);
-  }
-
-  /** A subscription has its `ok`: its client is present. */
-  attend({ id, infoBytes }: Pick<Subscriber, "id" | "infoBytes">): void {
-    if (this.#attendance?.attend(id, infoBytes)) this.#uplink.enter(this.#opening, id, infoBytes);
+  /** Gives the list of those who are present. Only where presence is on. */
+  listMembers(onMembers: OnMembers, deadlineMs: number): void {
+    this.#context.watch(this);
+    this.#presence?.listMembers(onMembers, deadlineMs);
   }
 
   /** Publishes. `identity`: see Uplink. False: the relay is behind, or away for too long. */
   publish(identity: Identity | undefined, payload: Uint8Array, publisher: Publisher): boolean {
-    this.#usedAtMs = this.#outlet.nowMs();
+    this.#usedAtMs = this.#context.nowMs();
     return this.#uplink.publish(this.#opening, identity, payload, this.#usedAtMs, publisher);
   }
 
-  /** Gives back half of the room that its memory takes. */
-  shrink(): void {
-    this.#stream.shrink();
+  // For the schedule of all channels.
+
+  /** Sends the batch if it is due. Returns when it will be; undefined: nothing is queued. */
+  flushIfDue(nowMs: number): number | undefined {
+    if (this.#batcher.isDue(nowMs)) this.#flush();
+    return this.#batcher.dueMs;
   }
 
-  /**
-   * About once a second, while it is watched. Closes a channel that nobody had a use for in
-   * `unusedMs`.
-   */
+  /** Frees half of its cache. */
+  shrinkCache(): void {
+    this.cache.shrink();
+  }
+
+  /** About once a second, while it is watched. Closes it after `unusedMs` without use. */
   sweep(nowMs: number, unusedMs: number): Swept {
-    this.#readers.expire(nowMs);
+    this.#failOverdue(nowMs);
     this.#readers.retry();
-    this.#lookups.expire(nowMs);
-    this.#lookups.retry();
-    for (const event of this.#attendance?.expire(nowMs) ?? []) this.#tell(event);
+    this.#historyRequests.expire(nowMs);
+    this.#historyRequests.retry();
+    for (const event of this.#presence?.expire(nowMs) ?? []) this.#sendToAll(event);
     const waits =
-      this.#readers.areWaiting || this.#lookups.size > 0 || this.#attendance?.isWaiting === true;
-    if (!this.#readers.isEmpty) return waits ? "watched" : "quiet";
-    if (waits || nowMs - this.#usedAtMs < unusedMs || !this.#uplink.close(this.#opening))
+      this.#readers.catchingUp > 0 ||
+      this.#historyRequests.size > 0 ||
+      this.#presence?.isWaiting === true;
+    if (waits) return "watched";
+    if (this.#batcher.readerCount > 0) return "quiet";
+    if (nowMs - this.#usedAtMs < unusedMs || !this.#uplink.closeChannel(this.#opening))
       return "watched";
-    this.#stream.end();
+    this.cache.close();
     return "closed";
   }
 
-  opened({ epoch, top, gap, members }: RelayMessageOf<"opened">): void {
+  // For its readers.
+
+  requestHistory(question: Question, onPage: OnPage): boolean {
+    return this.#uplink.requestHistory(this.#opening, question, onPage);
+  }
+
+  /** A client has its `ok`: it is present. */
+  readerAccepted({ id, infoBytes }: Pick<Subscriber, "id" | "infoBytes">): void {
+    if (this.#presence?.addOwn(id, infoBytes))
+      this.#uplink.enterMember(this.#opening, id, infoBytes);
+  }
+
+  readerIsLive(subscriber: Subscriber): void {
+    this.#flush();
+    this.#batcher.addReader(subscriber);
+  }
+
+  // For the uplink.
+
+  channelOpened({ epoch, top, gap, members }: RelayMessageOf<"opened">): void {
     if (this.#opening.asked !== "open_followed") {
-      this.#stream.epoch = epoch;
+      this.cache.epoch = epoch;
       return;
     }
-    this.#outlet.watch(this);
-    if (this.#stream.position === null) {
-      this.#stream.restart({ epoch, offset: top });
+    this.#context.watch(this);
+    if (this.cache.position === null) {
+      this.cache.restart({ epoch, offset: top });
     } else if (gap !== null) {
       const position = { epoch, offset: gap.to };
-      this.#stream.restart(position);
-      this.#outlet.fanOut(this.#audience, gapText(this.name, position, gap));
+      this.cache.restart(position);
+      this.#fanOut(encodeNodeMessage({ type: "gap", channel: this.name, ...gap, position }));
     }
-    this.#attendance?.opened(members, this.#outlet.nowMs());
-    for (const [client, info] of this.#attendance?.own ?? [])
-      this.#uplink.enter(this.#opening, client, info);
+    this.#presence?.channelOpened(members, this.#context.nowMs());
+    for (const [client, info] of this.#presence?.own ?? [])
+      this.#uplink.enterMember(this.#opening, client, info);
     this.#readers.retry();
-    this.#lookups.retry();
+    this.#historyRequests.retry();
   }
 
   openRefused(): void {
-    this.#readers.expire(Number.POSITIVE_INFINITY);
-    this.#lookups.expire(Number.POSITIVE_INFINITY);
+    this.#failOverdue(Number.POSITIVE_INFINITY);
+    this.#historyRequests.expire(Number.POSITIVE_INFINITY);
   }
 
-  publication(offset: number, timeMs: number, payload: string): void {
-    const json = this.#stream.append(offset, timeMs, payload);
-    if (json !== undefined) this.#outlet.fanOut(this.#audience, json);
+  publicationArrived(offset: number, timeMs: number, payload: string): void {
+    const json = this.cache.append(offset, timeMs, payload);
+    if (json !== undefined) this.#fanOut(json);
   }
 
-  entered(client: string, info: Uint8Array): void {
-    const event = this.#attendance?.entered(client, info);
-    if (event !== undefined) this.#tell(event);
+  memberEntered(client: string, info: Uint8Array): void {
+    const event = this.#presence?.memberEntered(client, info);
+    if (event !== undefined) this.#sendToAll(event);
   }
 
-  left(client: string): void {
-    const event = this.#attendance?.left(client);
-    if (event !== undefined) this.#tell(event);
+  memberLeft(client: string): void {
+    const event = this.#presence?.memberLeft(client);
+    if (event !== undefined) this.#sendToAll(event);
   }
 
   #used(): void {
-    this.#usedAtMs = this.#outlet.nowMs();
-    this.#outlet.watch(this);
+    this.#usedAtMs = this.#context.nowMs();
+    this.#context.watch(this);
   }
 
   #follow(): void {
     this.#used();
     if (this.isFollowed) return;
     this.isFollowed = true;
-    this.#uplink.follow(this.#opening);
+    this.#uplink.followChannel(this.#opening);
   }
 
-  /** Live readers hear it natively; those who still catch up, one by one. */
-  #tell(event: string): void {
-    this.#outlet.fanOut(this.#audience, event);
-    this.#readers.tellCatchingUp(event);
+  #endSubscription(subscription: Subscription, isResubscribing: boolean) {
+    const { subscriber } = subscription;
+    if (subscription.state.name === "ended") return subscription.state;
+    this.#used();
+    const ended = this.#readers.end(subscription);
+    if (ended.name === "live") {
+      this.#flush();
+      this.#batcher.removeReader(subscriber);
+    }
+    if (!isResubscribing && this.#presence?.removeOwn(subscriber.id))
+      this.#uplink.leaveMember(this.#opening, subscriber.id);
+    return ended;
+  }
+
+  #failOverdue(nowMs: number): void {
+    for (const subscription of this.#readers.overdue(nowMs)) {
+      const { subscriber, requestId } = subscription;
+      if (this.#endSubscription(subscription, false).name === "ended") continue;
+      subscriber.sendError(requestId, "busy");
+      subscriber.subscriptionFailed(this.name, subscription);
+    }
+  }
+
+  /** Live readers get it natively; those that still catch up, one by one. */
+  #sendToAll(event: string): void {
+    this.#fanOut(event);
+    this.#readers.sendToCatchingUp(event);
+  }
+
+  /** Sends to the live readers, now or with the next batch. */
+  #fanOut(json: string): void {
+    this.#batcher.queueMessage(json);
+    const dueMs = this.flushIfDue(this.#context.nowMs());
+    if (dueMs !== undefined) this.#context.scheduleFlush(this, dueMs);
+  }
+
+  #flush(): void {
+    const { topics, readers } = this.#batcher;
+    for (const json of this.#batcher.takeBatch(this.#context.nowMs()))
+      for (const encoding of ENCODINGS)
+        if (readers[encoding] > 0)
+          this.#context.publishToTopic(topics[encoding], frameOf(encoding, json));
   }
 }

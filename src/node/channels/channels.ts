@@ -1,74 +1,71 @@
-// Every channel that this node has open: found by name, made when first used, closed when nobody
-// uses it any more, and together bounded in number and memory. Pure.
+// Every channel that is open in this node: found by name, opened on first use, closed when unused,
+// scheduled for flushes and sweeps, and together bounded in number and memory. Pure.
 
 import { RoundRobin } from "../../runtime/round-robin.ts";
 import { EVERYONE, isReserved } from "../../wire/channel-name.ts";
 import { DEFAULT_ROUTE, type Route, type Rules } from "../app/rules.ts";
-import { type Encoding, type Frame, frameOf } from "../codec/encoding.ts";
+import type { Frame } from "../codec/encoding.ts";
 import type { Uplink } from "../uplink/uplink.ts";
-import type { Batcher } from "./batcher.ts";
-import { Channel, type Outlet } from "./channel.ts";
+import { Channel, type ChannelContext } from "./channel.ts";
 
 export const CHANNELS_MAX = 100_000;
-/** A timer may be so much early, and what is due by then goes along. */
+/** Timers may fire this early, and what is due by then goes along, ms. */
 const EARLY_MS = 1;
-/** Many channels are flushed together, no more often than this. */
+/** Channels are flushed together, no more often than this, ms. */
 const FLUSH_MS = 5;
-/** Characters of frames that all channels together remember. */
-export const REMEMBERED_MAX = 64 * 1024 * 1024;
+/** Characters of messages that all channels together cache. */
+export const CACHED_MAX = 64 * 1024 * 1024;
 /**
- * How long a channel that nobody uses stays open, ms: whoever was cut off is back by then. Less
- * when there are very many.
+ * How long an unused channel stays open, ms: clients that were cut off are back by then. Less when
+ * very many are open.
  */
 const UNUSED_MS = 30_000;
 const UNUSED_CROWDED_MS = 1000;
 
-const ENCODINGS: readonly Encoding[] = ["json", "msgpack"];
-
-export class Channels implements Outlet {
+export class Channels implements ChannelContext {
   readonly nowMs: () => number;
+  readonly publishToTopic: (topic: string, frame: Frame) => void;
   readonly #rules: Rules;
   readonly #uplinkOf: (channel: string) => Uplink;
-  readonly #publish: (topic: string, frame: Frame) => void;
-  readonly #onWaiting: (untilMs: number) => void;
+  readonly #scheduleFlush: (dueMs: number) => void;
   readonly #channels = new Map<string, Channel>();
   /** Those that may have something to wait for: few, where most have readers. */
   readonly #watched = new Set<Channel>();
-  /** Those for whom something waits. */
-  readonly #waiting = new Set<Batcher>();
-  #remembered = 0;
-  /** Whose turn it is to give room back. */
+  /** Those whose batch may be waiting. */
+  readonly #batching = new Set<Channel>();
+  #cachedSize = 0;
+  /** Which channel's cache shrinks next. */
   readonly #shrinking = new RoundRobin(this.#channels);
 
   /**
-   * `publish`: gives a frame to all sessions that have joined the native topic. `onWaiting`:
-   * something has to wait, so call `flush` at that time.
+   * `publishToTopic`: sends a frame to all sessions that have joined the native topic.
+   * `scheduleFlush`: a batch is due then, so call `flush`.
    */
   constructor(
     rules: Rules,
     uplinkOf: (channel: string) => Uplink,
-    publish: (topic: string, frame: Frame) => void,
+    publishToTopic: (topic: string, frame: Frame) => void,
     nowMs: () => number,
-    onWaiting: (untilMs: number) => void,
+    scheduleFlush: (dueMs: number) => void,
   ) {
     this.#rules = rules;
     this.#uplinkOf = uplinkOf;
-    this.#publish = publish;
+    this.publishToTopic = publishToTopic;
     this.nowMs = nowMs;
-    this.#onWaiting = onWaiting;
+    this.#scheduleFlush = scheduleFlush;
   }
 
   get size(): number {
     return this.#channels.size;
   }
 
-  /** Characters of frames that are held in all. */
-  get rememberedSize(): number {
-    return this.#remembered;
+  /** Characters of messages that are cached in all. */
+  get cachedSize(): number {
+    return this.#cachedSize;
   }
 
   /**
-   * The rule that a channel falls under; undefined: the app has none for it, or it is tutti's own.
+   * The rule that a channel falls under; undefined: the app has none for it, or it is reserved.
    */
   routeOf(channel: string): Route | undefined {
     if (isReserved(channel)) return channel === EVERYONE ? DEFAULT_ROUTE : undefined;
@@ -80,7 +77,7 @@ export class Channels implements Outlet {
     return this.#channels.get(name);
   }
 
-  /** The channel, opened if it is not. Undefined: too many are. */
+  /** The channel, opened if it is not. Undefined: too many are open. */
   open(name: string, route: Route, isFollowed: boolean): Channel | undefined {
     const known = this.#channels.get(name);
     if (known !== undefined || this.#channels.size >= CHANNELS_MAX) return known;
@@ -105,43 +102,30 @@ export class Channels implements Outlet {
     this.#watched.add(channel);
   }
 
-  fanOut(audience: Batcher, json: string): void {
-    audience.add(json);
-    if (audience.isDue(this.nowMs())) return this.release(audience);
-    this.#waiting.add(audience);
-    this.#onWaiting(audience.dueMs);
+  scheduleFlush(channel: Channel, dueMs: number): void {
+    this.#batching.add(channel);
+    this.#scheduleFlush(dueMs);
   }
 
-  release(audience: Batcher): void {
-    this.#waiting.delete(audience);
-    const { topics, joined } = audience;
-    for (const json of audience.take(this.nowMs()))
-      for (const encoding of ENCODINGS)
-        if (joined[encoding] > 0) this.#publish(topics[encoding], frameOf(encoding, json));
-  }
-
-  /** Tells what is due. False: nothing waits any more. */
+  /** Sends the batches that are due. False: none waits any more. */
   flush(): boolean {
     const nowMs = this.nowMs();
     let nextMs = Number.POSITIVE_INFINITY;
-    for (const audience of this.#waiting) {
-      if (audience.isDue(nowMs + EARLY_MS)) this.release(audience);
-      else nextMs = Math.min(nextMs, audience.dueMs);
+    for (const channel of this.#batching) {
+      const dueMs = channel.flushIfDue(nowMs + EARLY_MS);
+      if (dueMs === undefined) this.#batching.delete(channel);
+      else nextMs = Math.min(nextMs, dueMs);
     }
-    if (this.#waiting.size === 0) return false;
-    this.#onWaiting(Math.max(nextMs, nowMs + FLUSH_MS));
+    if (this.#batching.size === 0) return false;
+    this.#scheduleFlush(Math.max(nextMs, nowMs + FLUSH_MS));
     return true;
   }
 
-  remembered(change: number): void {
-    this.#remembered += change;
+  cacheSizeChanged(change: number): void {
+    this.#cachedSize += change;
     if (change <= 0) return;
-    // Twice round gives back three quarters of everything.
-    for (
-      let turns = 2 * this.#channels.size;
-      turns > 0 && this.#remembered > REMEMBERED_MAX;
-      turns--
-    )
-      this.#shrinking.next()?.shrink();
+    // Two rounds free three quarters of everything.
+    for (let turns = 2 * this.#channels.size; turns > 0 && this.#cachedSize > CACHED_MAX; turns--)
+      this.#shrinking.next()?.shrinkCache();
   }
 }

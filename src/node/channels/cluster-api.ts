@@ -1,4 +1,4 @@
-// The cluster as the app's own code speaks to it.
+// The Cluster object that the app's own code publishes with.
 
 import { EVERYONE, isChannelName, isReserved } from "../../wire/channel-name.ts";
 import { ERRORS, type ErrorCode } from "../../wire/codes.ts";
@@ -9,19 +9,19 @@ import { DEFAULT_ROUTE, type Route } from "../app/rules.ts";
 import type { Channels } from "./channels.ts";
 
 /**
- * `keyed`: the producer that a key of the app stands for. `lost`: for the log, a publication that
- * nobody waited for failed.
+ * `producerOfKey`: the producer that a key of the app stands for. `failed`: for the log, a
+ * publication failed.
  */
 export function createCluster(
   node: string,
-  hub: Channels,
-  keyed: (key: string) => Producer,
-  lost: (channel: string, code: ErrorCode) => void,
+  channels: Channels,
+  producerOfKey: (key: string) => Producer,
+  failed: (channel: string, code: ErrorCode) => void,
 ): Cluster {
   function publish(channel: string, route: Route | undefined, data: unknown, key?: string) {
     const publishing = new Promise<Position | undefined>((resolve, reject) => {
       const fail = (code: ErrorCode, why: string = ERRORS[code].message) => {
-        lost(channel, code);
+        failed(channel, code);
         reject(new NotPublished(code, why));
       };
       const json: string | undefined = JSON.stringify(data);
@@ -30,16 +30,16 @@ export function createCluster(
       if (payload.length > PAYLOAD_BYTES_MAX) return fail("too_large");
       if (route === undefined)
         return fail("refused", `The app has no pattern for the channel "${channel}".`);
-      const open = hub.open(channel, route, false);
+      const open = channels.open(channel, route, false);
       const identity =
-        key === undefined ? undefined : { producer: keyed(`${channel}\n${key}`), seq: 1 };
+        key === undefined ? undefined : { producer: producerOfKey(`${channel}\n${key}`), seq: 1 };
       const published = (result: number | "busy" | "storage") => {
         if (typeof result !== "number") fail(result);
         else resolve(result === 0 ? undefined : { epoch: open?.epoch ?? "", offset: result });
       };
       if (open?.publish(identity, payload, { published }) !== true) fail("busy");
     });
-    // Not waiting for it is fine: the failure is in the log, and must not end the process.
+    // Apps need not wait for it: the failure is in the log, and must not end the process.
     publishing.catch(() => {});
     return publishing;
   }
@@ -49,7 +49,7 @@ export function createCluster(
     publish: (channel: string, data: unknown, options?: { readonly key?: string }) => {
       if (!isChannelName(channel) || isReserved(channel))
         throw new TypeError(`"${channel}" is not a channel's name, or is tutti's own.`);
-      return publish(channel, hub.routeOf(channel), data, options?.key);
+      return publish(channel, channels.routeOf(channel), data, options?.key);
     },
     broadcast: (data: unknown) => publish(EVERYONE, DEFAULT_ROUTE, data),
   });

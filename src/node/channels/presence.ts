@@ -1,32 +1,29 @@
-// Who is present in a channel: this node's own clients, for which it vouches, and everybody as the
-// relay says it. Pure.
+// Who is present in a channel: this node's own clients, and all members as the relay names them.
+// Pure.
 
-/**
- * How long after a new link those who were there may take to be named again, before they count as
- * gone, ms.
- */
+import { encodeNodeMessage, encodePresent } from "../../wire/client-messages.ts";
+
+/** How long after a new link the relay may take to name a member again before it is gone, ms. */
 const GRACE_MS = 5000;
 
 const decoder = new TextDecoder();
 
-type Member = {
-  /** JSON text; "": it shows nothing. */ readonly info: string;
-  isConfirmed: boolean;
-};
-/** Who wants the list; undefined: it could not be had in time. */
-export type OnList = (listText: string | undefined) => void;
+/** `info`: JSON text; undefined: it has none. */
+type Member = { readonly info: string | undefined; isConfirmed: boolean };
+/** Gets the members, as the JSON text of a list. Undefined: they were not known in time. */
+export type OnMembers = (listText: string | undefined) => void;
 
 export class Presence {
   readonly #channel: string;
-  /** This node's clients, and what they show of themselves. */
+  /** This node's clients, and their info. */
   readonly #own = new Map<string, Uint8Array>();
   readonly #members = new Map<string, Member>();
   /**
-   * Members that the relay has yet to name before we know all; undefined: the channel is not open
-   * yet.
+   * Members that the relay has yet to name before all are known; undefined: the channel is not
+   * open yet.
    */
   #unnamed: number | undefined;
-  #askers: { readonly onList: OnList; readonly deadlineMs: number }[] = [];
+  #requests: { readonly onMembers: OnMembers; readonly deadlineMs: number }[] = [];
   #doubtedAtMs: number | undefined;
   #listText: string | undefined;
 
@@ -40,11 +37,11 @@ export class Presence {
 
   /** Whether there is something that `expire` will have to end. */
   get isWaiting(): boolean {
-    return this.#askers.length > 0 || this.#doubtedAtMs !== undefined;
+    return this.#requests.length > 0 || this.#doubtedAtMs !== undefined;
   }
 
-  /** A client of this node is there. True: the relay has to be told. */
-  attend(client: string, info: Uint8Array): boolean {
+  /** A client of this node is present. True: the relay has to be told. */
+  addOwn(client: string, info: Uint8Array): boolean {
     if (this.#own.has(client)) return false;
     this.#own.set(client, info);
     this.#listText = undefined;
@@ -52,81 +49,78 @@ export class Presence {
   }
 
   /** A client of this node has left. True: the relay has to be told. */
-  depart(client: string): boolean {
+  removeOwn(client: string): boolean {
     this.#listText = undefined;
     return this.#own.delete(client);
   }
 
   /**
-   * The relay has opened the channel, and will name so many members. Those it named on an earlier
-   * link it has to name again.
+   * The relay has opened the channel, and will name so many members. Those that it named on an
+   * earlier link it has to name again.
    */
-  opened(members: number, nowMs: number): void {
+  channelOpened(members: number, nowMs: number): void {
     for (const member of this.#members.values()) member.isConfirmed = false;
     if (this.#members.size > 0) this.#doubtedAtMs = nowMs;
     this.#unnamed ??= members;
     this.#answer();
   }
 
-  /** The relay says that a client is there. Returns the frame that tells readers, if it is news. */
-  entered(client: string, info: Uint8Array): string | undefined {
-    const text = decoder.decode(info);
-    const isNews = this.#members.get(client)?.info !== text;
+  /** The relay names a member. Returns the message for readers, if it is news. */
+  memberEntered(client: string, info: Uint8Array): string | undefined {
+    const text = textOf(info);
+    const isNews = !this.#members.has(client) || this.#members.get(client)?.info !== text;
     this.#members.set(client, { info: text, isConfirmed: true });
     this.#listText = undefined;
     if (this.#unnamed !== undefined && this.#unnamed > 0 && --this.#unnamed === 0) this.#answer();
-    return isNews ? eventText("join", this.#channel, client, text) : undefined;
+    return isNews ? this.#eventOf("join", client, text) : undefined;
   }
 
-  /** The relay says that a client has left. */
-  left(client: string): string | undefined {
+  /** The relay says that a member has left. Returns the message for readers. */
+  memberLeft(client: string): string | undefined {
     const member = this.#members.get(client);
     if (member === undefined) return undefined;
     this.#members.delete(client);
     this.#listText = undefined;
-    return eventText("leave", this.#channel, client, member.info);
+    return this.#eventOf("leave", client, member.info);
   }
 
-  /** Gives `onList` everybody, as the JSON text of a list, as soon as all are known. */
-  ask(onList: OnList, deadlineMs: number): void {
-    this.#askers.push({ onList, deadlineMs });
+  /** Gives the list as soon as all members are known. */
+  listMembers(onMembers: OnMembers, deadlineMs: number): void {
+    this.#requests.push({ onMembers, deadlineMs });
     this.#answer();
   }
 
   /**
-   * Ends what has waited too long. Returns the frames that tell of clients that were not named
-   * again in time.
+   * Gives up requests that have waited too long. Returns the messages about members that were not
+   * named again in time.
    */
   expire(nowMs: number): string[] {
-    while (this.#askers.length > 0 && this.#askers[0].deadlineMs < nowMs)
-      this.#askers.shift()?.onList(undefined);
+    while (this.#requests.length > 0 && this.#requests[0].deadlineMs < nowMs)
+      this.#requests.shift()?.onMembers(undefined);
     if (this.#doubtedAtMs === undefined || nowMs - this.#doubtedAtMs < GRACE_MS) return [];
     this.#doubtedAtMs = undefined;
     const gone = [...this.#members]
       .filter(([, { isConfirmed }]) => !isConfirmed)
       .map(([client]) => client);
-    return gone.map((client) => this.left(client)).filter((text) => text !== undefined);
+    return gone.map((client) => this.memberLeft(client)).filter((text) => text !== undefined);
   }
 
   #answer(): void {
-    if (this.#unnamed !== 0 || this.#askers.length === 0) return;
+    if (this.#unnamed !== 0 || this.#requests.length === 0) return;
     this.#listText ??= `[${[...this.#everybody()].join(",")}]`;
-    for (const { onList } of this.#askers.splice(0)) onList(this.#listText);
+    for (const { onMembers } of this.#requests.splice(0)) onMembers(this.#listText);
   }
 
-  /** Our own are there before the relay has said so. */
+  /** Our own are present before the relay has named them. */
   *#everybody(): Generator<string, void> {
-    for (const [client, { info }] of this.#members) yield memberText(client, info);
+    for (const [client, { info }] of this.#members) yield encodePresent(client, info);
     for (const [client, info] of this.#own)
-      if (!this.#members.has(client)) yield memberText(client, decoder.decode(info));
+      if (!this.#members.has(client)) yield encodePresent(client, textOf(info));
+  }
+
+  #eventOf(type: "join" | "leave", client: string, info: string | undefined): string {
+    return encodeNodeMessage({ type, channel: this.#channel, client, info });
   }
 }
 
-const infoText = (info: string) => (info === "" ? "" : `,"info":${info}`);
-
-const memberText = (client: string, info: string) =>
-  `{"client":${JSON.stringify(client)}${infoText(info)}}`;
-
-function eventText(type: "join" | "leave", channel: string, client: string, info: string): string {
-  return `{"type":"${type}","channel":${JSON.stringify(channel)},"client":${JSON.stringify(client)}${infoText(info)}}`;
-}
+const textOf = (info: Uint8Array) => (info.length === 0 ? undefined : decoder.decode(info));

@@ -1,11 +1,11 @@
-// What goes out to one client: in its encoding, gathered where several frames go at once, and never
-// more than its budget: who reads too slowly is sent nothing more and is closed. No Bun API in
-// here: the socket is a port.
+// What goes out to one client: encoded, corked where several frames go at once, and within its
+// budget: a client that reads too slowly is sent nothing more and is closed. No Bun API in here: the
+// socket is a port.
 
 import { CLOSES, type CloseName } from "../../wire/codes.ts";
 import { type Encoding, type Frame, frameOf } from "../codec/encoding.ts";
 
-/** What is needed of a WebSocket: Bun's ServerWebSocket has it. */
+/** The methods of Bun's ServerWebSocket that are used here. */
 export interface Socket {
   /** Returns 0 when the frame was dropped. */
   send(frame: Frame): number;
@@ -18,10 +18,7 @@ export interface Socket {
   getBufferedAmount(): number;
 }
 
-/**
- * How long a slow client may take to read what it was sent already, and so to learn why it is
- * closed, ms.
- */
+/** How long a slow client may take to read what it was sent, and so why it is closed, ms. */
 const SLOW_MS = 5000;
 
 export class ClientWriter {
@@ -30,11 +27,12 @@ export class ClientWriter {
   readonly #bufferedBytesMax: number;
   readonly #onSlow: () => void;
   /** `slow`: it is closed when it has read the rest, or at the deadline. */
-  #state: "open" | "slow" | "closed" = "open";
-  #deadlineMs = 0;
-  /** Bytes that the client asked for, and has not read yet: they do not make it slow. */
-  #askedBytes = 0;
-  /** What is to be sent at the end of the turn. */
+  #state: { name: "open" } | { name: "slow"; deadlineMs: number } | { name: "closed" } = {
+    name: "open",
+  };
+  /** Bytes that the client requested and has not read yet: they do not make it slow. */
+  #requestedBytes = 0;
+  /** Sent at the end of the turn. */
   #replies: string[] = [];
 
   /** `onSlow`: the client reads too slowly; it must leave all native topics. */
@@ -46,97 +44,99 @@ export class ClientWriter {
   }
 
   get isOpen(): boolean {
-    return this.#state === "open";
+    return this.#state.name === "open";
   }
 
   /** Whether a long series of frames may go on. */
   get hasRoom(): boolean {
-    return this.#state === "open" && this.#socket.getBufferedAmount() < this.#bufferedBytesMax / 4;
+    return (
+      this.#state.name === "open" && this.#socket.getBufferedAmount() < this.#bufferedBytesMax / 4
+    );
   }
 
   send(json: string): void {
-    if (this.#state !== "open") return;
+    if (this.#state.name !== "open") return;
     // A dropped frame must not be followed by another: the client comes back and resumes by
     // position.
     if (this.#socket.send(frameOf(this.encoding, json)) === 0) this.terminate();
   }
 
-  /** Sends an answer that may be long. */
-  sendAsked(json: string): void {
+  /** Sends what the client requested: it may be long. */
+  sendRequested(json: string): void {
     this.send(json);
     if (this.isOpen)
-      this.#askedBytes = Math.min(this.#askedBytes + json.length, this.#socket.getBufferedAmount());
+      this.#requestedBytes = Math.min(
+        this.#requestedBytes + json.length,
+        this.#socket.getBufferedAmount(),
+      );
   }
 
-  /**
-   * Sends with the others of this turn. Only for what may come later than what is sent after it.
-   */
+  /** Sends with the others of this turn, so that what is sent after it may arrive before it. */
   sendLater(json: string): void {
     if (this.#replies.push(json) === 1) queueMicrotask(() => this.#flush());
   }
 
-  /** Does the work; what it sends goes out together. */
-  gather(work: () => void): void {
-    if (this.#state === "closed") work();
+  /** Runs `work`; what it sends goes out together. */
+  cork(work: () => void): void {
+    if (this.#state.name === "closed") work();
     else this.#socket.cork(work);
   }
 
-  join(topic: string): void {
-    if (this.#state === "open") this.#socket.subscribe(topic);
+  joinTopic(topic: string): void {
+    if (this.#state.name === "open") this.#socket.subscribe(topic);
   }
 
-  leave(topic: string): void {
-    if (this.#state !== "closed") this.#socket.unsubscribe(topic);
+  leaveTopic(topic: string): void {
+    if (this.#state.name !== "closed") this.#socket.unsubscribe(topic);
   }
 
   ping(): void {
-    if (this.#state === "open") this.#socket.ping();
+    if (this.#state.name === "open") this.#socket.ping();
   }
 
   /** The client has read something. */
-  drained(): void {
+  socketDrained(): void {
     const bytes = this.#socket.getBufferedAmount();
-    this.#askedBytes = Math.min(this.#askedBytes, bytes);
-    if (this.#state === "slow" && bytes === 0) this.close("slow");
+    this.#requestedBytes = Math.min(this.#requestedBytes, bytes);
+    if (this.#state.name === "slow" && bytes === 0) this.close("slow");
   }
 
   /** Ends a client that reads too slowly. */
-  check(nowMs: number): void {
-    if (this.#state === "slow") {
-      if (nowMs >= this.#deadlineMs) this.close("slow");
-    } else if (this.#state === "open") {
+  checkBacklog(nowMs: number): void {
+    if (this.#state.name === "slow") {
+      if (nowMs >= this.#state.deadlineMs) this.close("slow");
+    } else if (this.#state.name === "open") {
       const bytes = this.#socket.getBufferedAmount();
-      // Of what the socket has taken at once nobody tells us.
-      this.#askedBytes = Math.min(this.#askedBytes, bytes);
-      if (bytes <= this.#bufferedBytesMax + this.#askedBytes) return;
-      this.#state = "slow";
-      this.#deadlineMs = nowMs + SLOW_MS;
+      // There is no event for what the socket has taken at once.
+      this.#requestedBytes = Math.min(this.#requestedBytes, bytes);
+      if (bytes <= this.#bufferedBytesMax + this.#requestedBytes) return;
+      this.#state = { name: "slow", deadlineMs: nowMs + SLOW_MS };
       this.#onSlow();
     }
   }
 
   close(name: CloseName): void {
-    if (this.#state === "closed") return;
-    this.#state = "closed";
+    if (this.#state.name === "closed") return;
+    this.#state = { name: "closed" };
     this.#socket.close(CLOSES[name].code, CLOSES[name].reason);
   }
 
   terminate(): void {
-    if (this.#state === "closed") return;
-    this.#state = "closed";
+    if (this.#state.name === "closed") return;
+    this.#state = { name: "closed" };
     this.#socket.terminate();
   }
 
   /** The socket is gone. */
-  closed(): void {
-    this.#state = "closed";
+  socketClosed(): void {
+    this.#state = { name: "closed" };
   }
 
   #flush(): void {
     const replies = this.#replies;
     this.#replies = [];
     if (replies.length === 1) return this.send(replies[0]);
-    this.gather(() => {
+    this.cork(() => {
       for (const json of replies) this.send(json);
     });
   }

@@ -1,8 +1,7 @@
-// One session's publications that are not acknowledged yet, and the rule that keeps them in order:
-// when one was refused for now, those behind it in its channel are refused too, until it comes
-// again. Pure.
+// One session's unacknowledged publications, and the rule that keeps them in order: after one was
+// refused for now, later ones of its channel are refused too, until it is sent again. Pure.
 
-/** How long a refused publication may stay away before it counts as given up, ms. */
+/** How long a refused publication may take to be sent again before it counts as given up, ms. */
 const GIVEN_UP_MS = 10_000;
 const HOLDS_MAX = 128;
 
@@ -11,10 +10,7 @@ export class PublishWindow {
   /** By channel: the lowest seq that was refused for now. */
   readonly #holds = new Map<string, { seq: number; untilMs: number }>();
 
-  /**
-   * Whether a publication with this seq may go on: none that has to come before it is still to come
-   * again.
-   */
+  /** Whether a publication may pass: none with a lower seq still has to be sent again. */
   mayPass(channel: string, seq: number, nowMs: number): boolean {
     const hold = this.#holds.get(channel);
     if (hold === undefined) return true;
@@ -24,7 +20,7 @@ export class PublishWindow {
   }
 
   /** The client was told to send this one again later. */
-  postponed(channel: string, seq: number, nowMs: number): void {
+  holdBack(channel: string, seq: number, nowMs: number): void {
     const hold = this.#holds.get(channel);
     const lowest = hold === undefined ? seq : Math.min(seq, hold.seq);
     if (hold === undefined && this.#holds.size >= HOLDS_MAX)

@@ -1,10 +1,10 @@
-// One session's requests in the order they came: one after the other where the app takes its time,
-// and no faster than the limit. Pure.
+// One session's requests in the order they came: the next one starts when the one before it is
+// answered, and no faster than the rate limit. Pure.
 
 import { TokenBucket } from "../../runtime/token-bucket.ts";
 import { WAITING_REQUESTS_MAX } from "../app/limits.ts";
 
-export type IntakeOptions<Request> = {
+export type RequestQueueOptions<Request> = {
   /**
    * Answers a request. Where it returns a promise (which must not reject) the next one waits for
    * it.
@@ -21,24 +21,24 @@ export type IntakeOptions<Request> = {
 };
 
 export class RequestQueue<Request extends { readonly bytes: number }> {
-  readonly #options: IntakeOptions<Request>;
+  readonly #options: RequestQueueOptions<Request>;
   readonly #bucket: TokenBucket;
   #waiting: Request[] = [];
   #waitingBytes = 0;
   #isAnswering = false;
   #isPaced = false;
 
-  constructor(options: IntakeOptions<Request>) {
+  constructor(options: RequestQueueOptions<Request>) {
     this.#options = options;
     this.#bucket = new TokenBucket(options.requestsPerSecond, options.nowMs());
   }
 
-  /** Only the rate holds the next request back: `resume` has to be called a little later. */
+  /** Only the rate limit holds the next request back: `resume` has to be called a little later. */
   get isPaced(): boolean {
     return this.#isPaced;
   }
 
-  /** Takes a request in. False: too many wait already. */
+  /** Adds a request, or starts it. False: too many wait already. */
   offer(request: Request): boolean {
     if (this.#waiting.length === 0 && this.#mayStart(request)) {
       this.#start(request);
@@ -52,7 +52,7 @@ export class RequestQueue<Request extends { readonly bytes: number }> {
     return true;
   }
 
-  /** Goes on as far as is possible now. */
+  /** Starts as many requests as is possible now. */
   resume(): void {
     this.#isPaced = false;
     while (this.#waiting.length > 0 && this.#mayStart(this.#waiting[0])) {
@@ -62,7 +62,7 @@ export class RequestQueue<Request extends { readonly bytes: number }> {
     }
   }
 
-  /** Forgets what waits. */
+  /** Drops what waits. */
   clear(): void {
     this.#waiting = [];
     this.#waitingBytes = 0;

@@ -1,23 +1,28 @@
-// What each request of a client does: the app is asked where it has a say, then the hub does it.
+// What each request of a client does. Where the app has a function for it, that decides first.
 
 import { EVERYONE } from "../../wire/channel-name.ts";
-import type { ClientMessage, ClientMessageOf, RequestId } from "../../wire/client-messages.ts";
+import {
+  type ClientMessage,
+  type ClientMessageOf,
+  encodeNodeMessage,
+} from "../../wire/client-messages.ts";
 import { admit } from "../app/authentication.ts";
 import { isRefused } from "../app/index.ts";
 import { OPEN_CALLS_MAX } from "../app/limits.ts";
 import type { Route } from "../app/rules.ts";
 import type { Channel } from "../channels/channel.ts";
-import { Subscription } from "../channels/subscription.ts";
-import { type Answered, ask, jsonOf, sendFailure } from "./app-calls.ts";
+import type { HistoryAnswer } from "../channels/history-requests.ts";
+import { Subscription } from "../channels/readers.ts";
+import { type Answered, callApp, jsonOf, sendFailure } from "./app-calls.ts";
 import { publish } from "./publishing.ts";
-import type { ClientSession } from "./session.ts";
+import type { RequestingSession } from "./session-context.ts";
 
-/** How long a reader, or who asks for history, waits for a relay, ms. */
+/** How long a client that needs the relay for its answer waits for it, ms. */
 const RELAY_MS = 10_000;
 const HISTORY_LIMIT = 100;
 
-export function answer(session: ClientSession, message: ClientMessage): Answered {
-  if (!session.isConnected && message.type !== "connect")
+export function answerRequest(session: RequestingSession, message: ClientMessage): Answered {
+  if (session.state.name !== "connected" && message.type !== "connect")
     return session.sendError(message.id, "not_connected");
   switch (message.type) {
     case "connect":
@@ -41,29 +46,28 @@ export function answer(session: ClientSession, message: ClientMessage): Answered
   }
 }
 
-function connect(
-  session: ClientSession,
-  { id, token, producer }: ClientMessageOf<"connect">,
-): Answered {
-  const { request, address, desk } = session;
+function connect(session: RequestingSession, message: ClientMessageOf<"connect">): Answered {
+  const { id, token, producer } = message;
+  const { state, address, context } = session;
   const accept = () => {
-    session.hasSaidConnect = true;
-    if (producer !== undefined)
-      session.producer = desk.identify("producer", session.user, producer);
+    session.connectReceived(producer);
     session.sendOk(id);
   };
-  if (session.hasSaidConnect) return session.sendError(id, "already_connected");
-  if (request === undefined) {
+  if (state.name === "closed") return undefined;
+  if (state.name === "connected" ? state.hasSaidConnect : state.isAuthenticating)
+    return session.sendError(id, "already_connected");
+  if (state.name === "connected") {
     accept();
     return undefined;
   }
   if (token === undefined) return session.refuseFrame(id, "connect needs a token");
-  session.hasSaidConnect = true;
-  return ask(
+  const { request } = state;
+  session.authenticationStarted();
+  return callApp(
     session,
-    () => admit(desk.app, { request, token, address }),
+    () => admit(context.app, { request, token, address }),
     (admitted) => {
-      session.connected(admitted);
+      session.authenticated(admitted);
       accept();
     },
     (error) => {
@@ -73,17 +77,20 @@ function connect(
   );
 }
 
-function subscribe(session: ClientSession, message: ClientMessageOf<"subscribe">): Answered {
+function subscribe(session: RequestingSession, message: ClientMessageOf<"subscribe">): Answered {
   const { id, channel, since, last } = message;
   const { subscriptions } = session;
   if (since !== undefined && last !== undefined)
     return session.refuseFrame(id, "subscribe takes since or last, not both");
-  if (!subscriptions.has(channel) && subscriptions.size >= session.desk.limits.told.subscriptions)
+  if (
+    !subscriptions.has(channel) &&
+    subscriptions.size >= session.context.limits.told.subscriptions
+  )
     return session.sendError(id, "limit");
-  const route = session.desk.hub.routeOf(channel);
+  const route = session.context.channels.routeOf(channel);
   if (route === undefined)
     return session.sendError(id, "refused", `There is no channel "${channel}".`);
-  return ask(
+  return callApp(
     session,
     () => route.rule.options.subscribe?.(session.view, route.params),
     (allowed) => {
@@ -98,31 +105,41 @@ function subscribe(session: ClientSession, message: ClientMessageOf<"subscribe">
   );
 }
 
-function begin(session: ClientSession, message: ClientMessageOf<"subscribe">, route: Route): void {
+function begin(
+  session: RequestingSession,
+  message: ClientMessageOf<"subscribe">,
+  route: Route,
+): void {
   const { id, channel: name, since, last } = message;
-  const { hub } = session.desk;
-  const channel = hub.open(name, route, true);
+  const { channels } = session.context;
+  const channel = channels.open(name, route, true);
   if (channel === undefined) return session.sendError(id, "busy");
-  session.subscriptions.get(name)?.cancel(true);
-  if (name === EVERYONE) session.hearEveryone(false);
+  endCurrent(session, name, true);
+  if (name === EVERYONE) session.listenToEveryone(false);
   const subscription = new Subscription(
     session,
     channel,
     id,
     since ?? last ?? 0,
-    hub.nowMs() + RELAY_MS,
+    channels.nowMs() + RELAY_MS,
   );
   session.subscriptions.set(name, subscription);
   channel.subscribe(subscription);
 }
 
-function endSubscription(session: ClientSession, channel: string): void {
-  session.subscriptions.get(channel)?.cancel();
+/** `isResubscribing`: the client subscribes again in this turn. */
+function endCurrent(session: RequestingSession, channel: string, isResubscribing: boolean): void {
+  const subscription = session.subscriptions.get(channel);
+  subscription?.channel.unsubscribe(subscription, isResubscribing);
+}
+
+function endSubscription(session: RequestingSession, channel: string): void {
+  endCurrent(session, channel, false);
   session.subscriptions.delete(channel);
 }
 
 function unsubscribe(
-  session: ClientSession,
+  session: RequestingSession,
   { id, channel }: ClientMessageOf<"unsubscribe">,
 ): Answered {
   if (channel === EVERYONE)
@@ -131,24 +148,28 @@ function unsubscribe(
   return session.sendOk(id);
 }
 
-function history(session: ClientSession, message: ClientMessageOf<"history">): Answered {
+function history(session: RequestingSession, message: ClientMessageOf<"history">): Answered {
   const { id, channel: name, since = null, limit = HISTORY_LIMIT, reverse = false } = message;
-  const { hub } = session.desk;
+  const { channels } = session.context;
   const channel = readableChannel(session, name);
   if (channel === undefined) return session.sendError(id, "not_subscribed");
   if (session.openCalls >= OPEN_CALLS_MAX) return session.sendError(id, "limit");
   session.openCalls++;
-  const onLookup = (found: string | undefined) => {
+  const onHistory = (answer: HistoryAnswer | undefined) => {
     session.openCalls--;
-    if (found === undefined || !session.hasRoom) session.sendError(id, "busy");
-    else session.sendAsked(`{"type":"ok",${idText(id)}"channel":${channel.nameText},${found}}`);
+    if (answer === undefined || !session.hasRoom) return session.sendError(id, "busy");
+    const { position, more, gap, data } = answer;
+    const lost = gap === null ? {} : { gap };
+    return session.sendRequested(
+      encodeNodeMessage({ type: "ok", id, channel: name, position, more, ...lost, data }),
+    );
   };
-  channel.lookUp({ since, limit, reverse }, onLookup, hub.nowMs() + RELAY_MS);
+  channel.readHistory({ since, limit, reverse }, onHistory, channels.nowMs() + RELAY_MS);
   return undefined;
 }
 
 function presence(
-  session: ClientSession,
+  session: RequestingSession,
   { id, channel: name }: ClientMessageOf<"presence">,
 ): Answered {
   const channel = readableChannel(session, name);
@@ -157,38 +178,35 @@ function presence(
     return session.sendError(id, "refused", "Presence is off for this channel.");
   if (session.openCalls >= OPEN_CALLS_MAX) return session.sendError(id, "limit");
   session.openCalls++;
-  const onList = (listText: string | undefined) => {
+  const onMembers = (listText: string | undefined) => {
     session.openCalls--;
-    if (listText === undefined || !session.hasRoom) session.sendError(id, "busy");
-    else
-      session.sendAsked(
-        `{"type":"ok",${idText(id)}"channel":${channel.nameText},"data":${listText}}`,
-      );
+    if (listText === undefined || !session.hasRoom) return session.sendError(id, "busy");
+    return session.sendRequested(
+      encodeNodeMessage({ type: "ok", id, channel: channel.name, data: listText }),
+    );
   };
-  channel.list(onList, session.desk.hub.nowMs() + RELAY_MS);
+  channel.listMembers(onMembers, session.context.channels.nowMs() + RELAY_MS);
   return undefined;
 }
 
-/**
- * Only those who may read a channel may ask about it: they are subscribed to it, or hear it anyway.
- */
-function readableChannel(session: ClientSession, name: string): Channel | undefined {
+/** The channel, if the client may ask about it: it is subscribed to it, or gets it anyway. */
+function readableChannel(session: RequestingSession, name: string): Channel | undefined {
   const mayRead = session.subscriptions.has(name) || name === EVERYONE;
-  return mayRead ? session.desk.hub.find(name) : undefined;
+  return mayRead ? session.context.channels.find(name) : undefined;
 }
 
-/** Calls are begun in order; what takes its time holds nobody up. */
+/** Calls start in order; the next request does not wait for the answer. */
 function call(
-  session: ClientSession,
+  session: RequestingSession,
   { id, method: name, params }: ClientMessageOf<"call">,
 ): Answered {
-  const { app, limits } = session.desk;
+  const { app, limits } = session.context;
   const method =
     app.methods !== undefined && Object.hasOwn(app.methods, name) ? app.methods[name] : undefined;
   if (method === undefined) return session.sendError(id, "no_method");
   if (session.openCalls >= OPEN_CALLS_MAX) return session.sendError(id, "limit");
   session.openCalls++;
-  const answered = ask(
+  const answered = callApp(
     session,
     () => method(session.view, params),
     (result) => {
@@ -196,7 +214,7 @@ function call(
       const json = jsonOf(result);
       if (json.length > limits.bufferedBytes)
         throw new Error(`the answer is longer than ${limits.bufferedBytes} bytes`);
-      return session.sendAsked(`{"type":"ok",${idText(id)}"data":${json}}`);
+      return session.sendRequested(encodeNodeMessage({ type: "ok", id, data: json }));
     },
     (error) => sendFailure(session, id, error, `method ${name}`),
   );
@@ -207,6 +225,3 @@ function call(
   else answered.finally(done);
   return undefined;
 }
-
-const idText = (id: RequestId | undefined) =>
-  id === undefined ? "" : `"id":${JSON.stringify(id)},`;

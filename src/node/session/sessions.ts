@@ -1,18 +1,10 @@
-// All sessions of this node, and what is looked after for all of them: who is silent, who reads too
-// slowly, who waits for its turn. No timer of its own, and none per session.
+// All sessions of this node, and their periodic checks: liveness, slow readers, deadlines. No timer
+// of its own, and none per session.
 
 import type { ClientSession } from "./session.ts";
 
-/**
- * Sessions are visited in so many groups per ping interval, so that the pings do not all go out at
- * once.
- */
+/** Groups of sessions per ping interval, so that the pings do not all go out at once. */
 export const GROUPS = 20;
-/**
- * Liveness checks in a row that may find a client silent, each a whole ping interval after the one
- * before.
- */
-const SILENCES_MAX = 2;
 
 export class Sessions {
   readonly #groups: readonly Set<ClientSession>[] = Array.from({ length: GROUPS }, () => new Set());
@@ -29,34 +21,26 @@ export class Sessions {
   }
 
   add(session: ClientSession): void {
-    session.group = this.#joining;
-    this.#groups[session.group].add(session);
+    this.#groups[this.#joining].add(session);
     this.#joining = (this.#joining + 1) % GROUPS;
     this.#size++;
   }
 
   delete(session: ClientSession): void {
-    if (this.#groups[session.group].delete(session)) this.#size--;
+    if (this.#groups.some((group) => group.delete(session))) this.#size--;
   }
 
   /**
-   * Visits the next group: pings everyone in it and closes those who have been silent for two ping
-   * intervals. Call it GROUPS times per interval. `isLate`: we may have slept, and what they said
-   * may still wait to be read.
+   * Checks the liveness of the next group. Call it GROUPS times per ping interval. `isLate`: the
+   * process may have slept, and what clients sent may wait to be read.
    */
   visitNext(isLate: boolean): void {
-    for (const session of this.#groups[this.#visiting]) {
-      session.silences = session.isHeard || isLate ? 0 : session.silences + 1;
-      session.isHeard = false;
-      session.forgive();
-      if (session.silences >= SILENCES_MAX) session.close("silent");
-      else session.ping();
-    }
+    for (const session of this.#groups[this.#visiting]) session.checkLiveness(isLate);
     this.#visiting = (this.#visiting + 1) % GROUPS;
   }
 
-  /** Ends what has taken too long, and who reads too slowly. */
+  /** Ends what has taken too long, and slow readers. */
   check(nowMs: number): void {
-    for (const group of this.#groups) for (const session of group) session.check(nowMs);
+    for (const group of this.#groups) for (const session of group) session.checkDeadlines(nowMs);
   }
 }

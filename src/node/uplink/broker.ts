@@ -17,10 +17,10 @@ export interface ChannelPort {
   readonly isFollowed: boolean;
   /** Where to go on after a lost link; null: at the top. */
   readonly position: Position | null;
-  opened(opened: RelayMessageOf<"opened">): void;
-  publication(offset: number, timeMs: number, payload: string): void;
-  entered(client: string, info: Uint8Array): void;
-  left(client: string): void;
+  channelOpened(opened: RelayMessageOf<"opened">): void;
+  publicationArrived(offset: number, timeMs: number, payload: string): void;
+  memberEntered(client: string, info: Uint8Array): void;
+  memberLeft(client: string): void;
   /** The relay will not open it now; it is asked again by itself. */
   openRefused(): void;
 }

@@ -1,5 +1,5 @@
-// A small bird in a channel of this node's own on one relay: as long as what is published comes
-// back, that relay delivers to this node. Pure.
+// The delivery health probe of one relay: it publishes to a channel of this node's own; while that
+// comes back, the relay delivers to this node. Pure.
 
 import { ownerOf } from "../../wire/channel-name.ts";
 import type { Position } from "../../wire/position.ts";
@@ -12,8 +12,20 @@ import type { Uplink } from "./uplink.ts";
 export const BEAT_MS = 500;
 /** A publication that comes back later than this proves nothing. */
 const PROOF_MS = 2000;
-/** A link that is up for so long while nothing comes back is deaf. */
-const DEAF_MS = 5000;
+/** A link that is up for so long while nothing comes back is dialled again. */
+const UNRESPONSIVE_MS = 5000;
+
+export type CanaryOptions = {
+  readonly node: string;
+  readonly uplink: Uplink;
+  /** The ids of all relays, in the order that all processes share. */
+  readonly relays: readonly string[];
+  /** Tells this process's publications from those of another with the same node id. */
+  readonly nonce: string;
+  nowMs(): number;
+  /** A publication has come back. */
+  onProven(): void;
+};
 
 export class Canary implements ChannelPort, Publisher {
   readonly name: string;
@@ -25,24 +37,16 @@ export class Canary implements ChannelPort, Publisher {
   readonly #uplink: Uplink;
   readonly #opening: Opening;
   readonly #nowMs: () => number;
-  /** Tells this process's publications from those of another that goes by the same id. */
   readonly #nonce: string;
   readonly #onProven: () => void;
+  /** A publication is on its way to the relay. */
   #isOut = false;
-  /** When the latest that came back was published. */
+  /** When the latest publication that has come back was published. */
   #provenAtMs = Number.NEGATIVE_INFINITY;
   #upSinceMs: number | undefined;
   #beatAtMs: number;
 
-  /** `onProven`: called whenever something has come back. */
-  constructor(
-    node: string,
-    uplink: Uplink,
-    relays: readonly string[],
-    nonce: string,
-    nowMs: () => number,
-    onProven: () => void,
-  ) {
+  constructor({ node, uplink, relays, nonce, nowMs, onProven }: CanaryOptions) {
     this.relay = uplink.relay;
     this.name = canaryName(node, relays.indexOf(uplink.relay), relays);
     this.#uplink = uplink;
@@ -50,7 +54,7 @@ export class Canary implements ChannelPort, Publisher {
     this.#onProven = onProven;
     this.#nowMs = nowMs;
     this.#beatAtMs = nowMs();
-    this.#opening = uplink.open(this);
+    this.#opening = uplink.openChannel(this);
   }
 
   /** Whether the relay has delivered lately. */
@@ -58,7 +62,7 @@ export class Canary implements ChannelPort, Publisher {
     return Math.abs(this.#nowMs() - this.#provenAtMs) <= PROOF_MS;
   }
 
-  /** Every BEAT_MS: publishes the next, and gives up a link that is deaf. */
+  /** Every BEAT_MS: publishes the next, and dials again where a link is unresponsive. */
   beat(): void {
     const nowMs = this.#nowMs();
     const hasSlept = nowMs - this.#beatAtMs > PROOF_MS;
@@ -67,10 +71,10 @@ export class Canary implements ChannelPort, Publisher {
     else if (this.#upSinceMs === undefined || hasSlept) this.#upSinceMs = nowMs;
     if (
       this.#upSinceMs !== undefined &&
-      nowMs - Math.max(this.#upSinceMs, this.#provenAtMs) > DEAF_MS
+      nowMs - Math.max(this.#upSinceMs, this.#provenAtMs) > UNRESPONSIVE_MS
     ) {
       this.#upSinceMs = undefined;
-      this.#uplink.redial("deaf");
+      this.#uplink.redial("unresponsive");
     }
     if (this.#isOut) return;
     const payload = new TextEncoder().encode(JSON.stringify({ nonce: this.#nonce, at: nowMs }));
@@ -81,20 +85,20 @@ export class Canary implements ChannelPort, Publisher {
     this.#isOut = false;
   }
 
-  publication(_offset: number, _timeMs: number, payload: string): void {
+  publicationArrived(_offset: number, _timeMs: number, payload: string): void {
     const value: unknown = JSON.parse(payload);
     if (!isRecord(value) || value.nonce !== this.#nonce || typeof value.at !== "number") return;
     this.#provenAtMs = value.at;
     this.#onProven();
   }
 
-  opened(): void {}
+  channelOpened(): void {}
   openRefused(): void {}
-  entered(): void {}
-  left(): void {}
+  memberEntered(): void {}
+  memberLeft(): void {}
 }
 
-/** A name of this node's own that this relay owns. */
+/** A channel of this node's own that belongs to this relay. */
 function canaryName(node: string, relay: number, relays: readonly string[]): string {
   for (let i = 0; ; i++) {
     const name = `$canary/${node}/${i}`;

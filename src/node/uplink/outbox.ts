@@ -119,7 +119,7 @@ export class Outbox {
    * would have refused behind another, and its publisher was told so: it would overtake the other's
    * repeat.
    */
-  disconnected(): void {
+  linkLost(): void {
     this.#next = this.#head;
     this.#drop(this.#head, (entry) => this.#doomed.delete(entry) && entry.isRepeatable);
   }

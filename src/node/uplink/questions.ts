@@ -26,7 +26,16 @@ export class Questions {
   }
 
   /** A page begins; its publications follow. */
-  begin({ request, found, count, gap, epoch, first, top, trimmed }: RelayMessageOf<"page">): void {
+  pageBegins({
+    request,
+    found,
+    count,
+    gap,
+    epoch,
+    first,
+    top,
+    trimmed,
+  }: RelayMessageOf<"page">): void {
     const onPage = this.#open.get(request);
     this.#open.delete(request);
     if (!found) return onPage?.(undefined);
@@ -42,7 +51,7 @@ export class Questions {
   }
 
   /** The next publication of the page. */
-  take(offset: number, timeMs: number, payload: string): void {
+  publicationArrived(offset: number, timeMs: number, payload: string): void {
     if (this.#arriving === undefined) return;
     const { offsets, timesMs, payloads } = this.#arriving.page;
     offsets.push(offset);
@@ -52,7 +61,7 @@ export class Questions {
   }
 
   /** The link is lost: nothing will be answered. */
-  disconnected(): void {
+  linkLost(): void {
     const unanswered = [...this.#open.values()];
     if (this.#arriving !== undefined) unanswered.push(this.#arriving.onPage);
     this.#open.clear();

@@ -90,20 +90,20 @@ export class Uplink implements LinkEvents {
   }
 
   /** Opens a channel, now or as soon as there is a link; on every new connection again. */
-  open(port: ChannelPort): Opening {
+  openChannel(port: ChannelPort): Opening {
     const opening: Opening = { port, id: 0, unacknowledged: 0, asked: "nothing", owesRetry: false };
     this.#openings.set(port.name, opening);
-    this.#ask(opening);
+    this.#openOnRelay(opening);
     return opening;
   }
 
   /** The channel is followed from now on: it was opened only to be published to. */
-  follow(opening: Opening): void {
-    this.#ask(opening);
+  followChannel(opening: Opening): void {
+    this.#openOnRelay(opening);
   }
 
   /** Closes a channel. False: not now, for something is on its way. */
-  close(opening: Opening): boolean {
+  closeChannel(opening: Opening): boolean {
     if (opening.unacknowledged > 0 || (opening.asked !== "nothing" && opening.id === 0))
       return false;
     this.#openings.delete(opening.port.name);
@@ -140,7 +140,7 @@ export class Uplink implements LinkEvents {
   }
 
   /** Asks for history. False: not now. */
-  ask(opening: Opening, question: Question, onPage: OnPage): boolean {
+  requestHistory(opening: Opening, question: Question, onPage: OnPage): boolean {
     if (!this.#link.isUp || opening.id === 0) return false;
     const request = this.#questions.add(onPage);
     if (request === undefined) return false;
@@ -151,11 +151,11 @@ export class Uplink implements LinkEvents {
   /**
    * A client is present. No-op while the channel is not open: the port says it again when it is.
    */
-  enter(opening: Opening, client: string, info: Uint8Array): void {
+  enterMember(opening: Opening, client: string, info: Uint8Array): void {
     if (opening.id !== 0) this.#link.sendMessage({ type: "enter", id: opening.id, client, info });
   }
 
-  leave(opening: Opening, client: string): void {
+  leaveMember(opening: Opening, client: string): void {
     if (opening.id !== 0) this.#link.sendMessage({ type: "leave", id: opening.id, client });
   }
 
@@ -163,7 +163,7 @@ export class Uplink implements LinkEvents {
    * Once a second: asks again for what was refused, and tells publishers that have waited too long.
    */
   tick(nowMs: number): void {
-    for (const opening of this.#refused) this.#ask(opening);
+    for (const opening of this.#refused) this.#openOnRelay(opening);
     this.#refused.clear();
     this.#tell(this.#outbox.expire(nowMs - PUBLISH_DEADLINE_MS), "busy");
   }
@@ -184,7 +184,7 @@ export class Uplink implements LinkEvents {
     this.#onChange("linked", "");
     this.#dialFault = "";
     if (this.#membership !== undefined) this.register(this.#membership);
-    for (const opening of this.#openings.values()) this.#ask(opening);
+    for (const opening of this.#openings.values()) this.#openOnRelay(opening);
   }
 
   lost(reason: string, wasUp: boolean): void {
@@ -195,22 +195,23 @@ export class Uplink implements LinkEvents {
       return;
     }
     this.#onChange("link lost", reason);
-    this.#outbox.disconnected();
+    this.#outbox.linkLost();
     this.#byId.clear();
     for (const opening of this.#openings.values()) {
       opening.id = 0;
       opening.asked = "nothing";
       opening.owesRetry = false;
     }
-    this.#questions.disconnected();
+    this.#questions.linkLost();
   }
 
   publication(bytes: Uint8Array, start: number, end: number): void {
     const offset = offsetAt(bytes, start);
     const timeMs = timeAt(bytes, start);
     const payload = decoder.decode(payloadOf(bytes, start, end));
-    if (this.#questions.isPageArriving) this.#questions.take(offset, timeMs, payload);
-    else this.#byId.get(channelIdAt(bytes, start))?.port.publication(offset, timeMs, payload);
+    if (this.#questions.isPageArriving) this.#questions.publicationArrived(offset, timeMs, payload);
+    else
+      this.#byId.get(channelIdAt(bytes, start))?.port.publicationArrived(offset, timeMs, payload);
   }
 
   message(message: RelayMessage): void {
@@ -223,18 +224,18 @@ export class Uplink implements LinkEvents {
         for (const outcome of message.outcomes) this.#answered(outcome);
         return;
       case "page":
-        return this.#questions.begin(message);
+        return this.#questions.pageBegins(message);
       case "entered":
-        return this.#byId.get(message.id)?.port.entered(message.client, message.info);
+        return this.#byId.get(message.id)?.port.memberEntered(message.client, message.info);
       case "left":
-        return this.#byId.get(message.id)?.port.left(message.client);
+        return this.#byId.get(message.id)?.port.memberLeft(message.client);
       default:
         return undefined;
     }
   }
 
   /** Brings what was asked of the relay in line with what is wanted. */
-  #ask(opening: Opening): void {
+  #openOnRelay(opening: Opening): void {
     const { port, asked } = opening;
     const wanted = port.isFollowed ? "open_followed" : "open";
     if (!this.#link.isUp || asked === wanted || asked === "open_followed") return;
@@ -269,8 +270,8 @@ export class Uplink implements LinkEvents {
     opening.id = message.id;
     this.#byId.set(message.id, opening);
     this.#retry(opening);
-    opening.port.opened(message);
-    this.#ask(opening);
+    opening.port.channelOpened(message);
+    this.#openOnRelay(opening);
     this.#pump();
   }
 

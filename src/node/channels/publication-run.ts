@@ -1,10 +1,10 @@
-// A run of one channel's publications as a node remembers them: every one after `after` up to
-// `upTo`, as the JSON text of the frames that clients get. Pure.
+// A contiguous run of one channel's publications in a node's cache: every one after `after` up to
+// `upTo`, as the JSON text of the `message` that clients get. Pure.
 
 const COMPACT_AT = 256;
 
-export class Frames {
-  /** Whoever stands here or later finds all that follows, up to `upTo`. */
+export class PublicationRun {
+  /** A reader at this offset or later finds all that follows, up to `upTo`. */
   after: number;
   /** The offset of the newest publication. */
   upTo: number;
@@ -25,7 +25,7 @@ export class Frames {
     return this.#offsets.length - this.#head;
   }
 
-  /** The `index`th of those that are held, oldest first. */
+  /** The offset of the `index`th publication, oldest first. */
   offsetAt(index: number): number {
     return this.#offsets[this.#head + index];
   }
@@ -34,13 +34,13 @@ export class Frames {
     return this.#texts[this.#head + index];
   }
 
-  /** Whether a reader that stands there misses nothing by going on with this run. */
+  /** Whether a reader at this offset misses nothing by continuing with this run. */
   covers(offset: number): boolean {
     return offset >= this.after && offset <= this.upTo;
   }
 
-  /** Whether it also finds something. */
-  continues(offset: number): boolean {
+  /** Whether the run covers this offset and has publications after it. */
+  hasAfter(offset: number): boolean {
     return offset >= this.after && offset < this.upTo;
   }
 
@@ -56,7 +56,7 @@ export class Frames {
     return low - this.#head;
   }
 
-  /** Adds the next publication; offsets only grow. `timeMs`: when the relay took it. */
+  /** Adds the next publication; offsets only grow. `timeMs`: when the relay accepted it. */
   append(offset: number, timeMs: number, text: string): void {
     this.#offsets.push(offset);
     this.#times.push(timeMs);
@@ -65,12 +65,12 @@ export class Frames {
     this.size += text.length;
   }
 
-  /** Drops the oldest until at most so many are left, of at most so many characters. */
+  /** Drops the oldest until `countMax` publications and `sizeMax` characters are left, or less. */
   trim(countMax: number, sizeMax: number): void {
     while (this.count > countMax || (this.size > sizeMax && this.count > 0)) this.#dropOldest();
   }
 
-  /** Drops what the relay took before that time. */
+  /** Drops what the relay accepted before that time. */
   dropBefore(timeMs: number): void {
     while (this.count > 0 && this.#times[this.#head] < timeMs) this.#dropOldest();
   }

@@ -1,0 +1,84 @@
+// What sessions need of the node around them, and what answering a request needs of its session.
+
+import type { OutgoingMessage, RequestId } from "../../wire/client-messages.ts";
+import type { CloseName, ErrorCode } from "../../wire/codes.ts";
+import type { Producer } from "../../wire/frame.ts";
+import type { Admitted } from "../app/authentication.ts";
+import type { AppOptions, Cluster, Session } from "../app/index.ts";
+import type { NodeLimits } from "../app/limits.ts";
+import type { Channels } from "../channels/channels.ts";
+import type { Subscription } from "../channels/readers.ts";
+import type { Subscriber } from "../channels/subscriber.ts";
+import type { PublishWindow } from "./publish-window.ts";
+
+export type SessionContext = {
+  readonly node: string;
+  readonly pingMs: number;
+  /** How long a client may take to connect with its token, ms. */
+  readonly connectMs: number;
+  readonly app: AppOptions<string>;
+  readonly limits: NodeLimits;
+  readonly channels: Channels;
+  readonly cluster: Cluster;
+  /** The producer that stands for this text from this user, the same on every node. */
+  identify(kind: "producer" | "key", user: string | undefined, text: string): Producer;
+  /** Calls the session's `resume` a little later. */
+  resumeLater(session: Resumable): void;
+  /** For the log: the app, or this node, threw. */
+  failed(what: string, error: unknown, session: string): void;
+};
+
+export interface Resumable {
+  resume(): void;
+}
+
+/**
+ * `awaitingToken`: the client has to send `connect` with a token before the deadline;
+ * `isAuthenticating`: the app is looking at it. `closed`: nothing more is sent or answered.
+ */
+export type SessionState =
+  | {
+      readonly name: "awaitingToken";
+      readonly request: Request;
+      readonly deadlineMs: number;
+      readonly isAuthenticating: boolean;
+    }
+  | {
+      readonly name: "connected";
+      readonly client: Admitted;
+      readonly hasSaidConnect: boolean;
+      readonly producer: Producer | undefined;
+    }
+  | { readonly name: "closed" };
+
+/** A session, as the requests of its client see it. */
+export interface RequestingSession extends Subscriber, Resumable {
+  readonly context: SessionContext;
+  readonly address: string;
+  readonly state: SessionState;
+  readonly isOpen: boolean;
+  readonly user: string | undefined;
+  readonly producer: Producer | undefined;
+  /** The session as the app's functions see it. */
+  readonly view: Session;
+  readonly subscriptions: Map<string, Readonly<Subscription>>;
+  readonly publishWindow: PublishWindow;
+  /** Calls and questions that are not answered yet. */
+  openCalls: number;
+  /** The app looks at the client's token. */
+  authenticationStarted(): void;
+  authenticated(client: Admitted): void;
+  /** The client has said `connect`, and is let in. `producer`: its name for itself. */
+  connectReceived(producer: string | undefined): void;
+  /** Whether the session gets the channel of everyone without a subscription. */
+  listenToEveryone(listens: boolean): void;
+  sendMessage(message: OutgoingMessage): void;
+  sendError(id: RequestId | undefined, code: ErrorCode, message?: string): undefined;
+  /** Answers a request that has an id. `dataText`: JSON. */
+  sendOk(id: RequestId | undefined, dataText?: string): undefined;
+  /** Sends together with the other replies of this turn. */
+  sendLater(json: string): void;
+  /** Answers a frame that is not one of the protocol. */
+  refuseFrame(id: RequestId | undefined, message: string): undefined;
+  close(name: CloseName): void;
+}
