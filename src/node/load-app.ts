@@ -1,4 +1,4 @@
-// Finds the app's file and loads it, with "tutti" importable from wherever the file lies.
+// Loads the app's file, in which "tutti" can be imported wherever the file is.
 
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
@@ -41,7 +41,7 @@ async function importDefault(path: string): Promise<unknown> {
   }
 }
 
-/** What was thrown, with its stack, or with its places in the source where it was never run. */
+/** What was thrown: its stack, or, for build errors, their locations in the source. */
 export function describeError(error: unknown): string {
   return error instanceof Error && !(error instanceof AggregateError) && error.stack !== undefined
     ? error.stack

@@ -20,7 +20,7 @@ import { ClusterNode } from "./node.ts";
 
 const CONNECT_MS = 10_000;
 const DEFAULT_APP = new URL("../chat/app.ts", import.meta.url).pathname;
-/** File descriptors that are not for clients. */
+/** File descriptors that are kept for other things than clients. */
 const SPARE_FILES = 256;
 
 const HELP = `usage: bun src/node/main.ts --relay ID=HOST:PORT --secret-file FILE [options]
@@ -28,7 +28,7 @@ const HELP = `usage: bun src/node/main.ts --relay ID=HOST:PORT --secret-file FIL
   --listen ADDRESS     unix:/path or host:port (127.0.0.1:0)
   --relay ID=HOST:PORT a relay; repeat it for each, in the same order for every process
   --app FILE           your app.ts (the chat)
-  --require-connect    refuse an app that lets everyone in
+  --require-connect    refuse an app without a connect function
   --ping-ms N          how often clients are pinged (25000)
   --log-level LEVEL    debug, info, warn, error or silent (info)`;
 
@@ -119,10 +119,7 @@ async function start(): Promise<void> {
   report({ type: "ready", address: node.address });
 }
 
-/**
- * Removes the socket that a killed node has left behind. A live one is left alone: binding it then
- * says so.
- */
+/** Removes the socket file of a killed node. A live one stays: binding it then fails. */
 async function freeSocket(address: Address): Promise<void> {
   if (!("unix" in address) || !existsSync(address.unix)) return;
   const isLive = await Bun.connect({ unix: address.unix, socket: { data() {} } }).then(
@@ -135,7 +132,7 @@ async function freeSocket(address: Address): Promise<void> {
   if (!isLive) unlinkSync(address.unix);
 }
 
-/** How many files this process may have open; where the system does not say, what most allow. */
+/** How many files this process may have open; 1024 where the system does not say. */
 function openFilesMax(): number {
   try {
     return Number(

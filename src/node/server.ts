@@ -1,5 +1,5 @@
-// The node's HTTP and WebSocket server: Bun.serve, and nothing that could be said without it. Who
-// is let in, whose socket is whose, and that what throws in a callback ends one connection at most.
+// The node's HTTP and WebSocket server: binds Bun.serve to the app's routes and to sessions, and
+// decides which handshakes are accepted. What throws in a callback ends one connection at most.
 
 import type { Server, ServerWebSocket } from "bun";
 import type { Address } from "../runtime/arguments.ts";
@@ -12,10 +12,7 @@ import { ClientSession } from "./session/session.ts";
 import type { SessionContext } from "./session/session-context.ts";
 import type { Sessions } from "./session/sessions.ts";
 
-/**
- * How far beyond a slow reader's budget Bun itself gives a client up, where much is sent in one
- * turn.
- */
+/** How far beyond a slow reader's budget Bun itself closes it, where much is sent in one turn. */
 const BACKPRESSURE_SPARE_BYTES = 4 * 1024 * 1024;
 const NOT_NOW: ResponseInit = { status: 503, headers: { "Retry-After": "1" } };
 
@@ -24,9 +21,9 @@ export type WebServerOptions = {
   readonly context: SessionContext;
   readonly sessions: Sessions;
   readonly connectionsMax: number;
-  /** An id that nobody can guess. */
+  /** An unguessable id. */
   createId(): string;
-  /** Whether new clients are welcome. */
+  /** Whether new clients are accepted. */
   isOpen(): boolean;
   /** What /healthz answers. */
   health(): Response;
@@ -53,7 +50,7 @@ export class WebServer {
         ? { unix: address.unix }
         : { hostname: address.host, port: address.port }),
       development: false,
-      // Ours comes last: an app's own must not hide it.
+      // Last, so that no route of the app replaces it.
       routes: { ...Object.fromEntries(routes), "/healthz": this.#route(() => options.health()) },
       fetch: (request) => this.#fetch(request),
       error: (error) => this.#failedToAnswer(error),
@@ -80,17 +77,17 @@ export class WebServer {
     return this.#server.port;
   }
 
-  /** Gives a frame to every socket that has joined a native topic. */
+  /** Sends a frame to every socket that has joined a native topic. */
   publish(topic: string, frame: string | Uint8Array): void {
     this.#server.publish(topic, frame, false);
   }
 
-  /** Stops listening, and cuts the connections that are left. */
+  /** Stops listening, and closes the remaining connections. */
   async stop(): Promise<void> {
     await this.#server.stop(true);
   }
 
-  /** Ends a connection whose callback threw: that is a bug of ours, and must stay its own. */
+  /** Ends a connection whose callback threw: a bug of ours, which must not touch the others. */
   #guard(socket: ServerWebSocket<ClientSession>, work: () => void): void {
     try {
       work();
@@ -154,7 +151,7 @@ export class WebServer {
     const subprotocol = chooseSubprotocol(request.headers.get("sec-websocket-protocol"));
     const encoding = subprotocol === SUBPROTOCOL_MSGPACK ? "msgpack" : "json";
     const session = new ClientSession(context, createId(), encoding, address, admitted);
-    // Left out, Bun would grant the first one that the client named, whatever it is.
+    // Without the header Bun would accept the first subprotocol that the client named.
     const headers = { "Sec-WebSocket-Protocol": subprotocol ?? "" };
     sessions.add(session);
     if (this.#server.upgrade(request, { data: session, headers })) return undefined;
@@ -173,8 +170,8 @@ export class WebServer {
   }
 
   /**
-   * Over a unix socket only our lb connects, and it says who the client is. Over TCP that header
-   * could be anyone's.
+   * Over a unix socket only the lb connects, and its X-Forwarded-For can be trusted. Over TCP
+   * anyone could send that header.
    */
   #addressOf(request: Request): string {
     if (!this.#isUnix) return this.#server.requestIP(request)?.address ?? "";

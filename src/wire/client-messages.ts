@@ -27,8 +27,8 @@ export const SUBPROTOCOL_MSGPACK = "tutti.v1.msgpack";
 
 export const SEQ_MAX = 0xffff_ffff;
 /**
- * Publications with a `seq` that a client may have unacknowledged: inside this window a repeat is
- * always recognised.
+ * Publications with a `seq` that a client may have unacknowledged, and a relay's window of seqs, in
+ * which it always recognizes a repeat. A multiple of 32.
  */
 export const UNACKNOWLEDGED_MAX = 256;
 export const HISTORY_LIMIT_MAX = 1000;
@@ -77,8 +77,8 @@ export type ClientMessageOf<K extends ClientMessage["type"]> = Extract<ClientMes
 export type RequestId = string | number;
 
 /**
- * The message that a decoded frame holds; throws Malformed. A type that the protocol does not know
- * is a call of the app's method of that name, the whole frame being its params.
+ * The message in a decoded frame; throws Malformed. A type that the protocol does not know is a
+ * call of the app's method of that name, with the whole frame as its params.
  */
 export function clientMessage(frame: unknown): ClientMessage {
   if (!isRecord(frame)) throw new Malformed("a frame must be an object with a type");
@@ -91,7 +91,7 @@ export function clientMessage(frame: unknown): ClientMessage {
   return shapedMessage(clientTable, type, frame);
 }
 
-/** The id of a frame that may otherwise be malformed, so that its error can carry it. */
+/** The id of a frame that may be malformed, for its error. */
 export function requestIdOf(frame: unknown): RequestId | undefined {
   if (!isRecord(frame) || !Object.hasOwn(frame, "id")) return undefined;
   try {
@@ -149,7 +149,7 @@ const nodeTable = {
     time: integer(0, Number.MAX_SAFE_INTEGER),
     data: present,
   },
-  /** From here on the reader stands at `position`. */
+  /** The reader continues after `position`. */
   gap: {
     channel: channelName,
     reason: oneOf(...GAP_REASONS),
@@ -170,8 +170,8 @@ export const rememberedList = list(rememberedShape, HISTORY_LIMIT_MAX);
 export const presentList = list(presentShape, 100_000);
 
 /**
- * The message that a decoded frame from a node holds; undefined for a type of a later version;
- * throws Malformed.
+ * The message in a decoded frame from a node; undefined: a type of a later version. Throws
+ * Malformed.
  */
 export function nodeMessage(frame: unknown): NodeMessage | undefined {
   if (!isRecord(frame) || typeof frame.type !== "string")

@@ -1,6 +1,6 @@
-// Turns a table of messages into their encoder, decoder and types. A message is a frame: u32
-// length, then one msgpack array [opcode, …fields in the order of the table]. Used by the relay
-// protocol and by the journal.
+// Makes encoder, decoder and types from a table of messages. A message is a frame: u32 length, then
+// one msgpack array [opcode, …fields in the order of the table]. The relay protocol and the journal
+// use it.
 
 import { Packr, Unpackr } from "msgpackr";
 import { writeU32 } from "./bytes.ts";

@@ -1,5 +1,5 @@
-// Every error code and every close code of the client protocol, and what a client should do about
-// it. Codes are stable; words may change.
+// The error codes and close codes of the client protocol, and what a client should do about them.
+// Codes are stable; messages may change.
 
 /** `retry`: the same request may succeed later. */
 export const ERRORS = {
@@ -18,7 +18,7 @@ export const ERRORS = {
 } as const;
 export type ErrorCode = keyof typeof ERRORS;
 
-/** `reconnect`: a client should come back (and resume by position). */
+/** `reconnect`: a client should connect again (and resume by position). */
 export const CLOSES = {
   normal: { code: 1000, reconnect: false, reason: "closed" },
   goodbye: { code: 1012, reconnect: true, reason: "the node is going away" },
@@ -35,8 +35,8 @@ export const CLOSES = {
 export type CloseName = keyof typeof CLOSES;
 
 /**
- * Whether a client should come back after a close with this code. Codes that are not in the table
- * (1006 and the like) are accidents: yes.
+ * Whether a client should connect again after a close with this code: also after codes that are not
+ * in the table, such as 1006.
  */
 export function shouldReconnect(closeCode: number): boolean {
   const known = Object.values(CLOSES).find(({ code }) => code === closeCode);

@@ -1,11 +1,8 @@
-// Shapes: checks that turn an unknown value from the wire into a typed one, or say in words what is
-// wrong with it. The types of all messages are derived from their shapes, so none is written twice.
-// No dependency: the client imports this.
+// Shapes: checks that turn an unknown value from the wire into a typed one, or throw a sentence
+// that says what is wrong. All message types are derived from shapes. No dependency: the client
+// imports this.
 
-/**
- * A value from outside that is not what the protocol asks for. `message` is a sentence for whoever
- * sent it.
- */
+/** A value from outside that the protocol does not allow. `message`: a sentence for the sender. */
 export class Malformed extends Error {
   override name = "Malformed";
 }
@@ -69,7 +66,7 @@ export const binary =
     throw new Malformed(`${field} must be ${min === max ? min : `${min} to ${max}`} bytes`);
   };
 
-/** Any value that is there; what it holds is the app's business. */
+/** Any value but undefined: its content belongs to the app. */
 export const present: Shape<NonNullable<unknown> | null> = (value, field) => {
   if (value !== undefined) return value;
   throw new Malformed(`${field} is missing`);
@@ -107,8 +104,8 @@ export const counts =
   };
 
 /**
- * An object with these fields. Fields it does not name are dropped, so `__proto__` and the like
- * never come through.
+ * An object with these fields. Other fields are dropped, `__proto__` and the like among
+ * them.
  */
 export const object =
   <F extends Fields>(fields: F): Shape<ShapedFields<F>> =>
@@ -121,7 +118,7 @@ export const object =
     );
   };
 
-/** Builds the object that `fields` describe, from whatever `fieldOf` says each field holds. */
+/** Builds the object that `fields` describe, with the values that `fieldOf` returns. */
 export function shapeFields<F extends Fields>(
   fields: F,
   fieldOf: (name: string, index: number) => unknown,

@@ -1,5 +1,5 @@
-// Who a client is: what the app's `connect` says about it, checked. Pure, but for what the app
-// does.
+// Authentication of a client: calls the app's `connect` and checks what it returns. Pure, but for
+// what the app does.
 
 import { isRecord } from "../../wire/shape.ts";
 import type { AppOptions, Attempt } from "./index.ts";
@@ -19,7 +19,7 @@ export type Admitted = {
 };
 
 const NO_INFO = new Uint8Array(0);
-/** Where the app lets everyone in, and says nothing about them. */
+/** A client of an app without `connect`, or whose `connect` returned nothing. */
 export const ANYONE: Admitted = {
   user: undefined,
   info: undefined,
@@ -29,18 +29,15 @@ export const ANYONE: Admitted = {
 };
 
 /**
- * Asks the app. Throws (or rejects with) Refused, whatever else the app throws, or an Error that
- * says what is wrong with its answer.
+ * Calls the app's `connect`. Throws (or rejects with) Refused, whatever else the app throws, or an
+ * Error that says what is wrong with its answer.
  */
 export function admit(app: AppOptions<string>, attempt: Attempt): Admitted | Promise<Admitted> {
   const answer: unknown = app.connect?.(attempt);
   return isThenable(answer) ? Promise.resolve(answer).then(admittedIn) : admittedIn(answer);
 }
 
-/**
- * Whether what a function of the app returned is still to come. Some libraries' promises are not
- * instances of Promise.
- */
+/** Whether a result of the app is a promise: some libraries' are not instances of Promise. */
 export function isThenable<T>(value: T | PromiseLike<T>): value is PromiseLike<T> {
   return (
     typeof value === "object" &&

@@ -1,5 +1,5 @@
-// The public API, imported as "tutti": what an app's author writes, and what tutti gives to the
-// author's functions.
+// The public API, imported as "tutti": the options that an app's author writes, and what tutti
+// gives to the author's functions.
 
 import type { ErrorCode } from "../../wire/codes.ts";
 import type { Position } from "../../wire/position.ts";
@@ -12,7 +12,7 @@ export type { LimitOptions } from "./limits.ts";
 export type { HistoryOptions } from "./policy.ts";
 
 /**
- * Throw it in any of your functions to turn a client away: the message is what the client is told.
+ * Throw it in any of your functions to refuse a client: the client gets the message.
  */
 export class Refused extends Error {
   override name = "Refused";
@@ -35,7 +35,7 @@ export class NotPublished extends Error {
 }
 
 /**
- * The whole cluster, from inside one of its nodes. Nobody's hooks are asked: this is you speaking.
+ * The whole cluster, from inside one of its nodes. Your hooks do not run for what you publish.
  */
 export type Cluster = {
   /** The id of the node that this runs in. */
@@ -59,7 +59,7 @@ export type Cluster = {
 
 /** One client's connection, as your functions see it. */
 export type Session = {
-  /** Unguessable, another for every connection; presence calls a client by it. */
+  /** Unguessable, unique to the connection; it is the client's id in presence. */
   readonly id: string;
   /** The id of the node that serves it. */
   readonly node: string;
@@ -67,14 +67,14 @@ export type Session = {
   readonly user: string | undefined;
   /** What presence shows of it, as your `connect` said. */
   readonly info: unknown;
-  /** Whatever else your `connect` gave it. */
+  /** Any other data from your `connect`. */
   readonly data: unknown;
   /** The client's network address. */
   readonly address: string;
   readonly cluster: Cluster;
 };
 
-/** A client that wants in. `token` is there with `auth: "token"` only. */
+/** A client that connects. `token` is there with `auth: "token"` only. */
 export type Attempt = {
   readonly request: Request;
   readonly token: string | undefined;
@@ -84,9 +84,9 @@ export type Attempt = {
 /**
  * Who a client is. `user`: its identity, which also keeps its publications apart from everybody
  * else's. `info`: what presence shows others, at most 1024 bytes of JSON. `data`: for your own
- * functions; it never leaves the node. `expiresAtMs`: when its leave runs out, such as a token's,
- * in ms since 1970: then, or within a second, the connection is closed, and the client comes back
- * to be asked again.
+ * functions; it never leaves the node. `expiresAtMs`: when its authorization
+ * expires, such as a token's, in ms since 1970: then, or within a second, the connection is closed,
+ * and the client connects again.
  */
 export type Connected = {
   readonly user?: string | undefined;
@@ -96,7 +96,7 @@ export type Connected = {
 };
 
 type Awaitable<T> = T | Promise<T>;
-// biome-ignore lint/suspicious/noConfusingVoidType: a function that returns nothing is what most authors write
+// biome-ignore lint/suspicious/noConfusingVoidType: what most functions return
 type Nothing = void;
 
 /**
@@ -106,7 +106,7 @@ type Nothing = void;
 export interface ChannelOptions<Params> {
   /** How much is remembered for clients that come back. */
   readonly history?: HistoryOptions;
-  /** Subscribers see who else is there, and hear who comes and goes. */
+  /** Subscribers can list the members, and get `join` and `leave` messages. */
   readonly presence?: boolean;
   /**
    * How long a publication may wait so that several go out together, ms (default 40; 0: never),
@@ -116,12 +116,12 @@ export interface ChannelOptions<Params> {
   readonly batchMs?: number;
   /**
    * Whether a client may read the channel; asked for every subscribe and every resume. `false` and
-   * Refused turn it away.
+   * Refused refuse it.
    */
   subscribe?(session: Session, params: Params): Awaitable<boolean | Nothing>;
   /**
-   * Whether and what a client may publish. Return the data to publish; nothing returned: as it
-   * came. `false`: only the app publishes here.
+   * Whether and what a client may publish. Return the data to publish; nothing returned: it
+   * is unchanged. `false`: only the app publishes here.
    */
   publish?: false | PublishHook<Params>["publish"];
 }
@@ -136,7 +136,7 @@ interface PublishHook<Params> {
  */
 export type Method = (session: Session, params: unknown) => unknown;
 
-/** `params`: what the ":name" parts of the route's path held. */
+/** `params`: the values of the ":name" parts of the route's path. */
 export type RoutedRequest = Request & { readonly params: Readonly<Record<string, string>> };
 export type RouteHandler = (request: RoutedRequest, cluster: Cluster) => Awaitable<Response>;
 /**
@@ -152,19 +152,18 @@ export type RouteOptions =
 export interface AppOptions<Pattern extends string> {
   /**
    * "token": `connect` is called with the token of the client's first frame. Without it `connect`
-   * is called before the connection is accepted, and has the request's headers and cookies to go
-   * by.
+   * is called before the connection is accepted, with the request's headers and cookies.
    */
   readonly auth?: "token";
   /**
-   * Lets a client in, and says who it is. Throw Refused to turn it away. Without it everyone is let
-   * in.
+   * Authenticates a client. Throw Refused to refuse it. Without it every client may
+   * connect.
    */
   connect?(attempt: Attempt): Awaitable<Connected | Nothing>;
   /**
    * Web pages that may connect, such as ["https://example.com"]; "*": all. Default: with a
-   * `connect` that goes by the request, pages of the same host; else all. Programs that are not
-   * browsers are not held back by this.
+   * `connect` that uses the request, pages of the same host; else all. It does not restrict
+   * programs that are not browsers.
    */
   readonly origins?: "*" | readonly string[];
   /**
@@ -200,7 +199,7 @@ export function app(options: AppOptions<string>): App {
   return { [brand]: options };
 }
 
-/** The options that a value was made from by `app()`; undefined for any other value. */
+/** The options of what `app()` has made; undefined for any other value. */
 export function appOptions(value: unknown): AppOptions<string> | undefined {
   return isApp(value) ? value[brand] : undefined;
 }
@@ -210,7 +209,7 @@ function isApp(value: unknown): value is App {
 }
 
 /**
- * Whether something thrown is Refused, also where the app's file has loaded this one another time.
+ * Whether an error is Refused, also where the app's file has loaded its own copy of this one.
  */
 export function isRefused(error: unknown): error is Error {
   return error instanceof Error && error.name === "Refused";

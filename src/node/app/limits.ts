@@ -1,4 +1,4 @@
-// What one client may ask of a node. Pure.
+// The limits of one client's connection. Pure.
 
 import { type Limits, UNACKNOWLEDGED_MAX } from "../../wire/client-messages.ts";
 import { PAYLOAD_BYTES_MAX } from "../../wire/frame.ts";
@@ -24,7 +24,7 @@ export type LimitOptions = {
    * disconnected and resumes by position.
    */
   readonly bufferedBytes?: number | undefined;
-  /** Clients that a node takes (default: what its file descriptors allow). */
+  /** Clients that a node accepts (default: what its file descriptors allow). */
   readonly connections?: number | undefined;
 };
 
@@ -37,7 +37,7 @@ export type NodeLimits = {
 };
 
 /**
- * Requests of one session that wait for their turn. More than a client's window of unacknowledged
+ * Requests of one session that may be queued. More than a client's window of unacknowledged
  * publications.
  */
 export const WAITING_REQUESTS_MAX = 2 * UNACKNOWLEDGED_MAX;
@@ -46,7 +46,7 @@ export const OPEN_CALLS_MAX = 64;
 /** The protocol's pings that are answered; a client needs one every few seconds. */
 export const PINGS_PER_SECOND = 10;
 /**
- * Bad frames that are answered before the connection is closed. One is forgiven per ping interval.
+ * Bad frames that are answered before the connection is closed. One is forgotten per ping interval.
  */
 export const BAD_FRAMES_MAX = 10;
 /** Requests refused for their rate before the connection is closed. */

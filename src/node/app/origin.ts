@@ -1,4 +1,4 @@
-// Which web pages may open a connection that the browser's own credentials vouch for. Pure.
+// Which web pages may open a connection that is authenticated by the browser's credentials. Pure.
 
 /**
  * `same`: pages of the host that they connect to. Else exactly these origins, such as
@@ -7,9 +7,8 @@
 export type Origins = "same" | "*" | readonly string[];
 
 /**
- * Whether a connection with this Origin header may be opened. A program that is not a browser sends
- * none, and could send any: this protects people's browsers from other people's pages, nothing
- * else.
+ * Whether a connection with this Origin header may be opened. Programs that are not browsers may
+ * send any, or none: this only protects a browser's user from other sites' pages.
  */
 export function isOriginAllowed(
   origin: string | null,

@@ -1,10 +1,9 @@
-// How much of a channel is remembered: from what an app's author writes to what a relay is told.
-// Pure.
+// How much of a channel is remembered: from an app's options to the policy that a relay gets. Pure.
 
 import type { Policy } from "../../wire/relay-messages.ts";
 
 /**
- * How much of a channel is remembered, and so for how long a client may be away and miss nothing.
+ * How much of a channel is remembered, and so how long a client may be away without a gap.
  * The first limit that is reached holds. `size`: publications (default 1000; 0 remembers nothing).
  * `ttl`: age, such as "500ms", "30s", "10m", "2h" (default "10m").
  * `bytes`: of data and its framing (default 1 MiB).

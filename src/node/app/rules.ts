@@ -16,8 +16,8 @@ export type Rule = {
 };
 
 /**
- * How long a publication may wait to go out with others, where the app does not say: what speaks 20
- * times a second never waits.
+ * How long a publication may wait for a batch, where the app does not say: a channel with 20
+ * publications per second never waits.
  */
 const BATCH_MS = 40;
 const BATCH_MS_MAX = 10_000;
@@ -55,7 +55,7 @@ export class Rules {
     }));
   }
 
-  /** Where a channel belongs; undefined when the app has patterns and none matches. */
+  /** The rule of a channel; undefined when the app has patterns and none matches. */
   routeOf(channel: string): Route | undefined {
     if (this.#rules === undefined) return DEFAULT_ROUTE;
     for (const rule of this.#rules) {
@@ -79,7 +79,7 @@ function checkMethodName(name: string): void {
   try {
     isFree = clientMessage({ type: name }).type === "call";
   } catch {
-    // A word of the protocol whose fields are missing, or too long for a name.
+    // A message type of the protocol without its fields, or a name that is too long.
   }
   if (!isFree)
     throw new Error(

@@ -1,5 +1,6 @@
 // The live readers of one channel and the batches they get: a fan-out costs a system call per
-// reader, however much goes out with it, so a busy channel with many readers sends in batches. Pure.
+// reader, however much goes out with it, so a busy channel with many readers sends in batches.
+// Pure.
 
 import type { Encoding } from "../codec/encoding.ts";
 import type { Subscriber } from "./subscriber.ts";

@@ -5,7 +5,9 @@ import { encodeRemembered } from "../../wire/client-messages.ts";
 import type { Position } from "../../wire/position.ts";
 import type { OnPage, Page, Question } from "../uplink/broker.ts";
 
-/** `position`: the newest publication. `more`: whether there is more, in the direction asked for. */
+/**
+ * `position`: the newest publication. `more`: whether there is more, in the direction asked for.
+ */
 export type HistoryAnswer = {
   readonly position: Position;
   readonly more: boolean;

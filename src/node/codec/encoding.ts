@@ -1,5 +1,5 @@
-// The two encodings of the client protocol. What a node says is JSON text first; a msgpack frame is
-// a translation of that text, made only for those who read msgpack. Pure.
+// The two encodings of the client protocol. Messages are encoded as JSON text first; a msgpack
+// frame is made from that text, only for clients that use msgpack. Pure.
 
 import { Packr, Unpackr } from "msgpackr";
 import { SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK } from "../../wire/client-messages.ts";
@@ -13,10 +13,7 @@ export type Frame = string | Uint8Array;
 const packer = new Packr({ useRecords: false });
 const unpacker = new Unpackr({ useRecords: false, mapsAsObjects: true, int64AsType: "number" });
 
-/**
- * The first subprotocol of the client's list that we speak; undefined when it named none of ours,
- * and so gets JSON.
- */
+/** The first supported subprotocol in the client's list; undefined: none, so it gets JSON. */
 export function chooseSubprotocol(
   header: string | null,
 ): typeof SUBPROTOCOL_JSON | typeof SUBPROTOCOL_MSGPACK | undefined {
@@ -50,7 +47,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** The frame that says what this JSON text says. */
+/** The client frame that holds this JSON text. */
 export function frameOf(encoding: Encoding, json: string): Frame {
   return encoding === "json" ? json : packer.pack(JSON.parse(json));
 }

@@ -1,14 +1,11 @@
-// What data may be: JSON, in either encoding, and nothing that JSON cannot say back. Pure.
+// What data may be: values that JSON can hold, in either encoding. Pure.
 
 import { isUtf8 } from "node:buffer";
 import { Malformed } from "../../wire/shape.ts";
 
 export const DEPTH_MAX = 64;
 
-/**
- * Throws Malformed when a decoded value is too deep to be safe for those who will read it, or does
- * not survive JSON.
- */
+/** Throws Malformed where a decoded value is nested too deep, or is not valid as JSON. */
 export function assertJsonValue(value: unknown, depth = 0): void {
   if (typeof value === "string") {
     if (!value.isWellFormed()) throw new Malformed("text must not hold half a surrogate pair");
@@ -28,9 +25,9 @@ export function assertJsonValue(value: unknown, depth = 0): void {
 }
 
 /**
- * Throws Malformed unless the bytes are exactly one msgpack value that JSON can say: no bytes, no
- * extension types, text keys. This comes before any decoder, whose extensions are not for
- * strangers; a declared length is believed only as far as there are bytes.
+ * Throws Malformed unless the bytes are exactly one msgpack value that JSON can hold: no binary, no
+ * extension types, text keys. It runs before the decoder, so that no client reaches the decoder's
+ * extensions; a declared length is checked against the bytes that are there.
  */
 export function assertJsonMsgpack(bytes: Uint8Array): void {
   const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);

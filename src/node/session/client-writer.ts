@@ -1,6 +1,6 @@
 // What goes out to one client: encoded, corked where several frames go at once, and within its
-// budget: a client that reads too slowly is sent nothing more and is closed. No Bun API in here: the
-// socket is a port.
+// budget: a client that reads too slowly is sent nothing more and is closed. No Bun API in here:
+// the socket is a port.
 
 import { CLOSES, type CloseName } from "../../wire/codes.ts";
 import { type Encoding, type Frame, frameOf } from "../codec/encoding.ts";

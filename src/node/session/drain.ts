@@ -1,14 +1,14 @@
-// When each client of a draining node goes: spread out, so that the other nodes can take them one
-// by one. Pure.
+// When each client of a draining node is told to leave: spread out, so that the other nodes are not
+// flooded. Pure.
 
-/** Up to so many clients go at once: nobody would notice. */
+/** Up to this many clients leave almost at once. */
 const FEW = 50;
 const FEW_MS = 100;
 const MANY_MS = 1000;
 
 export type Departure<Client> = { readonly client: Client; readonly afterMs: number };
 
-/** Each client's moment, in order. `random`: from 0 up to 1. */
+/** The clients in the order of their departure. `random`: from 0 up to 1. */
 export function departures<Client>(
   clients: readonly Client[],
   random: () => number,

@@ -54,7 +54,9 @@ export class ClientSession implements RequestingSession {
   #window: PublishWindow | undefined;
   #view: Session | undefined;
 
-  /** `admitted`: who the client is; or the upgrade request, where it has to connect with a token. */
+  /**
+   * `admitted`: who the client is; or the upgrade request, where it has to connect with a token.
+   */
   constructor(
     context: SessionContext,
     id: string,

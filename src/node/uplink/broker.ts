@@ -1,12 +1,12 @@
-// What a channel and the uplink that serves it are to each other. Types only: another engine than
-// our relay would speak these too.
+// The interface between a channel and the uplink that serves it. Types only: another broker than
+// tutti's relay would implement it too.
 
 import type { Producer } from "../../wire/frame.ts";
 import type { Gap, Position, Readable } from "../../wire/position.ts";
 import type { Policy, RelayMessageOf } from "../../wire/relay-messages.ts";
 
 /**
- * A channel as the uplink serves it: what it wants of the relay, and what it is told. Its methods
+ * A channel, as the uplink sees it: what it wants of the relay, and what it is told. Its methods
  * must not throw.
  */
 export interface ChannelPort {
@@ -15,17 +15,17 @@ export interface ChannelPort {
   readonly presence: boolean;
   /** Whether it wants publications, or is only published to. */
   readonly isFollowed: boolean;
-  /** Where to go on after a lost link; null: at the top. */
+  /** Where to continue after a lost link; null: at the top. */
   readonly position: Position | null;
   channelOpened(opened: RelayMessageOf<"opened">): void;
   publicationArrived(offset: number, timeMs: number, payload: string): void;
   memberEntered(client: string, info: Uint8Array): void;
   memberLeft(client: string): void;
-  /** The relay will not open it now; it is asked again by itself. */
+  /** The relay does not open it now; the uplink will ask again. */
   openRefused(): void;
 }
 
-/** A channel's place on an uplink. */
+/** A channel's state on an uplink. */
 export type Opening = {
   readonly port: ChannelPort;
   /** The relay's number for the channel; 0: not open. */
@@ -35,13 +35,13 @@ export type Opening = {
   /** What was last asked of the relay on this connection. */
   asked: "nothing" | "open" | "open_followed";
   /**
-   * The relay waits for word that we know what it could not store; it has that once the channel is
+   * The relay waits for `retry`: it could not store a publication. It is sent once the channel is
    * open.
    */
   owesRetry: boolean;
 };
 
-/** Who publishes, and with which number, where somebody may repeat it. */
+/** What a relay recognizes a repeated publication by. */
 export type Identity = { readonly producer: Producer; readonly seq: number };
 
 export type Question = {

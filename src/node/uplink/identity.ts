@@ -1,12 +1,12 @@
-// The 64-bit numbers by which relays know a repeat. Mixed with who publishes and with the cluster
-// secret, so that nobody can guess, and so spoil, another's.
+// The 64-bit numbers by which relays recognize a repeat. They are an HMAC of the user and the text
+// with the cluster secret, so that no client can guess, and so block, another's.
 
 import { createHmac } from "node:crypto";
 import type { Producer } from "../../wire/frame.ts";
 
 /**
- * The producer that a user's text stands for: its own word for itself, or a publication's key. The
- * same on every node.
+ * The producer that a user's text stands for: a producer name, or a publication's key. The same on
+ * every node.
  */
 export function producerFor(
   secret: string,

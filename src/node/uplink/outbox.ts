@@ -1,6 +1,5 @@
-// Publications on their way to one relay, from the moment they are taken until the relay has
-// answered for them: in order, and sent again in order on every new connection. Pure: it says what
-// to send, it does not send.
+// Unacknowledged publications to one relay, in order, and in order again on every new connection.
+// Pure: it decides what to send, and does not send.
 
 /**
  * What a publisher is told in the end: an outcome of the relay, or "busy": certainly not published,
@@ -8,14 +7,14 @@
  */
 export type PublishResult = number | "busy" | "storage";
 
-/** Who is told what has become of one publication. */
+/** Gets the result of one publication. */
 export interface Publisher {
   published(result: PublishResult): void;
 }
 
 /**
  * Where a publication goes: `id` is the relay's number for the channel, 0 while the relay has not
- * told it. `owesRetry`: the relay waits for word that we know what it could not store.
+ * told it. `owesRetry`: see Opening.
  */
 export type Destination = { readonly id: number; unacknowledged: number; owesRetry: boolean };
 
@@ -24,12 +23,11 @@ export type Outgoing = {
   /** A whole PUBLISH frame; its channel id is set when it is sent. */
   readonly frame: Uint8Array;
   /**
-   * Sent by someone who repeats it with the same seq or key: not knowing its fate for a while does
-   * no harm.
+   * The publisher repeats it with the same seq or key, so that an unknown result does no harm.
    */
   readonly isRepeatable: boolean;
   readonly takenAtMs: number;
-  /** Undefined once it has been told. */
+  /** Undefined once it has its result. */
   publisher: Publisher | undefined;
   /** On this or an earlier connection: the relay may have it. */
   wasSent: boolean;
@@ -39,7 +37,7 @@ export const OUTBOX_ENTRIES_MAX = 65_536;
 export const OUTBOX_BYTES_MAX = 32 * 1024 * 1024;
 const COMPACT_AT = 1024;
 
-/** Takes the place of an entry that is done, so that its frame can go. */
+/** Replaces an entry that is done, so that its frame can be freed. */
 const GONE: Outgoing = {
   destination: { id: 0, unacknowledged: 0, owesRetry: false },
   frame: new Uint8Array(0),
@@ -62,7 +60,7 @@ export class Outbox {
     return this.#entries.length - this.#head;
   }
 
-  /** Takes a publication. False when there is no room. */
+  /** Adds a publication. False: there is no room. */
   add(entry: Outgoing): boolean {
     if (this.size >= OUTBOX_ENTRIES_MAX || this.#bytes + entry.frame.length > OUTBOX_BYTES_MAX)
       return false;
@@ -115,8 +113,8 @@ export class Outbox {
   }
 
   /**
-   * The connection is lost: all that is unanswered has to be sent again. But not what the relay
-   * would have refused behind another, and its publisher was told so: it would overtake the other's
+   * The link is lost: all that is unanswered has to be sent again. But not what the relay would
+   * have refused behind another, where the publisher was told so: it would overtake the other's
    * repeat.
    */
   linkLost(): void {
@@ -143,7 +141,7 @@ export class Outbox {
     return overdue;
   }
 
-  /** The relay will not open this channel: gives up what waits for it. */
+  /** The relay does not open this channel: gives up what waits for it. */
   refuse(destination: Destination): Outgoing[] {
     return this.#drop(this.#next, (entry) => entry.destination === destination);
   }

@@ -17,7 +17,7 @@ export class Questions {
     return this.#arriving !== undefined;
   }
 
-  /** Takes a question. Returns its number; undefined: too many are open. */
+  /** Adds a question. Returns its number; undefined: too many are open. */
   add(onPage: OnPage): number | undefined {
     if (this.#open.size >= QUESTIONS_MAX) return undefined;
     this.#last = (this.#last + 1) >>> 0;

@@ -1,6 +1,5 @@
-// One relay as a node uses it: channels opened and opened again by position, publications sent
-// until they are answered, history asked for. Knows a link only as something to send with; no
-// clock, randomness or socket of its own.
+// One relay, as a node uses it: opens channels, again by position on every new link, sends
+// publications until they are answered, and requests history. Pure: the link is a port.
 
 import type { Link, LinkEvents } from "../../runtime/link.ts";
 import { SEQ_MAX } from "../../wire/client-messages.ts";
@@ -31,13 +30,13 @@ import { Questions } from "./questions.ts";
 
 export type LinkPort = Pick<Link, "isUp" | "send" | "sendMessage" | "close">;
 
-/** How a node shows itself to those who watch the registry. */
+/** What the registry shows of a node. */
 export type Membership = Pick<Member, "address" | "state" | "connections">;
 
-/** For the log: how the link is now, and why. */
+/** For the log: the new state of the link, and why. */
 export type OnLinkChange = (change: "linked" | "not linked" | "link lost", reason: string) => void;
 
-/** How long a publisher waits for a relay that does not answer, before it is told to try again. */
+/** How long a publisher waits for a relay's answer before it gets "busy", ms. */
 const PUBLISH_DEADLINE_MS = 10_000;
 const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
 
@@ -49,7 +48,7 @@ export class Uplink implements LinkEvents {
   #link: LinkPort;
   readonly #openings = new Map<string, Opening>();
   readonly #byId = new Map<number, Opening>();
-  /** Those that the relay would not open when it was last asked. */
+  /** Those that the relay refused to open. */
   readonly #refused = new Set<Opening>();
   readonly #outbox = new Outbox();
   readonly #questions = new Questions();
@@ -83,13 +82,13 @@ export class Uplink implements LinkEvents {
     return this.#outbox.size;
   }
 
-  /** Tells the relay how this node is, now and on every new connection. */
+  /** Sends this node's registry entry, now and on every new link. */
   register(membership: Membership): void {
     this.#membership = membership;
     this.#link.sendMessage({ type: "register", ...membership, counts: {} });
   }
 
-  /** Opens a channel, now or as soon as there is a link; on every new connection again. */
+  /** Opens a channel, now or as soon as there is a link, and on every new link again. */
   openChannel(port: ChannelPort): Opening {
     const opening: Opening = { port, id: 0, unacknowledged: 0, asked: "nothing", owesRetry: false };
     this.#openings.set(port.name, opening);
@@ -102,7 +101,7 @@ export class Uplink implements LinkEvents {
     this.#openOnRelay(opening);
   }
 
-  /** Closes a channel. False: not now, for something is on its way. */
+  /** Closes a channel. False: not now, something is in flight. */
   closeChannel(opening: Opening): boolean {
     if (opening.unacknowledged > 0 || (opening.asked !== "nothing" && opening.id === 0))
       return false;
@@ -113,8 +112,7 @@ export class Uplink implements LinkEvents {
   }
 
   /**
-   * Takes a publication; without an identity it is this node's own. False: the relay is behind, or
-   * away for too long.
+   * Publishes; without an identity it is this node's own. False: the outbox is full.
    */
   publish(
     opening: Opening,
@@ -139,7 +137,7 @@ export class Uplink implements LinkEvents {
     return true;
   }
 
-  /** Asks for history. False: not now. */
+  /** Requests history. False: not now. */
   requestHistory(opening: Opening, question: Question, onPage: OnPage): boolean {
     if (!this.#link.isUp || opening.id === 0) return false;
     const request = this.#questions.add(onPage);
@@ -149,7 +147,7 @@ export class Uplink implements LinkEvents {
   }
 
   /**
-   * A client is present. No-op while the channel is not open: the port says it again when it is.
+   * A client is present. No-op while the channel is not open: the channel repeats it when it is.
    */
   enterMember(opening: Opening, client: string, info: Uint8Array): void {
     if (opening.id !== 0) this.#link.sendMessage({ type: "enter", id: opening.id, client, info });
@@ -160,7 +158,7 @@ export class Uplink implements LinkEvents {
   }
 
   /**
-   * Once a second: asks again for what was refused, and tells publishers that have waited too long.
+   * Once a second: opens refused channels again, and answers publishers that have waited too long.
    */
   tick(nowMs: number): void {
     for (const opening of this.#refused) this.#openOnRelay(opening);
@@ -168,7 +166,7 @@ export class Uplink implements LinkEvents {
     this.#tell(this.#outbox.expire(nowMs - PUBLISH_DEADLINE_MS), "busy");
   }
 
-  /** Gives the connection up and dials a new one. */
+  /** Closes the link and dials a new one. */
   redial(reason: string): void {
     this.#link.close();
     this.lost(reason, true);
@@ -189,7 +187,7 @@ export class Uplink implements LinkEvents {
 
   lost(reason: string, wasUp: boolean): void {
     if (!wasUp) {
-      // Dialled again several times a second: each reason is worth one line.
+      // It is dialled again several times a second: each reason gets one line.
       if (reason !== this.#dialFault) this.#onChange("not linked", reason);
       this.#dialFault = reason;
       return;
@@ -240,8 +238,8 @@ export class Uplink implements LinkEvents {
     const wanted = port.isFollowed ? "open_followed" : "open";
     if (!this.#link.isUp || asked === wanted || asked === "open_followed") return;
     if (asked === "open") {
-      // Opened only to be published to. The relay takes a channel once per link; if it has not
-      // answered yet, we come back when it has.
+      // Opened only to be published to. The relay opens a channel once per link; if it has not
+      // answered yet, this runs again when it has.
       if (opening.id === 0) return;
       this.#closeNow(opening);
     }
@@ -293,7 +291,7 @@ export class Uplink implements LinkEvents {
     this.#tell([entry], outcome < 0 ? refusal : outcome);
   }
 
-  /** Lets the relay know that we do; nothing that was behind it may overtake its repeat. */
+  /** Sends `retry`, and refuses what was behind it, which must not overtake its repeat. */
   #notStored(entry: Outgoing): void {
     const refused = this.#outbox.refused(entry);
     if (refused === undefined) return;
