@@ -209,8 +209,10 @@ export class ClientSession implements RequestingSession {
 
   connectReceived(producer: string | undefined): void {
     if (this.#state.name !== "connected") return;
-    const identity = producer && this.context.identify("producer", this.user, producer);
-    this.#state = { ...this.#state, hasSaidConnect: true, producer: identity || undefined };
+    const { context, user } = this;
+    const identity =
+      producer === undefined ? undefined : context.identify("producer", user, producer);
+    this.#state = { ...this.#state, hasSaidConnect: true, producer: identity };
   }
 
   listenToEveryone(listens: boolean): void {
