@@ -4,6 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { Glob } from "bun";
 import { CLOSES, ERRORS } from "../src/wire/codes.ts";
 import { RELAY_TABLE } from "../src/wire/relay-messages.ts";
 
@@ -17,6 +18,8 @@ const documents = [
   "CHANGELOG.md",
   "SECURITY.md",
   "OPERATING.md",
+  "docs/proxy-rules.md",
+  "docs/reliability.md",
 ];
 
 /** The rows of every table of a document, as lists of cells. */
@@ -72,5 +75,33 @@ describe("the documents", () => {
     for (const name of documents)
       for (const [, path] of read(name).matchAll(/`((?:src|test|bench|examples)\/[\w./-]+)`/g))
         expect(`${name}: ${path}: ${existsSync(join(ROOT, path))}`).toEndWith("true");
+  });
+});
+
+describe("the rules that tests cite", () => {
+  const tests = [...new Glob("**/*.ts").scanSync(import.meta.dir)]
+    .filter((path) => path !== "docs.test.ts")
+    .map((path) => read(join("test", path)));
+  const defined = (document: string) => rows(read(document)).map(([name]) => name);
+  const numeric = (left: string, right: string) =>
+    left.localeCompare(right, "en", { numeric: true });
+  const cited = (pattern: RegExp, namesOf: (citation: string) => string[]) =>
+    [
+      ...new Set(
+        tests.flatMap((text) => [...text.matchAll(pattern)].flatMap(([all]) => namesOf(all))),
+      ),
+    ].sort(numeric);
+
+  test("proxy rules: each citation has its rule, each rule its citation", () => {
+    // A range ("rules 1–13") cites a whole file, so only rules named one by one count.
+    const single = /\brules? \d+(?: and \d+)?(?![–\d])/g;
+    const rules = defined("docs/proxy-rules.md").filter((name) => /^\d+$/.test(name));
+    expect(cited(single, (citation) => citation.match(/\d+/g) ?? [])).toEqual(rules);
+  });
+
+  test("races and checker rules: each citation has its rule, each rule its citation", () => {
+    const rules = defined("docs/reliability.md").filter((name) => /^[RC]\d+$/.test(name));
+    const names = cited(/\b(?:R\d{1,2}|C\d)\b/g, (citation) => [citation]);
+    expect(names).toEqual(rules.sort(numeric));
   });
 });

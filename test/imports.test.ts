@@ -53,7 +53,7 @@ const SHELLS: Record<string, string[]> = {
     ...["accept/certificate-files.ts", "telemetry/access-log-file.ts"],
   ],
   client: ["shell.ts"],
-  chaos: ["main.ts", "run.ts", "cluster.ts", "troubles.ts", "plain-client.ts", "sdk-client.ts"],
+  chaos: ["main.ts", "run.ts", "cluster.ts", "faults.ts", "plain-client.ts", "sdk-client.ts"],
   chat: ["app.ts", "page.ts", "who.ts", "view.ts", "log.ts", "people.ts"],
   cluster: [
     ...[

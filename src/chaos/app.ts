@@ -1,5 +1,5 @@
-// The app that a tormented cluster runs: everyone may do everything, and nothing is forgotten while
-// the torment lasts.
+// The app that a cluster under test runs: everyone may do everything, and nothing is forgotten while
+// the run lasts.
 
 import { app } from "tutti";
 

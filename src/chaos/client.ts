@@ -1,4 +1,4 @@
-// What a client is to the torment: it publishes, and writes down what it hears. Types only.
+// What a client is to a chaos run: it publishes, and writes down what it hears. Types only.
 
 export interface ChaosClient {
   publish(channel: string): void;
@@ -6,7 +6,7 @@ export interface ChaosClient {
    * Leaves its node, and comes back to whichever the lb chooses: so that nodes which were restarted
    * get clients again.
    */
-  wander?(): void;
+  reconnect?(): void;
   /** Resolves when it has let go of its connection. */
   close(): Promise<void>;
 }

@@ -1,4 +1,4 @@
-// The cluster that is tormented: started as the program that an operator starts, on a data folder
+// The cluster under test: started as the program that an operator starts, on a data folder
 // of its own, and asked over its admin socket which processes it has.
 
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";

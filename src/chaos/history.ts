@@ -1,4 +1,4 @@
-// What publishers and subscribers write down while a cluster is tormented, and the rules that it is
+// What publishers and subscribers write down while a cluster is under test, and the rules that it is
 // judged by. Types and words only.
 
 import type { Gap, Position } from "../wire/position.ts";

@@ -1,5 +1,5 @@
 // What all clients together write down: publications with their answers, what each subscriber was
-// told and given, and how long things took after each trouble. Pure: the time is told.
+// told and given, and how long things took after each fault. Pure: the time is told.
 
 import type { Gap, Position } from "../wire/position.ts";
 import type { History, Publication, ReadEvent, Reading } from "./history.ts";

@@ -1,15 +1,15 @@
-// `bun run chaos`: torments a real cluster under load and says whether it kept its promise. The
+// `bun run chaos`: runs a real cluster under load and says whether it kept its promise. The
 // exit code is the verdict.
 
 import { parseCommandLine, parseInteger, UsageError } from "../runtime/arguments.ts";
 import { isPassed, reportOf } from "./report.ts";
-import { type ChaosOptions, torment } from "./run.ts";
+import { type ChaosOptions, runChaos } from "./run.ts";
 
 const HELP = `Starts a cluster of its own, loads it, kills and stops its processes, and checks that nothing is lost.
 
   bun run chaos [flags]
 
-  --seconds N   how long there is trouble (60)
+  --seconds N   how long faults are made (60)
   --clients N   clients, half of them by the SDK, half plain WebSockets (200)
   --channels N  channels they publish to and read (20)
   --rate N      publications per second, of all clients together (150)
@@ -66,7 +66,7 @@ async function run(): Promise<number> {
     `seed ${seed} · ${seconds} s · ${clients} clients · ${channels} channels · ${rate} publications a second`,
   );
   say(`a cluster of ${nodes} nodes, ${relays} relays, ${lbs} lbs`);
-  const verdict = await torment(chosen, say);
+  const verdict = await runChaos(chosen, say);
   for (const line of reportOf(verdict)) say(line);
   return isPassed(verdict) ? 0 : 1;
 }

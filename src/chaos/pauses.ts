@@ -1,13 +1,13 @@
-// How long publishing and delivery stood still after each trouble: the longest that anything which
+// How long publishing and delivery stood still after each fault: the longest that anything which
 // was under way then, or was begun since, had to wait for its answer or its arrival. Pure.
 
-/** A trouble that was made, such as "kill relay". */
-export type Trouble = { readonly kind: string; readonly atMs: number };
+/** A fault that was made, such as "kill relay". */
+export type Fault = { readonly kind: string; readonly atMs: number };
 
-type Pause = Trouble & { publishingMs: number; deliveryMs: number };
+type Pause = Fault & { publishingMs: number; deliveryMs: number };
 
 export type Spread = { readonly p50: number; readonly p99: number; readonly max: number };
-/** The troubles of one kind. `kind` "all": of every kind. */
+/** The faults of one kind. `kind` "all": of every kind. */
 export type Summary = {
   readonly kind: string;
   readonly count: number;
@@ -22,7 +22,7 @@ export class Pauses {
     return this.#pauses.length;
   }
 
-  trouble({ kind, atMs }: Trouble): void {
+  fault({ kind, atMs }: Fault): void {
     this.#pauses.push({ kind, atMs, publishingMs: 0, deliveryMs: 0 });
   }
 
@@ -48,8 +48,8 @@ export class Pauses {
   }
 }
 
-/** Time from before the trouble is not the trouble's. */
-const waited = ({ atMs }: Trouble, sinceMs: number, nowMs: number): number =>
+/** Time from before the fault is not the fault's. */
+const waited = ({ atMs }: Fault, sinceMs: number, nowMs: number): number =>
   nowMs - Math.max(atMs, sinceMs);
 
 function summaryOf(kind: string, pauses: readonly Pause[]): Summary {

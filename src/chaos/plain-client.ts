@@ -87,7 +87,7 @@ export class PlainClient implements ChaosClient {
     this.#flush();
   }
 
-  wander(): void {
+  reconnect(): void {
     if (this.#isReady) this.#lost();
   }
 

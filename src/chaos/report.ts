@@ -22,7 +22,7 @@ export function reportOf(verdict: Verdict): string[] {
   const {
     violations,
     failures,
-    troubles,
+    faults,
     published,
     acknowledged,
     refused,
@@ -33,7 +33,7 @@ export function reportOf(verdict: Verdict): string[] {
   const counts = Object.entries(COUNTS).map(
     ([name, rules]) => `${name} ${violations.filter(({ rule }) => rules.includes(rule)).length}`,
   );
-  const width = Math.max(8, ...troubles.map(({ kind }) => kind.length));
+  const width = Math.max(8, ...faults.map(({ kind }) => kind.length));
   const row = (cells: readonly string[]) =>
     `  ${cells[0].padEnd(width)}${cells
       .slice(1)
@@ -43,13 +43,13 @@ export function reportOf(verdict: Verdict): string[] {
   return [
     "",
     `  ${"".padEnd(width + 8)}${"publishing paused, ms".padStart(24)}${"delivery paused, ms".padStart(24)}`,
-    row(["trouble", "times", "p50", "p99", "max", "p50", "p99", "max"]),
-    ...troubles.map(({ kind, count, publishing, delivery }) =>
+    row(["fault", "times", "p50", "p99", "max", "p50", "p99", "max"]),
+    ...faults.map(({ kind, count, publishing, delivery }) =>
       row([kind, String(count), ...spread(publishing), ...spread(delivery)]),
     ),
     "",
     `publications  ${acknowledged} acknowledged of ${published}, ${refused} refused`,
-    `deliveries    ${deliveries}, the last ${quietMs} ms after the troubles ended`,
+    `deliveries    ${deliveries}, the last ${quietMs} ms after the faults ended`,
     `gaps told     ${gaps}`,
     counts.join(" · "),
     ...violations.slice(0, LINES_MAX).map(({ line }) => `  ${line}`),

@@ -1,16 +1,16 @@
-// One torment from its beginning to the verdict: a cluster, its clients, the troubles, a time of
+// One run from its beginning to the verdict: a cluster, its clients, the faults, a time of
 // quiet, and the checker.
 
 import { below, pick, type Random, seeded } from "../runtime/random.ts";
 import { check } from "./checker.ts";
 import type { ChaosClient } from "./client.ts";
 import { Cluster } from "./cluster.ts";
+import { Faults } from "./faults.ts";
 import type { Violation } from "./history.ts";
 import { Ledger } from "./ledger.ts";
 import { Pauses, type Summary } from "./pauses.ts";
 import { PlainClient } from "./plain-client.ts";
 import { SdkClient } from "./sdk-client.ts";
-import { Troubles } from "./troubles.ts";
 
 export type ChaosOptions = {
   readonly seconds: number;
@@ -28,13 +28,13 @@ export type Verdict = {
   readonly violations: readonly Violation[];
   /** The cluster did not start, or did not come back. */
   readonly failures: readonly string[];
-  readonly troubles: readonly Summary[];
+  readonly faults: readonly Summary[];
   readonly published: number;
   readonly acknowledged: number;
   readonly refused: number;
   readonly deliveries: number;
   readonly gaps: number;
-  /** How long it took, after the last trouble, until everything had arrived. */
+  /** How long it took, after the last fault, until everything had arrived. */
   readonly quietMs: number;
 };
 
@@ -43,7 +43,7 @@ const READS = 3;
 const CLIENTS_A_TURN = 20;
 const TICK_MS = 20;
 /** How often some client changes its node. */
-const WANDER_MS = 100;
+const RECONNECT_MS = 100;
 /** How long everything may take to arrive when nothing goes wrong any more. */
 const QUIET_MS = 30_000;
 /** What would come twice has come by then. */
@@ -53,7 +53,7 @@ const POLL_MS = 50;
 /**
  * `say`: what is going on, for whoever watches. Throws where the cluster cannot be started at all.
  */
-export async function torment(
+export async function runChaos(
   options: ChaosOptions,
   say: (line: string) => void,
 ): Promise<Verdict> {
@@ -61,14 +61,14 @@ export async function torment(
   const clients: ChaosClient[] = [];
   try {
     await cluster.start();
-    return await suffer(options, cluster, clients, say);
+    return await runWorkload(options, cluster, clients, say);
   } finally {
     await Promise.all(clients.map((client) => client.close()));
     await cluster.remove();
   }
 }
 
-async function suffer(
+async function runWorkload(
   options: ChaosOptions,
   cluster: Cluster,
   clients: ChaosClient[],
@@ -91,27 +91,27 @@ async function suffer(
   if (ledger.missing.readers > 0)
     throw new Error(`${ledger.missing.readers} subscriptions did not come up.`);
   const startedMs = performance.now();
-  say(`${clients.length} clients are connected, half of them by the SDK; the troubles begin`);
+  say(`${clients.length} clients are connected, half of them by the SDK; the faults begin`);
   const random = seeded(seed + 2);
   const publishing = publishPaced(clients, channels, options.rate, random);
-  const wandering = setInterval(() => pick(random, clients).wander?.(), WANDER_MS);
-  const troubles = new Troubles(cluster, seeded(seed), {
+  const reconnecting = setInterval(() => pick(random, clients).reconnect?.(), RECONNECT_MS);
+  const faults = new Faults(cluster, seeded(seed), {
     began: (kind, what) => {
-      pauses.trouble({ kind, atMs: performance.now() });
+      pauses.fault({ kind, atMs: performance.now() });
       say(`${((performance.now() - startedMs) / 1000).toFixed(1).padStart(6)} s  ${what}`);
     },
     failed: (sentence) => failures.push(sentence),
   });
-  await troubles.run(startedMs + options.seconds * 1000);
+  await faults.run(startedMs + options.seconds * 1000);
   clearInterval(publishing);
-  clearInterval(wandering);
+  clearInterval(reconnecting);
   say("quiet now: everything has to arrive");
   const quietMs = await arrived(ledger);
   await Bun.sleep(ECHO_MS);
   const { published, acknowledged, failed: refused, deliveries, gaps } = ledger;
   const violations = check(ledger.history);
   return {
-    ...{ violations, failures, troubles: pauses.summaries() },
+    ...{ violations, failures, faults: pauses.summaries() },
     ...{ published, acknowledged, refused, deliveries, gaps, quietMs },
   };
 }

@@ -1,4 +1,4 @@
-// The chaos command as an operator runs it: a short torment of a real cluster, its verdict, and
+// The chaos command as an operator runs it: a short run of a real cluster, its verdict, and
 // what it says of flags it cannot use.
 
 import { expect, test } from "bun:test";

@@ -5,7 +5,7 @@
 import { below, between, pick, type Random } from "../runtime/random.ts";
 import type { Cluster, ClusterProcess, Role } from "./cluster.ts";
 
-/** Every kind comes once or more in each round, so that a short torment has most of them. */
+/** Every kind comes once or more in each round, so that a short run has most of them. */
 const ROUND = [
   ...[
     "kill relay",
@@ -33,27 +33,27 @@ const KILLS_WINDOW_MS = 11_000;
 
 type Target = ClusterProcess & { readonly pid: number };
 
-export type TroubleEvents = {
+export type FaultEvents = {
   /** It is about to be made. */
   began(kind: string, what: string): void;
   /** What had to follow has failed: the cluster did not come back. */
   failed(sentence: string): void;
 };
 
-export class Troubles {
+export class Faults {
   readonly #cluster: Cluster;
   readonly #random: Random;
-  readonly #events: TroubleEvents;
+  readonly #events: FaultEvents;
   #round: Kind[] = [];
   readonly #kills: { readonly id: string; readonly atMs: number }[] = [];
 
-  constructor(cluster: Cluster, random: Random, events: TroubleEvents) {
+  constructor(cluster: Cluster, random: Random, events: FaultEvents) {
     this.#cluster = cluster;
     this.#random = random;
     this.#events = events;
   }
 
-  /** Makes trouble until then; when it resolves, the cluster is left alone and on its way back. */
+  /** Makes faults until then; when it resolves, the cluster is left alone and on its way back. */
   async run(untilMs: number): Promise<void> {
     for (;;) {
       const pauseMs = between(this.#random, ...BETWEEN_MS);
