@@ -6,17 +6,21 @@ import type { SocketHandler, TCPSocketListener } from "bun";
 import { formatAddress } from "../runtime/arguments.ts";
 import { COUNTED_NODES_MAX, type LbCounters } from "../runtime/child-ipc.ts";
 import type { Logger } from "../runtime/log.ts";
-import { Acceptor, REFUSALS_MAX } from "./accept/acceptor.ts";
+import { type AcceptContext, Acceptor, REFUSALS_MAX } from "./accept/acceptor.ts";
 import { Admission } from "./accept/admission.ts";
 import type { Certificates } from "./accept/certificate-files.ts";
 import { secureWith } from "./accept/tls.ts";
 import { viaName } from "./http/keyed.ts";
+import { WriteBuffer } from "./net/byte-sink.ts";
+import { type Expiring, expireDue } from "./net/expiring.ts";
 import { PacedQueue } from "./net/pace.ts";
 import { type SocketOwner, socketCallbacks } from "./net/socket-owner.ts";
 import type { Options } from "./options.ts";
-import type { Live, Shared } from "./proxying/shared.ts";
+import { ClientConnection } from "./proxying/client.ts";
+import type { LoadBalancerContext } from "./proxying/context.ts";
+import { LingeringClose } from "./proxying/lingering-close.ts";
 import type { AccessLog } from "./telemetry/access-log.ts";
-import { Checks } from "./upstreams/checks.ts";
+import { HealthChecks } from "./upstreams/checks.ts";
 import { Dispatcher, type Lease } from "./upstreams/dispatch.ts";
 import { type Health, Pool, type PoolNode } from "./upstreams/pool.ts";
 
@@ -31,19 +35,22 @@ const STOP_FIRMLY_MS = 300;
 /** File descriptors that are no client's: links, checks, logs, the listener, refusals. */
 const RESERVED_FDS = 96 + REFUSALS_MAX;
 
+/** Grows where a head needs more. */
+const HEAD_BUFFER_BYTES = 4096;
+
 export class LoadBalancer {
   readonly pool: Pool;
-  readonly checks: Checks;
+  readonly checks: HealthChecks;
   readonly dispatcher: Dispatcher;
   readonly #options: Options;
   readonly #log: Logger;
   readonly #admission: Admission;
-  readonly #live = new Set<Live>();
+  readonly #expiring = new Set<Expiring>();
   readonly #clock = { nowMs: performance.now() };
-  readonly #dials: Shared["dials"];
-  readonly #shared: Shared;
+  readonly #dials: LoadBalancerContext["dials"];
+  readonly #context: LoadBalancerContext;
   readonly #sweep: ReturnType<typeof setInterval>;
-  readonly #entrance: Acceptor;
+  readonly #acceptor: Acceptor;
   #listener: TCPSocketListener<SocketOwner> | undefined;
   #ownHost: string;
   #port: number;
@@ -71,9 +78,9 @@ export class LoadBalancer {
       () => performance.now(),
       setImmediate,
     );
-    const callbacks = socketCallbacks(log, (socket) => socket.data.opened(socket));
-    const nodeAnswered = () => this.dispatcher.serve();
-    this.checks = new Checks({ ...numbers, checkPath: options.checkPath }, callbacks, {
+    const callbacks = socketCallbacks(log, (socket) => socket.data.socketOpened(socket));
+    const nodeAnswered = () => this.dispatcher.serveQueue();
+    this.checks = new HealthChecks({ ...numbers, checkPath: options.checkPath }, callbacks, {
       healthChanged: (node, before, why) => this.#healthChanged(node, before, why),
       nodeAnswered,
     });
@@ -84,18 +91,19 @@ export class LoadBalancer {
       nodeAnswered,
     };
     const lb = this;
-    this.#shared = {
+    this.#context = {
       options,
       clock: this.#clock,
       pool: this.pool,
       dispatcher: this.dispatcher,
       dials: this.#dials,
-      endings: new PacedQueue(
+      disconnects: new PacedQueue(
         numbers.endingsPerSecond,
         () => performance.now(),
         (work) => setTimeout(work, 1),
       ),
-      live: this.#live,
+      expiring: this.#expiring,
+      headBuffer: new WriteBuffer(HEAD_BUFFER_BYTES),
       accessLog,
       via: viaName(key),
       get ownHost() {
@@ -103,8 +111,30 @@ export class LoadBalancer {
       },
     };
     const secure = certificates === undefined ? undefined : secureWith(certificates, log);
-    this.#entrance = new Acceptor(this.#shared, this.#admission, secure);
+    this.#acceptor = new Acceptor(this.#acceptContext(), this.#admission, secure);
     this.#sweep = setInterval(() => this.#expire(), SWEEP_MS);
+  }
+
+  #acceptContext(): AcceptContext {
+    const context = this.#context;
+    return {
+      options: this.#options,
+      clock: this.#clock,
+      counters: this.pool.counters,
+      accessLog: context.accessLog,
+      expiring: this.#expiring,
+      connectionAdmitted(socket, slot, transport) {
+        socket.data = new ClientConnection(context, socket, slot, transport);
+      },
+      closeRefused(socket, outlet, closing) {
+        new LingeringClose(context, closing, {
+          socket,
+          outlet,
+          seat: undefined,
+          trailing: undefined,
+        });
+      },
+    };
   }
 
   get connections(): number {
@@ -137,9 +167,9 @@ export class LoadBalancer {
    */
   #callbacks(): SocketHandler<SocketOwner> {
     const { data, ...others } = socketCallbacks(this.#log, (socket) =>
-      this.#entrance.accept(socket, performance.now()),
+      this.#acceptor.accept(socket, performance.now()),
     );
-    const readsPlain = this.#entrance.secure === undefined || this.#options.proxyProtocol;
+    const readsPlain = this.#acceptor.secure === undefined || this.#options.proxyProtocol;
     return readsPlain ? { data, ...others } : others;
   }
 
@@ -154,11 +184,11 @@ export class LoadBalancer {
     this.close();
     this.checks.stop();
     for (const waitMs of [STOP_KINDLY_MS, STOP_FIRMLY_MS]) {
-      for (const live of this.#live) live.stop();
+      for (const live of this.#expiring) live.stop();
       const deadlineMs = performance.now() + waitMs;
-      while (this.#live.size > 0 && performance.now() < deadlineMs) await Bun.sleep(10);
+      while (this.#expiring.size > 0 && performance.now() < deadlineMs) await Bun.sleep(10);
     }
-    for (const live of this.#live) live.cut?.();
+    for (const live of this.#expiring) live.cut?.();
     // The sockets that were cut say so in the next turns.
     await Bun.sleep(10);
     clearInterval(this.#sweep);
@@ -168,18 +198,18 @@ export class LoadBalancer {
   counts(): Record<string, unknown> {
     const nodes: Record<string, unknown> = {};
     for (const node of this.pool.nodes) {
-      const { health, standing, connections, elsewhere, backlog } = node;
+      const { health, connections, backlog } = node;
       nodes[node.id] = {
         health,
-        standing,
+        standing: node.adminState,
         connections,
-        elsewhere,
+        elsewhere: node.connectionsOnOtherLbs,
         unaccepted: backlog.unaccepted,
         backlogMax: backlog.max,
         counts: node.counts.named,
       };
     }
-    return { live: this.#live.size, ...this.#total, nodes };
+    return { live: this.#expiring.size, ...this.#total, nodes };
   }
 
   /** What has been counted since the start, for the supervisor. */
@@ -187,10 +217,10 @@ export class LoadBalancer {
     const nodes = [...this.pool.nodes].slice(0, COUNTED_NODES_MAX);
     return {
       total: this.#total,
-      nodes: nodes.map(({ id, health, standing, counts }) => ({
+      nodes: nodes.map(({ id, health, adminState, counts }) => ({
         id,
         health,
-        standing,
+        standing: adminState,
         changedAt: counts.changedAtMs === 0 ? null : new Date(counts.changedAtMs).toISOString(),
         counts: counts.named,
       })),
@@ -198,7 +228,7 @@ export class LoadBalancer {
   }
 
   get #total(): Record<string, number> {
-    const { accessLog } = this.#shared;
+    const { accessLog } = this.#context;
     return {
       connections: this.connections,
       upstreams: this.#dials.upstreams,
@@ -213,20 +243,15 @@ export class LoadBalancer {
   #expire(): void {
     const nowMs = performance.now();
     this.#clock.nowMs = nowMs;
-    for (const set of [this.#live, this.#entrance.refusals]) {
-      for (const live of set) {
-        if (nowMs < live.expiresMs) continue;
-        live.expiresMs = Number.POSITIVE_INFINITY;
-        live.expired();
-      }
-    }
+    expireDue(this.#expiring, nowMs);
+    expireDue(this.#acceptor.refusals, nowMs);
   }
 
   #healthChanged(node: PoolNode, before: Health, why: string): void {
     const { id, health } = node;
-    if (health === "up") this.pool.came(node, performance.now());
+    if (health === "up") this.pool.nodeBecameAvailable(node, performance.now());
     this.#log[health === "up" ? "info" : "warn"]({ node: id, before, why }, `node is ${health}`);
-    this.dispatcher.serve();
+    this.dispatcher.serveQueue();
   }
 
   /**

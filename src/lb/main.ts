@@ -64,7 +64,7 @@ const around = {
   checks: lb.checks,
   log,
   key,
-  poolChanged: () => lb.dispatcher.serve(),
+  poolChanged: () => lb.dispatcher.serveQueue(),
 };
 
 let state: "starting" | "up" | "draining" = "starting";

@@ -5,7 +5,7 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Admission } from "../../src/lb/accept/admission.ts";
 import { setsCookie, splitCookie } from "../../src/lb/http/cookie.ts";
-import { Fault } from "../../src/lb/http/faults.ts";
+import { HttpFault } from "../../src/lb/http/faults.ts";
 import { cookieValue, viaName } from "../../src/lb/http/keyed.ts";
 import { parseTrust, plainAddress } from "../../src/lb/net/trust.ts";
 import { Backlog } from "../../src/lb/upstreams/backlog.ts";
@@ -21,8 +21,8 @@ function poolOf(ids: readonly string[], options = { rampMs: 0, nodeConnectionsMa
   const pool = new Pool(options);
   const nodes = ids.map(node);
   for (const each of nodes) {
-    pool.add(each);
-    pool.came(each, 0);
+    pool.addNode(each);
+    pool.nodeBecameAvailable(each, 0);
   }
   return { pool, nodes };
 }
@@ -40,13 +40,13 @@ describe("leastconn", () => {
         const { pool, nodes } = poolOf(given.map((_, at) => `n${at}`));
         given.forEach(([own, others], at) => {
           nodes[at].connections = own;
-          nodes[at].elsewhere = others;
+          nodes[at].connectionsOnOtherLbs = others;
         });
         const least = Math.min(...given.map(([own, others]) => own + others));
         const choice = pool.choose(0);
-        expect(typeof choice === "object" ? choice.connections + choice.elsewhere : choice).toBe(
-          least,
-        );
+        expect(
+          typeof choice === "object" ? choice.connections + choice.connectionsOnOtherLbs : choice,
+        ).toBe(least);
       }),
     );
   });
@@ -60,7 +60,7 @@ describe("leastconn", () => {
     const { pool, nodes } = poolOf(["a", "b", "c"], { rampMs: 0, nodeConnectionsMax: 1 });
     const [a, b, c] = nodes;
     a.health = "down";
-    b.standing = "closed";
+    b.adminState = "closed";
     expect(chosen(pool)).toBe("c");
     pool.acquire(c);
     expect(chosen(pool)).toBe("full");
@@ -71,7 +71,7 @@ describe("leastconn", () => {
     a.health = "up";
     expect(chosen(pool)).toBe("a");
     expect(pool.isAvailable(c)).toBe(false);
-    for (const each of nodes) pool.remove(each);
+    for (const each of nodes) pool.removeNode(each);
     expect(chosen(pool)).toBe("none");
     expect([...pool.nodes]).toEqual([]);
   });
@@ -79,7 +79,7 @@ describe("leastconn", () => {
   test("a node that left is remembered while it has connections, and forgotten with the last", () => {
     const { pool, nodes } = poolOf(["a"]);
     pool.acquire(nodes[0]);
-    pool.remove(nodes[0]);
+    pool.removeNode(nodes[0]);
     expect(pool.node("a")).toBe(nodes[0]);
     expect(chosen(pool)).toBe("none");
     pool.release(nodes[0]);
@@ -99,8 +99,8 @@ describe("leastconn", () => {
     const { pool, nodes } = poolOf(["a"], { rampMs: 10_000, nodeConnectionsMax: 0 });
     const b = node("b");
     nodes[0].connections = 1000;
-    pool.add(b);
-    pool.came(b, 100_000);
+    pool.addNode(b);
+    pool.nodeBecameAvailable(b, 100_000);
     const countAt = (ms: number) => {
       for (let each = 0; each < 5000; each++) {
         const choice = pool.choose(100_000 + ms);
@@ -163,13 +163,13 @@ describe("the backlog", () => {
 
 describe("the queue", () => {
   const waiterFor = (stickTo?: PoolNode) => {
-    const waiter: Waiter & { lease?: Lease; fault?: Fault } = {
+    const waiter: Waiter & { lease?: Lease; fault?: HttpFault } = {
       stickTo,
       avoid: undefined,
-      assigned(lease) {
+      nodeAssigned(lease) {
         waiter.lease = lease;
       },
-      refused(fault) {
+      dispatchRefused(fault) {
         waiter.fault = fault;
       },
     };
@@ -233,7 +233,7 @@ describe("the queue", () => {
     const [waiting, sticky] = [waiterFor(), waiterFor(nodes[0])];
     for (const waiter of [waiting, sticky]) dispatcher.dispatch(waiter);
     nodes[0].health = "down";
-    dispatcher.serve();
+    dispatcher.serveQueue();
     expect([waiting.fault?.status, sticky.fault?.status]).toEqual([503, 503]);
     expect(dispatcher.waiting).toBe(0);
   });
@@ -410,13 +410,13 @@ describe("admission", () => {
       { connectionsMax: 3, addressConnectionsMax: 2, connectionsPerSecond: 0 },
       0,
     );
-    const [first, second] = [admission.enter("x", 0), admission.enter("x", 0)];
-    const refused = admission.enter("x", 0);
-    expect(refused instanceof Fault && refused.status).toBe(429);
-    expect(admission.enter("y", 0)).not.toBeInstanceOf(Fault);
-    const full = admission.enter("z", 0);
-    expect(full instanceof Fault && full.status).toBe(503);
-    for (const seat of [first, first, second]) if (!(seat instanceof Fault)) seat.leave();
+    const [first, second] = [admission.admit("x", 0), admission.admit("x", 0)];
+    const refused = admission.admit("x", 0);
+    expect(refused instanceof HttpFault && refused.status).toBe(429);
+    expect(admission.admit("y", 0)).not.toBeInstanceOf(HttpFault);
+    const full = admission.admit("z", 0);
+    expect(full instanceof HttpFault && full.status).toBe(503);
+    for (const seat of [first, first, second]) if (!(seat instanceof HttpFault)) seat.release();
     expect(admission.connections).toBe(1);
   });
 
@@ -426,8 +426,8 @@ describe("admission", () => {
       0,
     );
     const let_in = (nowMs: number, tries: number) =>
-      Array.from({ length: tries }, () => admission.enter(undefined, nowMs)).filter(
-        (seat) => !(seat instanceof Fault),
+      Array.from({ length: tries }, () => admission.admit(undefined, nowMs)).filter(
+        (seat) => !(seat instanceof HttpFault),
       ).length;
     expect(let_in(0, 50)).toBe(10);
     expect(let_in(500, 50)).toBe(5);

@@ -130,27 +130,27 @@ export class SimLb {
     const { pool } = this;
     const members = new Map(this.#membership.nodes().map((member) => [member.id, member]));
     for (const node of [...pool.nodes])
-      if (!members.has(node.id) && node.standing !== "gone") {
+      if (!members.has(node.id) && node.adminState !== "gone") {
         this.#records.delete(node.id);
-        pool.remove(node);
+        pool.removeNode(node);
       }
     for (const { id, address, state } of members.values()) {
       let node = pool.node(id);
       if (
         node === undefined ||
-        node.standing === "gone" ||
+        node.adminState === "gone" ||
         formatAddress(node.address) !== address
       ) {
         node ??= new PoolNode(id, { unix: address.slice("unix:".length) }, id);
         node.health = "up";
         this.#records.delete(id);
-        pool.add(node);
-        pool.came(node, this.#network.clock.now);
+        pool.addNode(node);
+        pool.nodeBecameAvailable(node, this.#network.clock.now);
       }
-      node.standing = state === "up" ? "open" : "closed";
+      node.adminState = state === "up" ? "open" : "closed";
     }
     const elsewhere = sumCounts(this.#membership.otherLbs());
-    for (const node of pool.nodes) node.elsewhere = elsewhere.get(node.id) ?? 0;
+    for (const node of pool.nodes) node.connectionsOnOtherLbs = elsewhere.get(node.id) ?? 0;
   }
 
   #check(): void {

@@ -3,21 +3,22 @@
 
 import type { ConnectionSlot } from "../accept/admission.ts";
 import type { TransportInfo } from "../accept/handshake.ts";
-import { Fault, faultAnswer, healthAnswer, unavailable } from "../http/faults.ts";
+import { faultAnswer, HttpFault, healthAnswer, unavailable } from "../http/faults.ts";
 import type { Fields } from "../http/fields.ts";
 import { forwardRequest, type Hop } from "../http/forward.ts";
 import { HeadReader, REQUEST, type RequestLine } from "../http/head.ts";
 import { interpretRequest, type Request } from "../http/request.ts";
 import { BODY_TOO_LARGE } from "../http/request-body.ts";
 import { ByteQueue } from "../net/byte-queue.ts";
-import { WriteBuffer } from "../net/byte-sink.ts";
-import { type OwnedSocket, type SocketOwner, SocketWriter } from "../net/socket-owner.ts";
+import type { Expiring } from "../net/expiring.ts";
+import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
+import { SocketWriter } from "../net/socket-writer.ts";
 import { plainAddress } from "../net/trust.ts";
-import { Entry, recordRefusal } from "../telemetry/access-log-entry.ts";
+import { AccessLogEntry, recordRefusal } from "../telemetry/access-log-entry.ts";
 import { Account } from "../telemetry/account.ts";
+import type { LoadBalancerContext } from "./context.ts";
 import { Exchange } from "./exchange.ts";
 import { LingeringClose } from "./lingering-close.ts";
-import type { Live, Shared } from "./shared.ts";
 import type { DetachedClient } from "./tunnel.ts";
 import type { Upstream } from "./upstream.ts";
 
@@ -26,16 +27,19 @@ import type { Upstream } from "./upstream.ts";
  * ahead of the 101.
  */
 const HELD_BYTES_MAX = 64 * 1024;
-/** Where heads for nodes are written, one after another. */
-const draft = new WriteBuffer(4096);
 
-const HEAD_TIMEOUT = new Fault(408, "the request head did not come in time");
+const HEAD_TIMEOUT = new HttpFault(408, "the request head did not come in time");
 const STOPPED = unavailable("the lb stops", "stopped");
-const BODY_ENDED = new Fault(400, "the connection ended before the body did", "", "clientAborted");
+const BODY_ENDED = new HttpFault(
+  400,
+  "the connection ended before the body did",
+  "",
+  "clientAborted",
+);
 
-export class ClientConnection implements SocketOwner, Live {
+export class ClientConnection implements SocketOwner, Expiring {
   expiresMs: number;
-  readonly #shared: Shared;
+  readonly #shared: LoadBalancerContext;
   readonly #socket: OwnedSocket;
   readonly #seat: ConnectionSlot;
   readonly #origin: TransportInfo;
@@ -57,7 +61,12 @@ export class ClientConnection implements SocketOwner, Live {
   #isStopping = false;
   #hasServed = false;
 
-  constructor(shared: Shared, socket: OwnedSocket, seat: ConnectionSlot, origin: TransportInfo) {
+  constructor(
+    shared: LoadBalancerContext,
+    socket: OwnedSocket,
+    seat: ConnectionSlot,
+    origin: TransportInfo,
+  ) {
     this.#shared = shared;
     this.#socket = socket;
     this.#seat = seat;
@@ -65,7 +74,7 @@ export class ClientConnection implements SocketOwner, Live {
     this.#outlet = new SocketWriter(socket);
     this.#reader = new HeadReader(REQUEST, shared.options.numbers);
     this.expiresMs = shared.clock.nowMs + shared.options.numbers.headTimeoutMs;
-    shared.live.add(this);
+    shared.expiring.add(this);
     // Once a connection is reset the system knows no address any more, and its line of the access
     // log would have none.
     if (shared.accessLog !== undefined) this.#thisHop();
@@ -76,36 +85,37 @@ export class ClientConnection implements SocketOwner, Live {
     return this.#isStopping || (this.#hasEnded && this.#held.bytes === 0);
   }
 
-  received(chunk: Buffer): void {
+  bytesReceived(chunk: Buffer): void {
     if (this.#state === "exchanging") this.#pass(chunk);
     else if (this.#outlet.isBlocked) this.hold(chunk);
     else this.#readRequests(chunk);
   }
 
-  drained(): void {
-    if (!this.#outlet.drained()) return this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
+  socketDrained(): void {
+    if (!this.#outlet.writeUnsent())
+      return this.#expireIn(this.#shared.options.numbers.stallTimeoutMs);
     this.#trailing?.settle(undefined);
     this.#trailing = undefined;
     if (this.#state === "exchanging") this.#exchange?.clientDrained();
     else this.#readOn();
   }
 
-  ended(): void {
+  endReceived(): void {
     this.#hasEnded = true;
     if (this.#state === "reading") this.#readOn();
     else if (this.#state === "exchanging") this.#checkBodyEnd();
   }
 
-  closed(): void {
+  socketClosed(): void {
     if (this.#state === "reading" && this.#reader.begun)
       this.#recordRefusal(undefined, undefined, 0);
     this.#trailing?.settle("clientAborted");
     this.#state = "gone";
-    this.#seat.leave();
-    this.#shared.live.delete(this);
+    this.#seat.release();
+    this.#shared.expiring.delete(this);
     this.#exchange?.abort();
     this.#kept?.giveUp("end");
-    this.#held.take();
+    this.#held.takeAll();
   }
 
   expired(): void {
@@ -132,7 +142,7 @@ export class ClientConnection implements SocketOwner, Live {
    * The last thing said on this connection; returns its length. `start`: what it answers, where
    * that came to no exchange.
    */
-  answer(fault: Fault, toHead: boolean, start?: RequestLine): number {
+  answer(fault: HttpFault, toHead: boolean, start?: RequestLine): number {
     const answer = faultAnswer(fault, toHead);
     if (this.#exchange === undefined) this.#recordRefusal(start, fault, answer.length);
     this.#outlet.text(answer);
@@ -149,12 +159,12 @@ export class ClientConnection implements SocketOwner, Live {
   /** Keeps bytes for later; what follows the last request of a connection is for nobody. */
   hold(bytes: Buffer): void {
     if (bytes.length === 0 || this.#exchange?.isFollowedByNothing === true) return;
-    this.#held.add(bytes);
+    this.#held.append(bytes);
     this.flow();
   }
 
   takeHeld(): Buffer | undefined {
-    return this.#held.take();
+    return this.#held.takeAll();
   }
 
   /** Reads from the client, or lets it wait, as the exchange and what is held allow. */
@@ -178,7 +188,7 @@ export class ClientConnection implements SocketOwner, Live {
     this.#exchange = undefined;
     this.#kept = kept;
     kept?.rest(this.#shared.clock.nowMs);
-    this.#shared.dispatcher.serve();
+    this.#shared.dispatcher.serveQueue();
     if (closes || this.isLast) return this.#close();
     this.#state = "reading";
     this.#hasServed = true;
@@ -191,12 +201,12 @@ export class ClientConnection implements SocketOwner, Live {
   detach(): DetachedClient {
     this.#state = "gone";
     this.#exchange = undefined;
-    this.#shared.live.delete(this);
+    this.#shared.expiring.delete(this);
     return {
       socket: this.#socket,
       seat: this.#seat,
       unsent: this.#outlet.unsent,
-      held: this.#held.take(),
+      held: this.#held.takeAll(),
       hasEnded: this.#hasEnded,
     };
   }
@@ -206,7 +216,7 @@ export class ClientConnection implements SocketOwner, Live {
    * what it sent.
    */
   #readOn(): void {
-    const held = this.#outlet.isBlocked ? undefined : this.#held.take();
+    const held = this.#outlet.isBlocked ? undefined : this.#held.takeAll();
     if (held !== undefined) this.#readRequests(held);
     if (this.#state !== "reading" || !this.isLast) return;
     if (this.#reader.begun) this.#recordRefusal(undefined, undefined, 0);
@@ -232,7 +242,7 @@ export class ClientConnection implements SocketOwner, Live {
     const toHead = start.method === "HEAD";
     const { healthPath, numbers } = this.#shared.options;
     const request = interpretRequest(start, fields);
-    if (request instanceof Fault) this.answer(request, toHead, start);
+    if (request instanceof HttpFault) this.answer(request, toHead, start);
     else if (request.framing.kind === "length" && request.framing.bytes > numbers.bodyBytesMax)
       this.answer(BODY_TOO_LARGE, toHead, start);
     else if (request.framing.kind === "none" && request.target === healthPath)
@@ -243,17 +253,27 @@ export class ClientConnection implements SocketOwner, Live {
   #exchangeFor(request: Request, fields: Fields, chunk: Buffer, at: number): void {
     const hop = this.#thisHop();
     if (hop === undefined) return this.destroy();
-    draft.length = 0;
-    const forwarded = forwardRequest(request, fields, hop, draft);
-    if (forwarded instanceof Fault) {
+    const { headBuffer } = this.#shared;
+    headBuffer.length = 0;
+    const forwarded = forwardRequest(request, fields, hop, headBuffer);
+    if (forwarded instanceof HttpFault) {
       this.answer(forwarded, request.method === "HEAD", request);
       return;
     }
     const { accessLog, pool } = this.#shared;
     const entry =
-      accessLog === undefined ? undefined : new Entry(accessLog, hop.peer, request, this.#beganMs);
+      accessLog === undefined
+        ? undefined
+        : new AccessLogEntry(accessLog, hop.peer, request, this.#beganMs);
     const account = new Account(pool.counters, entry);
-    const exchange = new Exchange(this.#shared, this, request, forwarded, draft.take(), account);
+    const exchange = new Exchange(
+      this.#shared,
+      this,
+      request,
+      forwarded,
+      headBuffer.takeCopy(),
+      account,
+    );
     const kept = this.#kept;
     this.#kept = undefined;
     this.#exchange = exchange;
@@ -310,9 +330,13 @@ export class ClientConnection implements SocketOwner, Live {
   }
 
   /** A request that came to no exchange; without a fault, one that went away in its head. */
-  #recordRefusal(start: RequestLine | undefined, fault: Fault | undefined, bytes: number): void {
-    this.#shared.pool.counters.nowhere.ended(
-      fault?.failure ?? "clientAborted",
+  #recordRefusal(
+    start: RequestLine | undefined,
+    fault: HttpFault | undefined,
+    bytes: number,
+  ): void {
+    this.#shared.pool.counters.nowhere.exchangeEnded(
+      fault?.cause ?? "clientAborted",
       fault?.status ?? 0,
       true,
     );
@@ -331,19 +355,19 @@ export class ClientConnection implements SocketOwner, Live {
     this.#state = "gone";
     this.#exchange = undefined;
     this.#kept?.giveUp("end");
-    this.#held.take();
-    const { live } = this.#shared;
-    live.delete(this);
+    this.#held.takeAll();
+    const { expiring } = this.#shared;
+    expiring.delete(this);
     const leaving = {
       socket: this.#socket,
       outlet: this.#outlet,
       seat: this.#seat,
       trailing: this.#trailing,
     };
-    new LingeringClose(this.#shared, live, leaving);
+    new LingeringClose(this.#shared, expiring, leaving);
   }
 
   /** It was there from the beginning. */
-  opened(): void {}
-  unreachable(): void {}
+  socketOpened(): void {}
+  dialFailed(): void {}
 }

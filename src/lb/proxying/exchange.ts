@@ -3,18 +3,18 @@
 // connection's and the upstream's.
 
 import { cookieFields } from "../http/cookie.ts";
-import { Fault, unavailable } from "../http/faults.ts";
+import { HttpFault, unavailable } from "../http/faults.ts";
 import type { ForwardedRequest } from "../http/forward.ts";
 import type { Request } from "../http/request.ts";
 import { RequestBody } from "../http/request-body.ts";
 import { type AnswerTerms, Response } from "../http/response.ts";
-import type { SocketWriter } from "../net/socket-owner.ts";
+import type { TerminationCause, TerminationStage } from "../http/termination.ts";
+import type { SocketWriter } from "../net/socket-writer.ts";
 import type { Account } from "../telemetry/account.ts";
-import type { Failure, Stage } from "../telemetry/failure.ts";
 import type { Lease, Waiter } from "../upstreams/dispatch.ts";
 import type { PoolNode } from "../upstreams/pool.ts";
 import type { ClientConnection } from "./client.ts";
-import type { Shared } from "./shared.ts";
+import type { LoadBalancerContext } from "./context.ts";
 import { Tunnel } from "./tunnel.ts";
 import { Upstream, type UpstreamUser } from "./upstream.ts";
 
@@ -28,16 +28,16 @@ const FRESH_MS = 1000;
 
 const EVERY_NODE_BUSY = unavailable("every node is busy", "queueTimeout");
 const UNREACHABLE = unavailable("the node cannot be reached", "connectRefused");
-const CONNECT_TIMEOUT = new Fault(
+const CONNECT_TIMEOUT = new HttpFault(
   504,
   "the node did not accept the connection in time",
   "",
   "connectTimeout",
 );
-const RESPONSE_TIMEOUT = new Fault(504, "the node did not answer in time");
-const BODY_TIMEOUT = new Fault(408, "the body did not come in time");
-const STALLED = new Fault(408, "the client did not take the answer in time");
-const EARLY_CLOSE = new Fault(
+const RESPONSE_TIMEOUT = new HttpFault(504, "the node did not answer in time");
+const BODY_TIMEOUT = new HttpFault(408, "the body did not come in time");
+const STALLED = new HttpFault(408, "the client did not take the answer in time");
+const EARLY_CLOSE = new HttpFault(
   502,
   "the node closed the connection without an answer",
   "",
@@ -49,7 +49,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   /** The node that the sticky cookie names, when it may be used. */
   readonly stickTo: PoolNode | undefined;
   avoid: PoolNode | undefined;
-  readonly #shared: Shared;
+  readonly #shared: LoadBalancerContext;
   readonly #client: ClientConnection;
   readonly #forwarded: ForwardedRequest;
   readonly #sending: RequestBody;
@@ -59,12 +59,12 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   #isReused = false;
   #dials = 0;
   #resends = 0;
-  #lastFault: Fault | undefined;
+  #lastFault: HttpFault | undefined;
   readonly #account: Account;
 
   /** `head`: as the node gets it. */
   constructor(
-    shared: Shared,
+    shared: LoadBalancerContext,
     client: ClientConnection,
     request: Request,
     forwarded: ForwardedRequest,
@@ -135,23 +135,23 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     this.settle("clientAborted", stage);
   }
 
-  fail(fault: Fault): void {
+  fail(fault: HttpFault): void {
     if (this.#phase === "over") return;
     const stage = this.#stage;
     this.#drop();
     if (this.#answer.phase === "head") {
       const bytes = this.#client.answer(fault, this.request.method === "HEAD");
-      this.settle(fault.failure, stage, fault.status, bytes);
+      this.settle(fault.cause, stage, fault.status, bytes);
     } else {
       this.#client.destroy();
-      this.settle(fault.failure, stage);
+      this.settle(fault.cause, stage);
     }
   }
 
   /** Counts and logs how it ended, once. `ownBytes`: of the answer, where the lb gave it. */
   settle(
-    failure: Failure | undefined,
-    stage: Stage = "L",
+    failure: TerminationCause | undefined,
+    stage: TerminationStage = "L",
     status = this.#answer.status,
     ownBytes = 0,
   ): void {
@@ -170,7 +170,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     this.#waitFor(this.#shared.options.numbers.responseTimeoutMs);
   }
 
-  assigned(lease: Lease): void {
+  nodeAssigned(lease: Lease): void {
     this.#phase = "dialing";
     this.#isReused = false;
     this.#account.assigned(lease.node);
@@ -180,7 +180,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     this.#upstream.dial();
   }
 
-  refused(fault: Fault): void {
+  dispatchRefused(fault: HttpFault): void {
     this.fail(this.#lastFault ?? fault);
   }
 
@@ -239,7 +239,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
     return !keepsAlive || handshake !== undefined || !this.requestIsRead || this.#client.isLast;
   }
 
-  get #stage(): Stage {
+  get #stage(): TerminationStage {
     if (this.#phase === "queued") return "Q";
     if (this.#phase === "dialing") return "C";
     return this.#answer.phase === "head" && this.requestIsRead ? "H" : "D";
@@ -303,7 +303,7 @@ export class Exchange implements UpstreamUser, Waiter, AnswerTerms {
   }
 
   /** Nothing has reached a server yet: any request may go elsewhere. */
-  #tryAnother(fault: Fault): void {
+  #tryAnother(fault: HttpFault): void {
     this.#lastFault = fault;
     this.avoid = this.#upstream?.lease.node;
     this.#upstream = undefined;

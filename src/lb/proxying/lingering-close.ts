@@ -2,9 +2,11 @@
 // comes is read and thrown away, so that a reset does not destroy the answer on its way.
 
 import type { ConnectionSlot } from "../accept/admission.ts";
-import type { OwnedSocket, SocketOwner, SocketWriter } from "../net/socket-owner.ts";
-import type { Failure } from "../telemetry/failure.ts";
-import type { Live, Shared } from "./shared.ts";
+import type { TerminationCause } from "../http/termination.ts";
+import type { Expiring } from "../net/expiring.ts";
+import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
+import type { SocketWriter } from "../net/socket-writer.ts";
+import type { LoadBalancerContext } from "./context.ts";
 
 /** How long, and how much, is read and thrown away. */
 const LINGER_MS = 2000;
@@ -16,18 +18,22 @@ export type Leaving = {
   /** Its place in this lb, given back when the socket has closed; undefined: it was given none. */
   readonly seat: ConnectionSlot | undefined;
   /** What is over when the client has taken all of its answer, or never will. */
-  readonly trailing: { settle(failure: Failure | undefined): void } | undefined;
+  readonly trailing: { settle(failure: TerminationCause | undefined): void } | undefined;
 };
 
-export class LingeringClose implements SocketOwner, Live {
+export class LingeringClose implements SocketOwner, Expiring {
   expiresMs = 0;
-  readonly #shared: Pick<Shared, "clock" | "options">;
-  readonly #all: Set<Live>;
+  readonly #shared: Pick<LoadBalancerContext, "clock" | "options">;
+  readonly #all: Set<Expiring>;
   readonly #leaving: Leaving;
   #lingeredBytes = 0;
 
   /** `all`: the connections that the sweep watches. */
-  constructor(shared: Pick<Shared, "clock" | "options">, all: Set<Live>, leaving: Leaving) {
+  constructor(
+    shared: Pick<LoadBalancerContext, "clock" | "options">,
+    all: Set<Expiring>,
+    leaving: Leaving,
+  ) {
     this.#shared = shared;
     this.#all = all;
     this.#leaving = leaving;
@@ -37,19 +43,19 @@ export class LingeringClose implements SocketOwner, Live {
     this.#goOn();
   }
 
-  received(chunk: Buffer): void {
+  bytesReceived(chunk: Buffer): void {
     this.#lingeredBytes += chunk.length;
     if (this.#lingeredBytes > LINGER_BYTES_MAX) this.#leaving.socket.terminate();
   }
 
-  drained(): void {
-    this.#leaving.outlet.drained();
+  socketDrained(): void {
+    this.#leaving.outlet.writeUnsent();
     this.#goOn();
   }
 
-  closed(): void {
+  socketClosed(): void {
     this.#settle("clientAborted");
-    this.#leaving.seat?.leave();
+    this.#leaving.seat?.release();
     this.#all.delete(this);
   }
 
@@ -71,13 +77,13 @@ export class LingeringClose implements SocketOwner, Live {
   }
 
   /** Only the first word about it counts. */
-  #settle(failure: Failure | undefined): void {
+  #settle(failure: TerminationCause | undefined): void {
     this.#leaving.trailing?.settle(failure);
   }
 
   /** It is ending as soon as can be. */
   stop(): void {}
-  opened(): void {}
-  ended(): void {}
-  unreachable(): void {}
+  socketOpened(): void {}
+  endReceived(): void {}
+  dialFailed(): void {}
 }

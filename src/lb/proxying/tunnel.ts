@@ -3,11 +3,13 @@
 // writer is not read.
 
 import type { ConnectionSlot } from "../accept/admission.ts";
-import { type OwnedSocket, type SocketOwner, sendNow } from "../net/socket-owner.ts";
+import type { TerminationCause } from "../http/termination.ts";
+import type { Expiring } from "../net/expiring.ts";
+import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
+import { sendNow } from "../net/socket-writer.ts";
 import type { Account } from "../telemetry/account.ts";
-import type { Failure } from "../telemetry/failure.ts";
 import type { Lease } from "../upstreams/dispatch.ts";
-import type { Live, Shared } from "./shared.ts";
+import type { LoadBalancerContext } from "./context.ts";
 
 /**
  * What a client connection leaves to a tunnel. `seat`: its place in this lb, given back when the
@@ -32,9 +34,9 @@ export type DetachedUpstream = {
   readonly unsent: Buffer | undefined;
 };
 
-export class Tunnel implements Live {
+export class Tunnel implements Expiring {
   expiresMs = Number.POSITIVE_INFINITY;
-  readonly #shared: Shared;
+  readonly #shared: LoadBalancerContext;
   readonly #seat: ConnectionSlot;
   readonly #lease: Lease;
   readonly #client: Leg;
@@ -45,11 +47,11 @@ export class Tunnel implements Live {
    */
   #state: "open" | "stalled" | "ending" = "open";
   /** Why it did not end by a FIN of either side. */
-  #failure: Failure | undefined;
+  #failure: TerminationCause | undefined;
   readonly #account: Account;
 
   constructor(
-    shared: Shared,
+    shared: LoadBalancerContext,
     client: DetachedClient,
     upstream: DetachedUpstream,
     account: Account,
@@ -63,14 +65,14 @@ export class Tunnel implements Live {
     this.#upstream.pairWith(this.#client);
     this.#account = account;
     account.tunnelled();
-    shared.live.add(this);
+    shared.expiring.add(this);
     this.moved();
     this.#client.resume();
     this.#upstream.resume();
     if (client.unsent !== undefined) this.#upstream.pass(client.unsent);
     if (upstream.unsent !== undefined) this.#client.pass(upstream.unsent);
-    if (client.held !== undefined) this.#client.received(client.held);
-    if (client.hasEnded) this.#client.ended();
+    if (client.held !== undefined) this.#client.bytesReceived(client.held);
+    if (client.hasEnded) this.#client.endReceived();
   }
 
   moved(): void {
@@ -103,7 +105,7 @@ export class Tunnel implements Live {
    * hear of it one by one.
    */
   passEnd(end: () => void, from: Leg): void {
-    if (from === this.#upstream && !this.#client.hasEnded) this.#shared.endings.add(end);
+    if (from === this.#upstream && !this.#client.hasEnded) this.#shared.disconnects.enqueue(end);
     else end();
   }
 
@@ -120,7 +122,7 @@ export class Tunnel implements Live {
 
   legClosed(leg: Leg): void {
     if (leg === this.#client) {
-      this.#seat.leave();
+      this.#seat.release();
     } else {
       this.#shared.dials.upstreams--;
       this.#lease.release();
@@ -129,7 +131,7 @@ export class Tunnel implements Live {
   }
 
   #over(): void {
-    this.#shared.live.delete(this);
+    this.#shared.expiring.delete(this);
     this.#account.tunnelEnded(this.#failure);
   }
 
@@ -206,7 +208,7 @@ class Leg implements SocketOwner {
     else this.#other.#hasEnded = true;
   }
 
-  received(chunk: Buffer): void {
+  bytesReceived(chunk: Buffer): void {
     this.#tunnel.carried(this, chunk.length);
     this.pass(chunk);
   }
@@ -230,7 +232,7 @@ class Leg implements SocketOwner {
     this.#tunnel.stalled();
   }
 
-  drained(): void {
+  socketDrained(): void {
     if (this.#unsent === undefined) return;
     this.#unsent = sendNow(this.#socket, this.#unsent);
     if (this.#unsent !== undefined) return this.#tunnel.stalled();
@@ -239,7 +241,7 @@ class Leg implements SocketOwner {
     this.#tunnel.unstalled();
   }
 
-  ended(): void {
+  endReceived(): void {
     this.#hasEnded = true;
     this.#tunnel.ending();
     this.#endOther();
@@ -249,7 +251,7 @@ class Leg implements SocketOwner {
    * Closed without `ended` before it: both directions ended, ours first. A reset takes the other
    * leg along.
    */
-  closed(hasFailed: boolean): void {
+  socketClosed(hasFailed: boolean): void {
     if (this.isClosed) return;
     this.isClosed = true;
     this.#hasEnded = true;
@@ -276,6 +278,6 @@ class Leg implements SocketOwner {
   }
 
   /** Both are there when a tunnel begins. */
-  opened(): void {}
-  unreachable(): void {}
+  socketOpened(): void {}
+  dialFailed(): void {}
 }

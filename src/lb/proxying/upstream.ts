@@ -1,15 +1,11 @@
-// One connection to a node, for one client at a time and never for two: dialed, used by an exchange
-// after the other, given up once.
+// One connection to a node, used by one client at a time: dialed, used for one exchange after the
+// other, given up once.
 
-import type { Address } from "../../runtime/arguments.ts";
-import {
-  codeOf,
-  type OwnedSocket,
-  type SocketCallbacks,
-  type SocketOwner,
-  SocketWriter,
-} from "../net/socket-owner.ts";
+import { dial } from "../net/dial.ts";
+import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
+import { SocketWriter } from "../net/socket-writer.ts";
 import type { Lease } from "../upstreams/dispatch.ts";
+import type { DialPort } from "./context.ts";
 import type { DetachedUpstream } from "./tunnel.ts";
 
 /** The exchange that uses the connection now. */
@@ -22,17 +18,6 @@ export interface UpstreamUser {
   upstreamEnded(): void;
   upstreamClosed(): void;
 }
-
-/** What a dial needs of the rest of the lb. */
-export type DialPort = {
-  readonly callbacks: SocketCallbacks;
-  /** A dial failed with a system error: the node may be dead. */
-  dialFailed(lease: Lease, code: string): void;
-  /** A node has answered on a fresh connection, which proves others accepted. */
-  nodeAnswered(): void;
-  /** Sockets to nodes that exist or are being dialed. */
-  upstreams: number;
-};
 
 export class Upstream implements SocketOwner {
   readonly lease: Lease;
@@ -113,7 +98,7 @@ export class Upstream implements SocketOwner {
     return { socket: this.#socket, lease: this.lease, unsent: this.#outlet?.unsent };
   }
 
-  opened(socket: OwnedSocket): void {
+  socketOpened(socket: OwnedSocket): void {
     this.#socket = socket;
     this.#outlet = new SocketWriter(socket);
     this.#place = this.lease.node.backlog.dialOpened();
@@ -122,7 +107,7 @@ export class Upstream implements SocketOwner {
     this.#user?.upstreamOpened();
   }
 
-  received(chunk: Buffer): void {
+  bytesReceived(chunk: Buffer): void {
     if (this.#place !== undefined) {
       this.lease.node.backlog.answered(this.#place);
       this.#place = undefined;
@@ -132,16 +117,16 @@ export class Upstream implements SocketOwner {
     else if (this.#state === "open") this.#socket?.terminate();
   }
 
-  drained(): void {
-    if (this.#outlet?.drained() === true) this.#user?.upstreamDrained();
+  socketDrained(): void {
+    if (this.#outlet?.writeUnsent() === true) this.#user?.upstreamDrained();
   }
 
-  ended(): void {
+  endReceived(): void {
     if (this.#user !== undefined) this.#user.upstreamEnded();
     else this.#socket?.end();
   }
 
-  closed(): void {
+  socketClosed(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#port.upstreams--;
@@ -150,7 +135,7 @@ export class Upstream implements SocketOwner {
     this.lease.release();
   }
 
-  unreachable(code: string): void {
+  dialFailed(code: string): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#port.upstreams--;
@@ -159,14 +144,4 @@ export class Upstream implements SocketOwner {
     this.#port.dialFailed(this.lease, code);
     this.#user?.upstreamUnreachable();
   }
-}
-
-/** Dials; the peer hears of the outcome by `opened` or `unreachable`, never both. */
-export function dial(address: Address, peer: SocketOwner, callbacks: SocketCallbacks): void {
-  const shared = { data: peer, socket: callbacks, allowHalfOpen: true };
-  const dialing =
-    "unix" in address
-      ? Bun.connect<SocketOwner>({ ...shared, unix: address.unix })
-      : Bun.connect<SocketOwner>({ ...shared, hostname: address.host, port: address.port });
-  dialing.catch((error: unknown) => peer.unreachable(codeOf(error)));
 }

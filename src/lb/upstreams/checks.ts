@@ -2,8 +2,8 @@
 // refused. Whether an outcome changes the node's health is health.ts's business.
 
 import { HeadReader, RESPONSE, type StatusLine } from "../http/head.ts";
+import { dial } from "../net/dial.ts";
 import type { OwnedSocket, SocketCallbacks, SocketOwner } from "../net/socket-owner.ts";
-import { dial } from "../proxying/upstream.ts";
 import { type CheckOutcome, type HealthOptions, HealthRecord } from "./health.ts";
 import type { Health, PoolNode } from "./pool.ts";
 
@@ -28,7 +28,7 @@ type Watch = {
   check: Check | undefined;
 };
 
-export class Checks {
+export class HealthChecks {
   readonly #options: CheckOptions;
   readonly #callbacks: SocketCallbacks;
   readonly #listener: ChecksListener;
@@ -144,7 +144,7 @@ class Check implements SocketOwner {
     this.#socket?.terminate();
   }
 
-  opened(socket: OwnedSocket): void {
+  socketOpened(socket: OwnedSocket): void {
     this.#socket = socket;
     this.#place = this.#node.backlog.dialOpened();
     if (this.#done === undefined) socket.terminate();
@@ -163,7 +163,7 @@ class Check implements SocketOwner {
     }
   }
 
-  received(chunk: Buffer): void {
+  bytesReceived(chunk: Buffer): void {
     if (this.#place !== undefined) this.#node.backlog.answered(this.#place);
     if (this.#done === undefined) return;
     this.#reader.read(chunk, 0);
@@ -173,15 +173,15 @@ class Check implements SocketOwner {
     else if (start !== undefined) this.#finish("unwell", `answers ${start.status}`);
   }
 
-  ended(): void {
+  endReceived(): void {
     this.#finish("unreachable", "closes without an answer");
   }
 
-  closed(): void {
+  socketClosed(): void {
     this.#finish("unreachable", "closes without an answer");
   }
 
-  unreachable(code: string): void {
+  dialFailed(code: string): void {
     if (this.#socket !== undefined || this.#place !== undefined) return;
     this.#place = 0;
     this.#node.backlog.dialFailed();
@@ -189,7 +189,7 @@ class Check implements SocketOwner {
     this.#finish("unreachable", code);
   }
 
-  drained(): void {}
+  socketDrained(): void {}
 
   #finish(outcome: CheckOutcome, why: string): void {
     clearTimeout(this.#timer);

@@ -11,7 +11,7 @@ import { Link } from "../../runtime/link.ts";
 import type { Logger } from "../../runtime/log.ts";
 import type { Member, RelayMessage } from "../../wire/relay-messages.ts";
 import { cookieValue } from "../http/keyed.ts";
-import type { Checks } from "./checks.ts";
+import type { HealthChecks } from "./checks.ts";
 import { Membership, sumCounts } from "./membership.ts";
 import { type Pool, PoolNode } from "./pool.ts";
 
@@ -26,7 +26,7 @@ const EXPIRE_INTERVAL_MS = 500;
 export type Surroundings = {
   readonly id: string;
   readonly pool: Pool;
-  readonly checks: Checks;
+  readonly checks: HealthChecks;
   readonly log: Logger;
   /** What cookies are derived from. */
   readonly key: string;
@@ -44,11 +44,11 @@ function admit(id: string, addressText: string, { pool, checks, key }: Surroundi
   const address = parseAddress(addressText, "address");
   const node = pool.node(id) ?? new PoolNode(id, address, cookieValue(key, id));
   node.address = address;
-  node.standing = "open";
+  node.adminState = "open";
   node.backlog.max = "unix" in address && checks.proveAcceptance ? DIALS_MAX : 0;
-  pool.add(node);
+  pool.addNode(node);
   checks.watch(node);
-  pool.came(node, performance.now());
+  pool.nodeBecameAvailable(node, performance.now());
   return node;
 }
 
@@ -141,16 +141,16 @@ export class Directory {
     const { pool, checks, log } = this.#around;
     const members = new Map(this.#membership.nodes().map((member) => [member.id, member]));
     for (const node of [...pool.nodes]) {
-      if (members.has(node.id) || node.standing === "gone") continue;
+      if (members.has(node.id) || node.adminState === "gone") continue;
       log.info({ node: node.id }, "node left");
       checks.forget(node);
-      pool.remove(node);
+      pool.removeNode(node);
     }
     for (const member of members.values()) this.#admitMember(member);
     const others = this.#membership.otherLbs();
     const elsewhere = sumCounts(others);
     for (const node of pool.nodes) {
-      node.elsewhere = elsewhere.get(node.id) ?? 0;
+      node.connectionsOnOtherLbs = elsewhere.get(node.id) ?? 0;
       if (node.backlog.max > 0)
         node.backlog.max = Math.max(1, Math.floor(DIALS_MAX / (others.length + 1)));
     }
@@ -162,7 +162,7 @@ export class Directory {
     let node = pool.node(member.id);
     if (
       node === undefined ||
-      node.standing === "gone" ||
+      node.adminState === "gone" ||
       formatAddress(node.address) !== member.address
     ) {
       try {
@@ -174,8 +174,8 @@ export class Directory {
       log.info({ node: member.id, address: member.address }, "node came");
     }
     const standing = member.state === "up" ? "open" : "closed";
-    if (node.standing === standing) return;
-    node.standing = standing;
+    if (node.adminState === standing) return;
+    node.adminState = standing;
   }
 
   /** Tells the relays what this lb counts, when that has changed. */
