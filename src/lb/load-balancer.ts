@@ -16,7 +16,7 @@ import { type Expiring, expireDue } from "./net/expiring.ts";
 import { PacedQueue } from "./net/pace.ts";
 import { type SocketOwner, socketCallbacks } from "./net/socket-owner.ts";
 import type { Options } from "./options.ts";
-import { ClientConnection } from "./proxying/client.ts";
+import { HttpConnection } from "./proxying/connection.ts";
 import type { LoadBalancerContext } from "./proxying/context.ts";
 import { LingeringClose } from "./proxying/lingering-close.ts";
 import type { AccessLog } from "./telemetry/access-log.ts";
@@ -124,7 +124,7 @@ export class LoadBalancer {
       accessLog: context.accessLog,
       expiring: this.#expiring,
       connectionAdmitted(socket, slot, transport) {
-        socket.data = new ClientConnection(context, socket, slot, transport);
+        socket.data = new HttpConnection(context, socket, slot, transport);
       },
       closeRefused(socket, outlet, closing) {
         new LingeringClose(context, closing, {
