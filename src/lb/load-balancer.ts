@@ -10,19 +10,25 @@ import { type AcceptContext, Acceptor, REFUSALS_MAX } from "./accept/acceptor.ts
 import { Admission } from "./accept/admission.ts";
 import type { Certificates } from "./accept/certificate-files.ts";
 import { secureWith } from "./accept/tls.ts";
-import { viaName } from "./http/keyed.ts";
+import { cookieValue, viaName } from "./http/keyed.ts";
 import { WriteBuffer } from "./net/byte-sink.ts";
 import { type Expiring, expireDue } from "./net/expiring.ts";
 import { PacedQueue } from "./net/pace.ts";
-import { type SocketOwner, socketCallbacks } from "./net/socket-owner.ts";
+import { type SocketCallbacks, type SocketOwner, socketCallbacks } from "./net/socket-owner.ts";
 import type { Options } from "./options.ts";
 import { HttpConnection } from "./proxying/connection.ts";
 import type { LoadBalancerContext } from "./proxying/context.ts";
 import { LingeringClose } from "./proxying/lingering-close.ts";
 import type { AccessLog } from "./telemetry/access-log.ts";
-import { HealthChecks } from "./upstreams/checks.ts";
+import { HealthCheck } from "./upstreams/checks.ts";
 import { Dispatcher, type Lease } from "./upstreams/dispatch.ts";
 import { type Health, Pool, type PoolNode } from "./upstreams/pool.ts";
+import {
+  type UpstreamEvent,
+  type UpstreamPorts,
+  type UpstreamReport,
+  UpstreamSync,
+} from "./upstreams/upstream-sync.ts";
 
 /** How often deadlines are looked at, and so how late they may be. */
 const SWEEP_MS = 250;
@@ -40,7 +46,9 @@ const HEAD_BUFFER_BYTES = 4096;
 
 export class LoadBalancer {
   readonly pool: Pool;
-  readonly checks: HealthChecks;
+  readonly upstreams: UpstreamSync;
+  /** Sends what this lb counts to the relays; set by the process that links to them. */
+  sendReport: (report: UpstreamReport) => void = () => {};
   readonly dispatcher: Dispatcher;
   readonly #options: Options;
   readonly #log: Logger;
@@ -80,10 +88,17 @@ export class LoadBalancer {
     );
     const callbacks = socketCallbacks(log, (socket) => socket.data.socketOpened(socket));
     const nodeAnswered = () => this.dispatcher.serveQueue();
-    this.checks = new HealthChecks({ ...numbers, checkPath: options.checkPath }, callbacks, {
-      healthChanged: (node, before, why) => this.#healthChanged(node, before, why),
-      nodeAnswered,
-    });
+    this.upstreams = new UpstreamSync(
+      {
+        ...numbers,
+        id: options.id,
+        pool: this.pool,
+        checksProveAcceptance: options.checkPath !== undefined,
+        cookieOf: (node) => cookieValue(key, node),
+        connections: () => this.connections,
+      },
+      this.#upstreamPorts(callbacks),
+    );
     this.#dials = {
       callbacks,
       upstreams: 0,
@@ -113,6 +128,38 @@ export class LoadBalancer {
     const secure = certificates === undefined ? undefined : secureWith(certificates, log);
     this.#acceptor = new Acceptor(this.#acceptContext(), this.#admission, secure);
     this.#sweep = setInterval(() => this.#expire(), SWEEP_MS);
+  }
+
+  #upstreamPorts(callbacks: SocketCallbacks): UpstreamPorts {
+    const { checkPath, numbers } = this.#options;
+    const { checkTimeoutMs } = numbers;
+    return {
+      now: () => performance.now(),
+      time: () => Date.now(),
+      random: () => Math.random(),
+      after(ms, work) {
+        const timer = setTimeout(work, ms);
+        return () => clearTimeout(timer);
+      },
+      check(node, done) {
+        const check = new HealthCheck(node, { checkPath, checkTimeoutMs }, done);
+        check.start(callbacks);
+        return () => check.giveUp();
+      },
+      report: (report) => this.sendReport(report),
+      healthChanged: (node, before, why) => this.#healthChanged(node, before, why),
+      nodeAnswered: () => this.dispatcher.serveQueue(),
+      poolChanged: () => this.dispatcher.serveQueue(),
+      happened: (event) => this.#logUpstreamEvent(event),
+    };
+  }
+
+  #logUpstreamEvent(event: UpstreamEvent): void {
+    const { node } = event;
+    if (event.kind === "nodeLeft") this.#log.info({ node }, "node left");
+    else if (event.kind === "nodeCame")
+      this.#log.info({ node, address: event.address }, "node came");
+    else this.#log.error({ node, err: event.error }, "a node with an address that cannot be used");
   }
 
   #acceptContext(): AcceptContext {
@@ -182,7 +229,7 @@ export class LoadBalancer {
   /** Ends everything that is under way as kindly as a short time allows. */
   async stop(): Promise<void> {
     this.close();
-    this.checks.stop();
+    this.upstreams.stopChecks();
     for (const waitMs of [STOP_KINDLY_MS, STOP_FIRMLY_MS]) {
       for (const live of this.#expiring) live.stop();
       const deadlineMs = performance.now() + waitMs;
@@ -260,8 +307,8 @@ export class LoadBalancer {
    */
   #dialFailed({ node }: Lease, code: string): void {
     const isUnix = "unix" in node.address;
-    if (code === "ENOENT" || (code === "ECONNREFUSED" && !isUnix)) this.checks.refused(node);
-    else this.checks.checkNow(node);
+    if (code === "ENOENT" || (code === "ECONNREFUSED" && !isUnix)) this.upstreams.nodeRefused(node);
+    else this.upstreams.checkNow(node);
   }
 }
 
