@@ -36,8 +36,8 @@ const SWEEP_MS = 250;
  * How long a stopping lb waits for what is under way: first for its natural end, then for the end
  * it is given.
  */
-const STOP_KINDLY_MS = 400;
-const STOP_FIRMLY_MS = 300;
+const STOP_GRACEFUL_MS = 400;
+const STOP_FORCED_MS = 300;
 /** File descriptors that are no client's: links, checks, logs, the listener, refusals. */
 const RESERVED_FDS = 96 + REFUSALS_MAX;
 
@@ -173,11 +173,11 @@ export class LoadBalancer {
       connectionAdmitted(socket, slot, transport) {
         socket.data = new HttpConnection(context, socket, slot, transport);
       },
-      closeRefused(socket, outlet, closing) {
+      closeRefused(socket, writer, closing) {
         new LingeringClose(context, closing, {
           socket,
-          outlet,
-          seat: undefined,
+          writer,
+          slot: undefined,
           trailing: undefined,
         });
       },
@@ -220,17 +220,17 @@ export class LoadBalancer {
     return readsPlain ? { data, ...others } : others;
   }
 
-  /** Takes no new connections; those that are there live on. */
+  /** Accepts no new connections; existing ones stay. */
   close(): void {
     this.#listener?.stop();
     this.#listener = undefined;
   }
 
-  /** Ends everything that is under way as kindly as a short time allows. */
+  /** Ends everything under way: gracefully at first, then by force. */
   async stop(): Promise<void> {
     this.close();
     this.upstreams.stopChecks();
-    for (const waitMs of [STOP_KINDLY_MS, STOP_FIRMLY_MS]) {
+    for (const waitMs of [STOP_GRACEFUL_MS, STOP_FORCED_MS]) {
       for (const live of this.#expiring) live.stop();
       const deadlineMs = performance.now() + waitMs;
       while (this.#expiring.size > 0 && performance.now() < deadlineMs) await Bun.sleep(10);
@@ -241,7 +241,7 @@ export class LoadBalancer {
     clearInterval(this.#sweep);
   }
 
-  /** Every count there is, for whoever looks from outside. */
+  /** All counts, for the log. */
   counts(): Record<string, unknown> {
     const nodes: Record<string, unknown> = {};
     for (const node of this.pool.nodes) {

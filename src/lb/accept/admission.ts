@@ -73,19 +73,19 @@ export class Admission {
   }
 
   /**
-   * A seat that was taken without an address turns out to be this one's: it is kept, or given back
+   * A slot that was taken without an address turns out to be this one's: it is kept, or given back
    * where the address has enough.
    */
-  locate(seat: ConnectionSlot, address: string): ConnectionSlot | HttpFault {
-    if (!this.countsAddresses) return seat;
+  locate(slot: ConnectionSlot, address: string): ConnectionSlot | HttpFault {
+    if (!this.countsAddresses) return slot;
     const known = this.#byAddress.get(address) ?? 0;
     if (known >= this.#options.addressConnectionsMax) {
-      seat.release();
+      slot.release();
       return ADDRESS_FULL;
     }
     this.#byAddress.set(address, known + 1);
-    seat.address = address;
-    return seat;
+    slot.address = address;
+    return slot;
   }
 
   left(address: string | undefined): void {

@@ -29,12 +29,12 @@ export interface HandshakePort {
   /** When it must be HTTP. */
   deadlineMs(): number;
   /** The client's real address has become known: it may be one too many. */
-  locate(seat: ConnectionSlot, address: string): ConnectionSlot | HttpFault;
+  locate(slot: ConnectionSlot, address: string): ConnectionSlot | HttpFault;
   /** It is HTTP from here on. `verdict`: its place in this lb, or why it gets none. */
   handshakeDone(
     socket: OwnedSocket,
     verdict: ConnectionSlot | HttpFault,
-    origin: TransportInfo,
+    transport: TransportInfo,
   ): void;
   /** It ended before. */
   handshakeFailed(): void;
@@ -47,7 +47,7 @@ export class Handshake implements SocketOwner, Expiring {
   readonly #all: Set<Expiring>;
   /** Its place in this lb, or why it gets none. */
   #verdict: ConnectionSlot | HttpFault;
-  #origin: TransportInfo;
+  #transport: TransportInfo;
   /** What has come of the header. */
   #header: Buffer = Buffer.alloc(0);
 
@@ -60,7 +60,7 @@ export class Handshake implements SocketOwner, Expiring {
     this.#port = port;
     this.#socket = socket;
     this.#verdict = verdict;
-    this.#origin = port.secure === undefined ? PLAIN : SECURE;
+    this.#transport = port.secure === undefined ? PLAIN : SECURE;
     this.expiresMs = port.deadlineMs();
     this.#all = port.setOf(verdict);
     this.#all.add(this);
@@ -76,8 +76,8 @@ export class Handshake implements SocketOwner, Expiring {
     if (header === "incomplete") return;
     if (header === "invalid") return this.#socket.terminate();
     const { address, isSecure } = header;
-    const scheme = isSecure ? "https" : this.#origin.scheme;
-    this.#origin = { scheme, address, isAnonymous: address === undefined };
+    const scheme = isSecure ? "https" : this.#transport.scheme;
+    this.#transport = { scheme, address, isAnonymous: address === undefined };
     if (address !== undefined && this.#verdict instanceof ConnectionSlot)
       this.#verdict = this.#port.locate(this.#verdict, address);
     this.#proceed(header.bytes < bytes.length ? bytes.subarray(header.bytes) : undefined);
@@ -86,7 +86,7 @@ export class Handshake implements SocketOwner, Expiring {
   /** The handshake is done. */
   socketOpened(socket: OwnedSocket): void {
     this.#all.delete(this);
-    this.#port.handshakeDone(socket, this.#verdict, this.#origin);
+    this.#port.handshakeDone(socket, this.#verdict, this.#transport);
   }
 
   /** The other side has ended before it said anything. */

@@ -473,7 +473,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     this.#context.expiring.delete(this);
     const client = {
       socket: this.#socket,
-      seat: this.#slot,
+      slot: this.#slot,
       unsent: this.#writer.unsent,
       held: this.#held.takeAll(),
       hasEnded: this.#hasEnded,
@@ -492,8 +492,8 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     expiring.delete(this);
     const leaving = {
       socket: this.#socket,
-      outlet: this.#writer,
-      seat: this.#slot,
+      writer: this.#writer,
+      slot: this.#slot,
       trailing: this.#trailing,
     };
     new LingeringClose(this.#context, expiring, leaving);

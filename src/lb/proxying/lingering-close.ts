@@ -1,5 +1,5 @@
-// A connection that has been told its last: what is unsent goes out, then a FIN, and what still
-// comes is read and thrown away, so that a reset does not destroy the answer on its way.
+// Ends a connection after its last answer: sends what is unsent, then a FIN, and discards what still
+// arrives, so that a reset does not destroy the answer on its way.
 
 import type { ConnectionSlot } from "../accept/admission.ts";
 import type { TerminationCause } from "../http/termination.ts";
@@ -14,27 +14,27 @@ const LINGER_BYTES_MAX = 16 * 1024 * 1024;
 
 export type Leaving = {
   readonly socket: OwnedSocket;
-  readonly outlet: SocketWriter;
+  readonly writer: SocketWriter;
   /** Its place in this lb, given back when the socket has closed; undefined: it was given none. */
-  readonly seat: ConnectionSlot | undefined;
+  readonly slot: ConnectionSlot | undefined;
   /** What is over when the client has taken all of its answer, or never will. */
   readonly trailing: { settle(failure: TerminationCause | undefined): void } | undefined;
 };
 
 export class LingeringClose implements SocketOwner, Expiring {
   expiresMs = 0;
-  readonly #shared: Pick<LoadBalancerContext, "clock" | "options">;
+  readonly #context: Pick<LoadBalancerContext, "clock" | "options">;
   readonly #all: Set<Expiring>;
   readonly #leaving: Leaving;
   #lingeredBytes = 0;
 
   /** `all`: the connections that the sweep watches. */
   constructor(
-    shared: Pick<LoadBalancerContext, "clock" | "options">,
+    context: Pick<LoadBalancerContext, "clock" | "options">,
     all: Set<Expiring>,
     leaving: Leaving,
   ) {
-    this.#shared = shared;
+    this.#context = context;
     this.#all = all;
     this.#leaving = leaving;
     leaving.socket.data = this;
@@ -49,13 +49,13 @@ export class LingeringClose implements SocketOwner, Expiring {
   }
 
   socketDrained(): void {
-    this.#leaving.outlet.writeUnsent();
+    this.#leaving.writer.writeUnsent();
     this.#goOn();
   }
 
   socketClosed(): void {
     this.#settle("clientAborted");
-    this.#leaving.seat?.release();
+    this.#leaving.slot?.release();
     this.#all.delete(this);
   }
 
@@ -65,9 +65,9 @@ export class LingeringClose implements SocketOwner, Expiring {
   }
 
   #goOn(): void {
-    const { clock, options } = this.#shared;
-    const { socket, outlet } = this.#leaving;
-    if (outlet.isBlocked) {
+    const { clock, options } = this.#context;
+    const { socket, writer } = this.#leaving;
+    if (writer.isBlocked) {
       this.expiresMs = clock.nowMs + options.numbers.stallTimeoutMs;
       return;
     }
@@ -76,7 +76,7 @@ export class LingeringClose implements SocketOwner, Expiring {
     socket.shutdown();
   }
 
-  /** Only the first word about it counts. */
+  /** Only the first outcome counts. */
   #settle(failure: TerminationCause | undefined): void {
     this.#leaving.trailing?.settle(failure);
   }

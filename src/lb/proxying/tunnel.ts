@@ -12,12 +12,12 @@ import type { Lease } from "../upstreams/dispatch.ts";
 import type { LoadBalancerContext } from "./context.ts";
 
 /**
- * What a client connection leaves to a tunnel. `seat`: its place in this lb, given back when the
+ * What a client connection leaves to a tunnel. `slot`: its place in this lb, given back when the
  * socket has closed.
  */
 export type DetachedClient = {
   readonly socket: OwnedSocket;
-  readonly seat: ConnectionSlot;
+  readonly slot: ConnectionSlot;
   readonly unsent: Buffer | undefined;
   /** What the client sent ahead. */
   readonly held: Buffer | undefined;
@@ -36,8 +36,8 @@ export type DetachedUpstream = {
 
 export class Tunnel implements Expiring {
   expiresMs = Number.POSITIVE_INFINITY;
-  readonly #shared: LoadBalancerContext;
-  readonly #seat: ConnectionSlot;
+  readonly #context: LoadBalancerContext;
+  readonly #slot: ConnectionSlot;
   readonly #lease: Lease;
   readonly #client: Leg;
   readonly #upstream: Leg;
@@ -51,13 +51,13 @@ export class Tunnel implements Expiring {
   readonly #account: Account;
 
   constructor(
-    shared: LoadBalancerContext,
+    context: LoadBalancerContext,
     client: DetachedClient,
     upstream: DetachedUpstream,
     account: Account,
   ) {
-    this.#shared = shared;
-    this.#seat = client.seat;
+    this.#context = context;
+    this.#slot = client.slot;
     this.#lease = upstream.lease;
     this.#client = new Leg(this, client.socket);
     this.#upstream = new Leg(this, upstream.socket);
@@ -65,7 +65,7 @@ export class Tunnel implements Expiring {
     this.#upstream.pairWith(this.#client);
     this.#account = account;
     account.tunnelled();
-    shared.expiring.add(this);
+    context.expiring.add(this);
     this.moved();
     this.#client.resume();
     this.#upstream.resume();
@@ -77,14 +77,14 @@ export class Tunnel implements Expiring {
 
   moved(): void {
     if (this.#state === "open")
-      this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.tunnelTimeoutMs;
+      this.expiresMs = this.#context.clock.nowMs + this.#context.options.numbers.tunnelTimeoutMs;
   }
 
   /** A reader took nothing, or only a part. */
   stalled(): void {
     if (this.#state === "ending") return;
     this.#state = "stalled";
-    this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.stallTimeoutMs;
+    this.expiresMs = this.#context.clock.nowMs + this.#context.options.numbers.stallTimeoutMs;
   }
 
   /** The reader that held its writer up has caught up. */
@@ -97,7 +97,7 @@ export class Tunnel implements Expiring {
   ending(): void {
     if (this.#state === "ending") return;
     this.#state = "ending";
-    this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.halfClosedTimeoutMs;
+    this.expiresMs = this.#context.clock.nowMs + this.#context.options.numbers.halfClosedTimeoutMs;
   }
 
   /**
@@ -105,7 +105,7 @@ export class Tunnel implements Expiring {
    * hear of it one by one.
    */
   passEnd(end: () => void, from: Leg): void {
-    if (from === this.#upstream && !this.#client.hasEnded) this.#shared.disconnects.enqueue(end);
+    if (from === this.#upstream && !this.#client.hasEnded) this.#context.disconnects.enqueue(end);
     else end();
   }
 
@@ -122,16 +122,16 @@ export class Tunnel implements Expiring {
 
   legClosed(leg: Leg): void {
     if (leg === this.#client) {
-      this.#seat.release();
+      this.#slot.release();
     } else {
-      this.#shared.dials.upstreams--;
+      this.#context.dials.upstreams--;
       this.#lease.release();
     }
     if (this.#client.isClosed && this.#upstream.isClosed) this.#over();
   }
 
   #over(): void {
-    this.#shared.expiring.delete(this);
+    this.#context.expiring.delete(this);
     this.#account.tunnelEnded(this.#failure);
   }
 

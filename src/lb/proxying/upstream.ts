@@ -27,7 +27,7 @@ export class Upstream implements SocketOwner {
   #user: UpstreamUser | undefined;
   #state: "dialing" | "open" | "abandoned" | "closed" = "dialing";
   #socket: OwnedSocket | undefined;
-  #outlet: SocketWriter | undefined;
+  #writer: SocketWriter | undefined;
   #place: number | undefined;
 
   constructor(lease: Lease, user: UpstreamUser, port: DialPort) {
@@ -47,7 +47,7 @@ export class Upstream implements SocketOwner {
   }
 
   get isBlocked(): boolean {
-    return this.#outlet?.isBlocked === true;
+    return this.#writer?.isBlocked === true;
   }
 
   /** The next exchange takes over. */
@@ -66,7 +66,7 @@ export class Upstream implements SocketOwner {
 
   /** Where requests are written; undefined until it is open. */
   get output(): SocketWriter | undefined {
-    return this.#outlet;
+    return this.#writer;
   }
 
   pause(): void {
@@ -95,12 +95,12 @@ export class Upstream implements SocketOwner {
     this.#state = "closed";
     this.#user = undefined;
     if (this.#socket === undefined) return undefined;
-    return { socket: this.#socket, lease: this.lease, unsent: this.#outlet?.unsent };
+    return { socket: this.#socket, lease: this.lease, unsent: this.#writer?.unsent };
   }
 
   socketOpened(socket: OwnedSocket): void {
     this.#socket = socket;
-    this.#outlet = new SocketWriter(socket);
+    this.#writer = new SocketWriter(socket);
     this.#place = this.lease.node.backlog.dialOpened();
     if (this.#state === "abandoned") return socket.terminate();
     this.#state = "open";
@@ -118,7 +118,7 @@ export class Upstream implements SocketOwner {
   }
 
   socketDrained(): void {
-    if (this.#outlet?.writeUnsent() === true) this.#user?.upstreamDrained();
+    if (this.#writer?.writeUnsent() === true) this.#user?.upstreamDrained();
   }
 
   endReceived(): void {
