@@ -43,13 +43,11 @@ const SHELLS: Record<string, string[]> = {
   relay: ["main.ts", "server.ts", "recover.ts", "journal.ts"],
   node: ["alarm.ts", "main.ts", "node.ts", "server.ts", "load-app.ts", "session/client-writer.ts"],
   lb: [
-    ...[
-      "main.ts",
-      "load-balancer.ts",
-      "upstreams/directory.ts",
-      "upstreams/checks.ts",
-      "proxying/upstream.ts",
-    ],
+    ...["main.ts", "load-balancer.ts", "upstreams/directory.ts", "upstreams/checks.ts"],
+    ...["net/dial.ts", "net/socket-owner.ts", "net/socket-writer.ts"],
+    ...["accept/acceptor.ts", "accept/handshake.ts", "accept/tls.ts"],
+    ...["proxying/connection.ts", "proxying/upstream.ts", "proxying/tunnel.ts"],
+    "proxying/lingering-close.ts",
     ...["accept/certificate-files.ts", "telemetry/access-log-file.ts"],
   ],
   client: ["shell.ts"],

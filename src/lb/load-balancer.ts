@@ -6,19 +6,29 @@ import type { SocketHandler, TCPSocketListener } from "bun";
 import { formatAddress } from "../runtime/arguments.ts";
 import { COUNTED_NODES_MAX, type LbCounters } from "../runtime/child-ipc.ts";
 import type { Logger } from "../runtime/log.ts";
-import { Acceptor, REFUSALS_MAX } from "./accept/acceptor.ts";
+import { type AcceptContext, Acceptor, REFUSALS_MAX } from "./accept/acceptor.ts";
 import { Admission } from "./accept/admission.ts";
 import type { Certificates } from "./accept/certificate-files.ts";
 import { secureWith } from "./accept/tls.ts";
-import { viaName } from "./http/keyed.ts";
+import { cookieValue, viaName } from "./http/keyed.ts";
+import { WriteBuffer } from "./net/byte-sink.ts";
+import { type Expiring, expireDue } from "./net/expiring.ts";
 import { PacedQueue } from "./net/pace.ts";
-import { type SocketOwner, socketCallbacks } from "./net/socket-owner.ts";
+import { type SocketCallbacks, type SocketOwner, socketCallbacks } from "./net/socket-owner.ts";
 import type { Options } from "./options.ts";
-import type { Live, Shared } from "./proxying/shared.ts";
+import { HttpConnection } from "./proxying/connection.ts";
+import type { LoadBalancerContext } from "./proxying/context.ts";
+import { LingeringClose } from "./proxying/lingering-close.ts";
 import type { AccessLog } from "./telemetry/access-log.ts";
-import { Checks } from "./upstreams/checks.ts";
+import { HealthCheck } from "./upstreams/checks.ts";
 import { Dispatcher, type Lease } from "./upstreams/dispatch.ts";
 import { type Health, Pool, type PoolNode } from "./upstreams/pool.ts";
+import {
+  type UpstreamEvent,
+  type UpstreamPorts,
+  type UpstreamReport,
+  UpstreamSync,
+} from "./upstreams/upstream-sync.ts";
 
 /** How often deadlines are looked at, and so how late they may be. */
 const SWEEP_MS = 250;
@@ -26,24 +36,29 @@ const SWEEP_MS = 250;
  * How long a stopping lb waits for what is under way: first for its natural end, then for the end
  * it is given.
  */
-const STOP_KINDLY_MS = 400;
-const STOP_FIRMLY_MS = 300;
+const STOP_GRACEFUL_MS = 400;
+const STOP_FORCED_MS = 300;
 /** File descriptors that are no client's: links, checks, logs, the listener, refusals. */
 const RESERVED_FDS = 96 + REFUSALS_MAX;
 
+/** Grows where a head needs more. */
+const HEAD_BUFFER_BYTES = 4096;
+
 export class LoadBalancer {
   readonly pool: Pool;
-  readonly checks: Checks;
+  readonly upstreams: UpstreamSync;
+  /** Sends what this lb counts to the relays; set by the process that links to them. */
+  sendReport: (report: UpstreamReport) => void = () => {};
   readonly dispatcher: Dispatcher;
   readonly #options: Options;
   readonly #log: Logger;
   readonly #admission: Admission;
-  readonly #live = new Set<Live>();
+  readonly #expiring = new Set<Expiring>();
   readonly #clock = { nowMs: performance.now() };
-  readonly #dials: Shared["dials"];
-  readonly #shared: Shared;
+  readonly #dials: LoadBalancerContext["dials"];
+  readonly #context: LoadBalancerContext;
   readonly #sweep: ReturnType<typeof setInterval>;
-  readonly #entrance: Acceptor;
+  readonly #acceptor: Acceptor;
   #listener: TCPSocketListener<SocketOwner> | undefined;
   #ownHost: string;
   #port: number;
@@ -71,12 +86,19 @@ export class LoadBalancer {
       () => performance.now(),
       setImmediate,
     );
-    const callbacks = socketCallbacks(log, (socket) => socket.data.opened(socket));
-    const nodeAnswered = () => this.dispatcher.serve();
-    this.checks = new Checks({ ...numbers, checkPath: options.checkPath }, callbacks, {
-      healthChanged: (node, before, why) => this.#healthChanged(node, before, why),
-      nodeAnswered,
-    });
+    const callbacks = socketCallbacks(log, (socket) => socket.data.socketOpened(socket));
+    const nodeAnswered = () => this.dispatcher.serveQueue();
+    this.upstreams = new UpstreamSync(
+      {
+        ...numbers,
+        id: options.id,
+        pool: this.pool,
+        checksProveAcceptance: options.checkPath !== undefined,
+        cookieOf: (node) => cookieValue(key, node),
+        connections: () => this.connections,
+      },
+      this.#upstreamPorts(callbacks),
+    );
     this.#dials = {
       callbacks,
       upstreams: 0,
@@ -84,18 +106,19 @@ export class LoadBalancer {
       nodeAnswered,
     };
     const lb = this;
-    this.#shared = {
+    this.#context = {
       options,
       clock: this.#clock,
       pool: this.pool,
       dispatcher: this.dispatcher,
       dials: this.#dials,
-      endings: new PacedQueue(
+      disconnects: new PacedQueue(
         numbers.endingsPerSecond,
         () => performance.now(),
         (work) => setTimeout(work, 1),
       ),
-      live: this.#live,
+      expiring: this.#expiring,
+      headBuffer: new WriteBuffer(HEAD_BUFFER_BYTES),
       accessLog,
       via: viaName(key),
       get ownHost() {
@@ -103,8 +126,62 @@ export class LoadBalancer {
       },
     };
     const secure = certificates === undefined ? undefined : secureWith(certificates, log);
-    this.#entrance = new Acceptor(this.#shared, this.#admission, secure);
+    this.#acceptor = new Acceptor(this.#acceptContext(), this.#admission, secure);
     this.#sweep = setInterval(() => this.#expire(), SWEEP_MS);
+  }
+
+  #upstreamPorts(callbacks: SocketCallbacks): UpstreamPorts {
+    const { checkPath, numbers } = this.#options;
+    const { checkTimeoutMs } = numbers;
+    return {
+      now: () => performance.now(),
+      time: () => Date.now(),
+      random: () => Math.random(),
+      after(ms, work) {
+        const timer = setTimeout(work, ms);
+        return () => clearTimeout(timer);
+      },
+      check(node, done) {
+        const check = new HealthCheck(node, { checkPath, checkTimeoutMs }, done);
+        check.start(callbacks);
+        return () => check.giveUp();
+      },
+      report: (report) => this.sendReport(report),
+      healthChanged: (node, before, why) => this.#healthChanged(node, before, why),
+      nodeAnswered: () => this.dispatcher.serveQueue(),
+      poolChanged: () => this.dispatcher.serveQueue(),
+      happened: (event) => this.#logUpstreamEvent(event),
+    };
+  }
+
+  #logUpstreamEvent(event: UpstreamEvent): void {
+    const { node } = event;
+    if (event.kind === "nodeLeft") this.#log.info({ node }, "node left");
+    else if (event.kind === "nodeCame")
+      this.#log.info({ node, address: event.address }, "node came");
+    else this.#log.error({ node, err: event.error }, "a node with an address that cannot be used");
+  }
+
+  #acceptContext(): AcceptContext {
+    const context = this.#context;
+    return {
+      options: this.#options,
+      clock: this.#clock,
+      counters: this.pool.counters,
+      accessLog: context.accessLog,
+      expiring: this.#expiring,
+      connectionAdmitted(socket, slot, transport) {
+        socket.data = new HttpConnection(context, socket, slot, transport);
+      },
+      closeRefused(socket, writer, closing) {
+        new LingeringClose(context, closing, {
+          socket,
+          writer,
+          slot: undefined,
+          trailing: undefined,
+        });
+      },
+    };
   }
 
   get connections(): number {
@@ -137,49 +214,49 @@ export class LoadBalancer {
    */
   #callbacks(): SocketHandler<SocketOwner> {
     const { data, ...others } = socketCallbacks(this.#log, (socket) =>
-      this.#entrance.accept(socket, performance.now()),
+      this.#acceptor.accept(socket, performance.now()),
     );
-    const readsPlain = this.#entrance.secure === undefined || this.#options.proxyProtocol;
+    const readsPlain = this.#acceptor.secure === undefined || this.#options.proxyProtocol;
     return readsPlain ? { data, ...others } : others;
   }
 
-  /** Takes no new connections; those that are there live on. */
+  /** Accepts no new connections; existing ones stay. */
   close(): void {
     this.#listener?.stop();
     this.#listener = undefined;
   }
 
-  /** Ends everything that is under way as kindly as a short time allows. */
+  /** Ends everything under way: gracefully at first, then by force. */
   async stop(): Promise<void> {
     this.close();
-    this.checks.stop();
-    for (const waitMs of [STOP_KINDLY_MS, STOP_FIRMLY_MS]) {
-      for (const live of this.#live) live.stop();
+    this.upstreams.stopChecks();
+    for (const waitMs of [STOP_GRACEFUL_MS, STOP_FORCED_MS]) {
+      for (const live of this.#expiring) live.stop();
       const deadlineMs = performance.now() + waitMs;
-      while (this.#live.size > 0 && performance.now() < deadlineMs) await Bun.sleep(10);
+      while (this.#expiring.size > 0 && performance.now() < deadlineMs) await Bun.sleep(10);
     }
-    for (const live of this.#live) live.cut?.();
+    for (const live of this.#expiring) live.cut?.();
     // The sockets that were cut say so in the next turns.
     await Bun.sleep(10);
     clearInterval(this.#sweep);
   }
 
-  /** Every count there is, for whoever looks from outside. */
+  /** All counts, for the log. */
   counts(): Record<string, unknown> {
     const nodes: Record<string, unknown> = {};
     for (const node of this.pool.nodes) {
-      const { health, standing, connections, elsewhere, backlog } = node;
+      const { health, connections, backlog } = node;
       nodes[node.id] = {
         health,
-        standing,
+        standing: node.adminState,
         connections,
-        elsewhere,
+        elsewhere: node.connectionsOnOtherLbs,
         unaccepted: backlog.unaccepted,
         backlogMax: backlog.max,
         counts: node.counts.named,
       };
     }
-    return { live: this.#live.size, ...this.#total, nodes };
+    return { live: this.#expiring.size, ...this.#total, nodes };
   }
 
   /** What has been counted since the start, for the supervisor. */
@@ -187,10 +264,10 @@ export class LoadBalancer {
     const nodes = [...this.pool.nodes].slice(0, COUNTED_NODES_MAX);
     return {
       total: this.#total,
-      nodes: nodes.map(({ id, health, standing, counts }) => ({
+      nodes: nodes.map(({ id, health, adminState, counts }) => ({
         id,
         health,
-        standing,
+        standing: adminState,
         changedAt: counts.changedAtMs === 0 ? null : new Date(counts.changedAtMs).toISOString(),
         counts: counts.named,
       })),
@@ -198,7 +275,7 @@ export class LoadBalancer {
   }
 
   get #total(): Record<string, number> {
-    const { accessLog } = this.#shared;
+    const { accessLog } = this.#context;
     return {
       connections: this.connections,
       upstreams: this.#dials.upstreams,
@@ -213,20 +290,15 @@ export class LoadBalancer {
   #expire(): void {
     const nowMs = performance.now();
     this.#clock.nowMs = nowMs;
-    for (const set of [this.#live, this.#entrance.refusals]) {
-      for (const live of set) {
-        if (nowMs < live.expiresMs) continue;
-        live.expiresMs = Number.POSITIVE_INFINITY;
-        live.expired();
-      }
-    }
+    expireDue(this.#expiring, nowMs);
+    expireDue(this.#acceptor.refusals, nowMs);
   }
 
   #healthChanged(node: PoolNode, before: Health, why: string): void {
     const { id, health } = node;
-    if (health === "up") this.pool.came(node, performance.now());
+    if (health === "up") this.pool.nodeBecameAvailable(node, performance.now());
     this.#log[health === "up" ? "info" : "warn"]({ node: id, before, why }, `node is ${health}`);
-    this.dispatcher.serve();
+    this.dispatcher.serveQueue();
   }
 
   /**
@@ -235,8 +307,8 @@ export class LoadBalancer {
    */
   #dialFailed({ node }: Lease, code: string): void {
     const isUnix = "unix" in node.address;
-    if (code === "ENOENT" || (code === "ECONNREFUSED" && !isUnix)) this.checks.refused(node);
-    else this.checks.checkNow(node);
+    if (code === "ENOENT" || (code === "ECONNREFUSED" && !isUnix)) this.upstreams.nodeRefused(node);
+    else this.upstreams.checkNow(node);
   }
 }
 

@@ -10,7 +10,7 @@ import { LoadBalancer } from "./load-balancer.ts";
 import { codeOf } from "./net/socket-owner.ts";
 import { HELP, type Options, parseOptions } from "./options.ts";
 import { AccessLogFile } from "./telemetry/access-log-file.ts";
-import { addUpstreams, Directory } from "./upstreams/directory.ts";
+import { Directory } from "./upstreams/directory.ts";
 
 /** How long a fresh lb waits for a first registry before it calls itself ready. */
 const REGISTRY_WAIT_MS = 1000;
@@ -58,24 +58,17 @@ const log = createLogger("lb", options.id, options.logLevel);
 const key = options.key ?? randomBytes(32).toString("base64");
 const accessLog = openAccessLog(options);
 const lb = new LoadBalancer(options, key, log, accessLog, readCertificates(options));
-const around = {
-  id: options.id,
-  pool: lb.pool,
-  checks: lb.checks,
-  log,
-  key,
-  poolChanged: () => lb.dispatcher.serve(),
-};
-
 let state: "starting" | "up" | "draining" = "starting";
 let directory: Directory | undefined;
 const address = listen(lb, options);
 
 if (options.source.kind === "relays") {
   const { relays, secret } = options.source;
-  directory = new Directory(around, relays, secret, () => lb.connections);
+  const linked = new Directory({ id: options.id, sync: lb.upstreams, relays, secret, log });
+  lb.sendReport = (report) => linked.sendReport(report);
+  directory = linked;
 } else {
-  addUpstreams(options.source.upstreams, around);
+  lb.upstreams.addFixedUpstreams(options.source.upstreams);
 }
 
 async function stop(): Promise<void> {

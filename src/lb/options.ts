@@ -50,7 +50,7 @@ const NUMBERS = {
     0,
     0,
     1_000_000,
-    "connections of one node, the surplus waits (0: no limit)",
+    "connections to one node; further requests wait (0: no limit)",
   ),
   connectionsPerSecond: whole(0, 0, 1_000_000, "new client connections a second (0: no limit)"),
   queueMax: whole(4096, 0, 1_000_000, "requests that wait while every node is at a limit"),
@@ -74,19 +74,24 @@ const NUMBERS = {
     86_400_000,
     "waiting for a node's answer, or its next piece",
   ),
-  tunnelTimeoutMs: whole(3_600_000, 100, 604_800_000, "a tunnel in which nothing moves"),
+  tunnelTimeoutMs: whole(3_600_000, 100, 604_800_000, "a tunnel without traffic"),
   halfClosedTimeoutMs: whole(10_000, 100, 86_400_000, "a tunnel that one side has ended"),
-  stallTimeoutMs: whole(60_000, 100, 86_400_000, "a reader that takes none of what waits for it"),
+  stallTimeoutMs: whole(
+    60_000,
+    100,
+    86_400_000,
+    "a reader that takes no bytes while some wait for it",
+  ),
   checkIntervalMs: whole(1000, 50, 3_600_000, "between two health checks of a node"),
   checkTimeoutMs: whole(2000, 50, 3_600_000, "a health check"),
   endingsPerSecond: whole(
     2000,
     1,
     1_000_000,
-    "clients a second that are told that their node has ended",
+    "clients a second that are disconnected when their node has disconnected",
   ),
-  rise: whole(2, 1, 1000, "good checks that bring a node back"),
-  fall: whole(1, 1, 1000, "bad checks that take a node out"),
+  rise: whole(2, 1, 1000, "good checks in a row until a node is up again"),
+  fall: whole(1, 1, 1000, "bad checks in a row until a node is down"),
   rampMs: whole(
     10_000,
     0,
@@ -142,20 +147,20 @@ export const HELP = `Usage: bun run lb --listen host:port --upstream host:port [
 
 A leastconn reverse proxy for WebSockets and HTTP/1.1.
 
-  --listen 127.0.0.1:8080            where clients come
-  --upstream host:port | unix:/path  a server behind it (repeat)
+  --listen 127.0.0.1:8080            the address to listen on
+  --upstream host:port | unix:/path  a server to forward to (repeat)
   --relay id=host:port               a relay whose registry names the nodes (repeat), with --secret-file
   --id lb-1                          this lb's name
   --reuse-port                       let several lbs listen on one port
   --cookie-name TUTTI                the sticky cookie; --no-cookie turns it off
-  --cookie-key TEXT                  what its values are derived from (the cluster secret, or random)
+  --cookie-key TEXT                  the key its values are derived from (default: the cluster secret, or random)
   --cookie-same-site Lax             Lax, Strict or None
   --cookie-secure                    mark it Secure (a TLS proxy stands in front)
   --tls-cert FILE --tls-key FILE     speak TLS with this certificate and key, in PEM (repeat both: chosen by name, else the first)
-  --trust 10.0.0.0/8                 a proxy whose X-Forwarded-* is believed (repeat)
+  --trust 10.0.0.0/8                 a proxy whose X-Forwarded-* fields are trusted (repeat)
   --proxy-protocol                   peers in --trust begin with a PROXY header (version 1 or 2), which names the client
   --check /healthz                   the path that nodes must answer with 200 (with --relay: /healthz; else: a connection)
-  --health-path /healthz             the path that is answered here: 200 while a node is up, else 503; --no-health-path turns it off
+  --health-path /healthz             the path that the lb answers itself: 200 while a node is up, else 503; --no-health-path turns it off
   --access-log FILE                  a JSON line for each exchange and tunnel; "-" is standard output
   --log-level info                   debug, info, warn, error or silent
 ${numberHelp}

@@ -2,7 +2,7 @@
 // their way through.
 
 import { type BodyReader, bodyReader } from "../../src/lb/http/body.ts";
-import { Fault } from "../../src/lb/http/faults.ts";
+import { HttpFault } from "../../src/lb/http/faults.ts";
 import { forwardRequest, forwardResponse } from "../../src/lb/http/forward.ts";
 import { framingFields, responseFraming } from "../../src/lb/http/framing.ts";
 import { type HeadKind, HeadReader, REQUEST, RESPONSE } from "../../src/lb/http/head.ts";
@@ -88,12 +88,12 @@ function requestMeaning(pieces: readonly Uint8Array[]): string {
   let body: BodyReader | undefined;
   const { verdict, rest } = readHead(REQUEST, pieces, (start, { fields }) => {
     const request = interpretRequest(start, fields);
-    if (request instanceof Fault) return `fault ${request.status}`;
+    if (request instanceof HttpFault) return `fault ${request.status}`;
     body = bodyReader(request.framing);
     const meaning = meaningOf(request);
     const draft = new WriteBuffer(1024);
-    if (forwardRequest(request, fields, HOP, draft) instanceof Fault) return "fault 508";
-    must(passedOn(draft.take()) === meaning, "what is passed on means something else");
+    if (forwardRequest(request, fields, HOP, draft) instanceof HttpFault) return "fault 508";
+    must(passedOn(draft.takeCopy()) === meaning, "what is passed on means something else");
     return meaning;
   });
   return `${verdict} ${body === undefined ? "" : readBody(body, rest)}`;
@@ -110,14 +110,14 @@ function passedOn(head: Buffer): string {
   const { start, fields } = reader;
   if (start === undefined) return `unreadable: ${reader.fault?.message}`;
   const request = interpretRequest(start, fields);
-  return request instanceof Fault ? request.message : meaningOf(request);
+  return request instanceof HttpFault ? request.message : meaningOf(request);
 }
 
 function answerMeaning(pieces: readonly Uint8Array[]): string {
   let body: BodyReader | undefined;
   const { verdict, rest } = readHead(RESPONSE, pieces, (start, { fields }) => {
     const framing = responseFraming(framingFields(fields), start.status, start.minor, "GET");
-    if (framing instanceof Fault) return "fault";
+    if (framing instanceof HttpFault) return "fault";
     body = bodyReader(framing);
     const meaning = JSON.stringify({ start, framing, switches: grantsHandshake(fields, KEY) });
     const answering = {
@@ -130,7 +130,7 @@ function answerMeaning(pieces: readonly Uint8Array[]): string {
     const draft = new WriteBuffer(1024);
     forwardResponse(start, fields, answering, draft);
     must(
-      /^[^\n]*\r\n(?:[^\r\n]+\r\n)*\r\n$/.test(draft.take().toString("latin1")),
+      /^[^\n]*\r\n(?:[^\r\n]+\r\n)*\r\n$/.test(draft.takeCopy().toString("latin1")),
       "an answer is passed on broken",
     );
     return meaning;

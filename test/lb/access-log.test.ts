@@ -1,11 +1,11 @@
 // The line of an access log from its record, by value, and the letters of an end.
 
 import { expect, test } from "bun:test";
-import { Fault } from "../../src/lb/http/faults.ts";
+import { HttpFault } from "../../src/lb/http/faults.ts";
+import { terminationState } from "../../src/lb/http/termination.ts";
 import { type AccessRecord, accessLine, pathOf } from "../../src/lb/telemetry/access-log.ts";
-import { Entry, recordRefusal } from "../../src/lb/telemetry/access-log-entry.ts";
+import { AccessLogEntry, recordRefusal } from "../../src/lb/telemetry/access-log-entry.ts";
 import { Counters, Counts } from "../../src/lb/telemetry/counters.ts";
-import { lettersOf } from "../../src/lb/telemetry/failure.ts";
 
 const record: AccessRecord = {
   ...{
@@ -78,7 +78,7 @@ test("an entry adds up what it is told", () => {
   const pass = (ms: number) => {
     nowMs += ms;
   };
-  const entry = new Entry(
+  const entry = new AccessLogEntry(
     { ...log, lines: 0, dropped: 0 },
     "a",
     { method: "GET", target: "/", minor: 0 },
@@ -126,24 +126,26 @@ test("an entry adds up what it is told", () => {
     undefined,
     undefined,
     nowMs,
-    new Fault(431, "too large"),
+    new HttpFault(431, "too large"),
     7,
   );
   expect(written[1]).toMatchObject({ status: 431, bytesOut: 7, headMs: undefined, end: "PR--" });
 });
 
 test("the letters of an end", () => {
-  expect(lettersOf(undefined, "D")).toBe("--");
-  expect(lettersOf("clientAborted", "Q")).toBe("CQ");
-  expect(lettersOf("connectRefused", "Q")).toBe("SC");
-  expect(lettersOf("queueFull", "Q")).toBe("RQ");
-  expect(lettersOf("earlyClose", "Q")).toBe("SH");
-  expect(lettersOf("responseTimeout", "D")).toBe("sD");
-  expect(lettersOf("limited", "H")).toBe("RR");
+  expect(terminationState(undefined, "D")).toBe("--");
+  expect(terminationState("clientAborted", "Q")).toBe("CQ");
+  expect(terminationState("connectRefused", "Q")).toBe("SC");
+  expect(terminationState("queueFull", "Q")).toBe("RQ");
+  expect(terminationState("earlyClose", "Q")).toBe("SH");
+  expect(terminationState("responseTimeout", "D")).toBe("sD");
+  expect(terminationState("limited", "H")).toBe("RR");
 });
 
 test("faults say what they are counted as", () => {
-  const kinds = [400, 408, 413, 429, 502, 504, 508].map((status) => new Fault(status, "").failure);
+  const kinds = [400, 408, 413, 429, 502, 504, 508].map(
+    (status) => new HttpFault(status, "").cause,
+  );
   expect(kinds).toEqual([
     ...([
       "badRequest",
@@ -166,7 +168,7 @@ test("counts add up, and those of nodes that left are never lost", () => {
     if (n === 0 || n > 500) there.add(id);
     counters
       .of(id, isKnown)
-      .ended(n % 2 === 0 ? undefined : "earlyClose", n % 2 === 0 ? 200 : 502, n % 2 !== 0);
+      .exchangeEnded(n % 2 === 0 ? undefined : "earlyClose", n % 2 === 0 ? 200 : 502, n % 2 !== 0);
   }
   expect(counters.of("node-0", isKnown).requests).toBe(1);
   expect(counters.of("node-1", isKnown).requests).toBe(0);
@@ -182,7 +184,7 @@ test("counts add up, and those of nodes that left are never lost", () => {
 
 test("an end without an answer is no answer", () => {
   const counts = new Counts();
-  counts.ended("clientAborted", 0, false);
+  counts.exchangeEnded("clientAborted", 0, false);
   expect(counts.named).toMatchObject({
     requests: 1,
     clientAborted: 1,

@@ -17,7 +17,7 @@ function pacedQueue() {
   );
   return {
     done,
-    add: (...numbers: number[]) => numbers.forEach((n) => void queue.add(() => done.push(n))),
+    add: (...numbers: number[]) => numbers.forEach((n) => void queue.enqueue(() => done.push(n))),
     pass(ms: number) {
       nowMs += ms;
       const work = asked;
@@ -70,9 +70,9 @@ test("a job that adds another one leaves it to its turn", () => {
     () => 0,
     () => {},
   );
-  queue.add(() => {
+  queue.enqueue(() => {
     done.push("first");
-    queue.add(() => done.push("third"));
+    queue.enqueue(() => done.push("third"));
     done.push("second");
   });
   expect(done).toEqual(["first", "second", "third"]);
@@ -86,9 +86,9 @@ test("a pace has room again when the next turn begins, which it asks for once", 
     (begin) => void turns.push(begin),
     () => begun++,
   );
-  pace.take();
+  pace.spend();
   expect(pace.hasRoom).toBe(true);
-  pace.take();
+  pace.spend();
   expect(pace.hasRoom).toBe(false);
   expect(turns).toHaveLength(1);
   turns[0]();

@@ -4,7 +4,7 @@
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { bodyReader, ChunkedReader, writeContent } from "../../src/lb/http/body.ts";
-import { Fault } from "../../src/lb/http/faults.ts";
+import { HttpFault } from "../../src/lb/http/faults.ts";
 import { parseLength, requestFraming, responseFraming } from "../../src/lb/http/framing.ts";
 import { HeadReader, REQUEST, RESPONSE } from "../../src/lb/http/head.ts";
 import { interpretRequest } from "../../src/lb/http/request.ts";
@@ -38,7 +38,7 @@ function readHead(pieces: readonly Buffer[], kind: "request" | "response" = "req
     start,
     lines,
     keys: fields.keys.slice(0, fields.count),
-    written: draft.take().toString("latin1"),
+    written: draft.takeCopy().toString("latin1"),
     at,
   };
 }
@@ -356,7 +356,7 @@ describe("bodies", () => {
           const [found, draft] = [[], new WriteBuffer(16)];
           reader.read(piece, 0, found);
           writeContent({ kind: "chunked" }, reader, piece, found, draft);
-          out += draft.take().toString("latin1");
+          out += draft.takeCopy().toString("latin1");
         }
         expect(readChunked([bytes(out)])).toEqual({
           content: parts.map(([data]) => data).join(""),
@@ -411,7 +411,7 @@ describe("framing", () => {
       kind: "length",
       bytes: 7,
     });
-    expect(requestFraming({ lengths: ["1"], codings: ["chunked"] }, 1)).toBeInstanceOf(Fault);
+    expect(requestFraming({ lengths: ["1"], codings: ["chunked"] }, 1)).toBeInstanceOf(HttpFault);
     expect(responseFraming({ lengths: ["1"], codings: ["chunked"] }, 200, 1, "GET")).toEqual({
       kind: "chunked",
     });
@@ -429,7 +429,7 @@ test("whatever head is read can be interpreted, and what is accepted has one hos
       reader.read(whole, 0);
       if (reader.start === undefined) return;
       const request = interpretRequest(reader.start, reader.fields);
-      if (request instanceof Fault) expect(request.status).toBeGreaterThanOrEqual(400);
+      if (request instanceof HttpFault) expect(request.status).toBeGreaterThanOrEqual(400);
       else expect(request.target === "*" || request.target.startsWith("/")).toBe(true);
     }),
   );

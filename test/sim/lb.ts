@@ -1,11 +1,9 @@
-// A simulated lb process: the real membership, pool and health records choose the node; a tunnel is
-// one cable, whose life ends with it.
+// A simulated lb process: UpstreamSync and the pool are the real ones; a tunnel is one cable, whose
+// life ends with it.
 
-import { HealthRecord } from "../../src/lb/upstreams/health.ts";
-import { Membership, sumCounts } from "../../src/lb/upstreams/membership.ts";
-import { Pool, PoolNode } from "../../src/lb/upstreams/pool.ts";
-import { formatAddress } from "../../src/runtime/arguments.ts";
-import type { RelayMessage } from "../../src/wire/relay-messages.ts";
+import type { CheckOutcome } from "../../src/lb/upstreams/health.ts";
+import { Pool, type PoolNode } from "../../src/lb/upstreams/pool.ts";
+import { type UpstreamReport, UpstreamSync } from "../../src/lb/upstreams/upstream-sync.ts";
 import { Cable, type End, type Network } from "./cable.ts";
 import { SimLink } from "./link.ts";
 import { type SimNode, UPGRADE } from "./node.ts";
@@ -24,9 +22,8 @@ export class SimLb {
   readonly pool = new Pool({ rampMs: 10_000, nodeConnectionsMax: 0 });
   readonly #network: Network;
   readonly #nodeNamed: (id: string) => SimNode | undefined;
-  readonly #membership: Membership;
+  readonly #sync: UpstreamSync;
   readonly links: readonly SimLink[];
-  readonly #records = new Map<string, HealthRecord>();
   #tunnels: Tunnel[] = [];
 
   constructor(
@@ -38,13 +35,9 @@ export class SimLb {
     this.#network = network;
     this.#nodeNamed = nodeNamed;
     this.process = new Process(name, network.clock);
-    this.#membership = new Membership(name);
+    this.#sync = this.#makeSync(name);
     this.links = relays.map((relay) => this.#link(relay));
-    this.process.every(CHECK_MS, () => this.#check());
-    this.process.every(EXPIRE_MS, () => {
-      this.#membership.expire(network.clock.now);
-      this.#sync();
-    });
+    this.process.every(EXPIRE_MS, () => this.#sync.expireMembers());
     this.process.every(SWEEP_MS, () => this.#sweep());
   }
 
@@ -83,7 +76,7 @@ export class SimLb {
     if (typeof node === "string") return fail();
     const target = this.#nodeNamed(node.id);
     if (target?.process.isAlive !== true) {
-      node.health = this.#record(node.id).refused();
+      this.#sync.nodeRefused(node);
       if (attempt === TRIES) return fail();
       return this.process.after(this.#network.delayMs(), () =>
         this.#try(end, dialed, node, attempt + 1),
@@ -102,70 +95,56 @@ export class SimLb {
   #link(relay: SimRelay): SimLink {
     const link: SimLink = new SimLink(this.#network, this.process, relay, "lb", {
       welcome: ({ uptimeMs }) => {
-        this.#membership.welcomed(relay.id, uptimeMs, this.#network.clock.now);
         link.sendMessage({ type: "watch" });
-        this.#report(link);
+        this.#sync.relayLinked(relay.id, uptimeMs);
       },
       publication: () => {},
-      message: (message) => this.#told(relay.id, message),
-      lost: () => {
-        this.#membership.lost(relay.id);
-        this.#sync();
-      },
+      message: (message) => this.#sync.relayMessage(relay.id, message),
+      lost: () => this.#sync.relayLost(relay.id),
     });
     return link;
   }
 
-  #told(relay: string, message: RelayMessage): void {
-    const { now } = this.#network.clock;
-    if (message.type === "registry") this.#membership.registry(relay, message.members, now);
-    else if (message.type === "registered") this.#membership.registered(relay, message.member);
-    else if (message.type === "departed")
-      this.#membership.departed(relay, message.role, message.id);
-    this.#sync();
+  #makeSync(id: string): UpstreamSync {
+    const { clock } = this.#network;
+    return new UpstreamSync(
+      {
+        ...{ id, pool: this.pool, rise: 2, fall: 1, checkIntervalMs: CHECK_MS },
+        checksProveAcceptance: true,
+        cookieOf: (node) => node,
+        connections: () => this.#tunnels.length,
+      },
+      {
+        now: () => clock.now,
+        time: () => clock.now,
+        random: () => 0.5,
+        after: (ms, work) => this.#after(ms, work),
+        check: (node, done) => this.#after(0, () => done(...this.#probe(node))),
+        report: (report) => this.#report(report),
+        healthChanged: (node) => {
+          if (node.health === "up") this.pool.nodeBecameAvailable(node, clock.now);
+        },
+        nodeAnswered: () => {},
+        poolChanged: () => {},
+        happened: () => {},
+      },
+    );
   }
 
-  /** Makes the pool equal to the membership, as src/lb/directory.ts does. */
-  #sync(): void {
-    const { pool } = this;
-    const members = new Map(this.#membership.nodes().map((member) => [member.id, member]));
-    for (const node of [...pool.nodes])
-      if (!members.has(node.id) && node.standing !== "gone") {
-        this.#records.delete(node.id);
-        pool.remove(node);
-      }
-    for (const { id, address, state } of members.values()) {
-      let node = pool.node(id);
-      if (
-        node === undefined ||
-        node.standing === "gone" ||
-        formatAddress(node.address) !== address
-      ) {
-        node ??= new PoolNode(id, { unix: address.slice("unix:".length) }, id);
-        node.health = "up";
-        this.#records.delete(id);
-        pool.add(node);
-        pool.came(node, this.#network.clock.now);
-      }
-      node.standing = state === "up" ? "open" : "closed";
-    }
-    const elsewhere = sumCounts(this.#membership.otherLbs());
-    for (const node of pool.nodes) node.elsewhere = elsewhere.get(node.id) ?? 0;
+  #after(ms: number, work: () => void): () => void {
+    let isCancelled = false;
+    this.process.after(ms, () => {
+      if (!isCancelled) work();
+    });
+    return () => {
+      isCancelled = true;
+    };
   }
 
-  #check(): void {
-    for (const node of this.pool.nodes) {
-      const target = this.#nodeNamed(node.id);
-      const isThere = target?.process.isRunning === true;
-      const outcome = isThere ? (target.isHealthy ? "well" : "unwell") : "unreachable";
-      node.health = this.#record(node.id).checked(outcome);
-    }
-  }
-
-  #record(id: string): HealthRecord {
-    const record = this.#records.get(id) ?? new HealthRecord({ rise: 2, fall: 1 });
-    this.#records.set(id, record);
-    return record;
+  #probe({ id }: PoolNode): [CheckOutcome, string] {
+    const target = this.#nodeNamed(id);
+    if (target?.process.isRunning !== true) return ["unreachable", "no answer"];
+    return target.isHealthy ? ["well", "answers 200"] : ["unwell", "answers 503"];
   }
 
   #sweep(): void {
@@ -173,20 +152,12 @@ export class SimLb {
     for (const tunnel of this.#tunnels) (tunnel.cable.isHeld ? held : over).push(tunnel);
     this.#tunnels = held;
     for (const { node } of over) this.pool.release(node);
-    if (over.length > 0) for (const link of this.links) this.#report(link);
+    this.#sync.reportCounts(false);
   }
 
-  #report(link: SimLink): void {
-    const counts: Record<string, number> = {};
-    for (const { id, connections } of this.pool.nodes)
-      if (connections > 0) counts[id] = connections;
-    const connections = this.#tunnels.length;
-    link.sendMessage({
-      type: "register",
-      address: this.process.name,
-      state: "up",
-      connections,
-      counts,
-    });
+  #report({ connections, counts }: UpstreamReport): void {
+    const address = this.process.name;
+    for (const link of this.links)
+      link.sendMessage({ type: "register", address, state: "up", connections, counts });
   }
 }

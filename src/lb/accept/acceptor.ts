@@ -1,75 +1,97 @@
-// Who comes in: every accepted connection gets its place or is refused, and is HTTP by the time a
-// client connection owns it.
+// Accepts connections: each gets a slot or is refused, passes its handshake, and is handed to HTTP.
 
-import { Fault, faultAnswer } from "../http/faults.ts";
-import { NOBODY, type OwnedSocket, SocketWriter } from "../net/socket-owner.ts";
-import { plainAddress } from "../net/trust.ts";
-import { ClientConnection } from "../proxying/client.ts";
-import { LingeringClose } from "../proxying/lingering-close.ts";
-import type { Live, Shared } from "../proxying/shared.ts";
+import { faultAnswer, HttpFault } from "../http/faults.ts";
+import type { Expiring } from "../net/expiring.ts";
+import { NOBODY, type OwnedSocket } from "../net/socket-owner.ts";
+import { SocketWriter } from "../net/socket-writer.ts";
+import { plainAddress, type Trust } from "../net/trust.ts";
+import type { AccessLog } from "../telemetry/access-log.ts";
 import { recordRefusal } from "../telemetry/access-log-entry.ts";
+import type { Counters } from "../telemetry/counters.ts";
 import type { Admission, ConnectionSlot } from "./admission.ts";
 import { Handshake, type HandshakePort, PLAIN, type TransportInfo } from "./handshake.ts";
 import type { Secure } from "./tls.ts";
 
-/** Refusals at a time; beyond, connections are cut without a word. */
+/** Refusals answered at a time; beyond that, connections are reset without an answer. */
 export const REFUSALS_MAX = 32;
+
+export type AcceptContext = {
+  readonly options: {
+    /** Trusted peers begin with a PROXY header. */
+    readonly proxyProtocol: boolean;
+    readonly trust: Trust;
+    readonly numbers: { readonly headTimeoutMs: number };
+  };
+  readonly clock: { readonly nowMs: number };
+  readonly counters: Counters;
+  /** Undefined: there is none. */
+  readonly accessLog: AccessLog | undefined;
+  /** The handshakes of admitted clients, as the sweep watches them. */
+  readonly expiring: Set<Expiring>;
+  /** Takes over an admitted connection that is HTTP from here on; it becomes the socket's owner. */
+  connectionAdmitted(socket: OwnedSocket, slot: ConnectionSlot, transport: TransportInfo): void;
+  /** Ends a refused connection after its answer; it is in `closing` until then. */
+  closeRefused(socket: OwnedSocket, writer: SocketWriter, closing: Set<Expiring>): void;
+};
 
 export class Acceptor implements HandshakePort {
   readonly secure: Secure | undefined;
-  /** Connections that get no place, until they have been told so. */
-  readonly refusals = new Set<Live>();
-  readonly #shared: Shared;
+  /** Refused connections, until their answers have been sent. */
+  readonly refusals = new Set<Expiring>();
+  readonly #context: AcceptContext;
   readonly #admission: Admission;
 
-  constructor(shared: Shared, admission: Admission, secure: Secure | undefined) {
-    this.#shared = shared;
+  constructor(context: AcceptContext, admission: Admission, secure: Secure | undefined) {
+    this.#context = context;
     this.#admission = admission;
     this.secure = secure;
   }
 
   accept(socket: OwnedSocket, nowMs: number): void {
-    const { proxyProtocol, trust } = this.#shared.options;
+    const { proxyProtocol, trust } = this.#context.options;
     const { countsAddresses } = this.#admission;
     const address = proxyProtocol || countsAddresses ? addressOf(socket) : undefined;
     const needsHeader = proxyProtocol && address !== undefined && trust(address);
-    const verdict = this.#admission.enter(
+    const verdict = this.#admission.admit(
       countsAddresses && !needsHeader ? address : undefined,
       nowMs,
     );
-    if (this.secure === undefined && !needsHeader) this.welcome(socket, verdict, PLAIN);
-    else if (verdict instanceof Fault && this.refusals.size >= REFUSALS_MAX)
+    if (this.secure === undefined && !needsHeader) this.handshakeDone(socket, verdict, PLAIN);
+    else if (verdict instanceof HttpFault && this.refusals.size >= REFUSALS_MAX)
       this.#refuse(socket, verdict, address);
     else new Handshake(this, socket, verdict, needsHeader);
   }
 
-  /** It is HTTP. `verdict`: its place in this lb, or why it gets none. */
-  welcome(socket: OwnedSocket, verdict: ConnectionSlot | Fault, origin: TransportInfo): void {
-    if (verdict instanceof Fault)
-      return this.#refuse(socket, verdict, origin.address ?? addressOf(socket));
-    this.#shared.pool.counters.connections++;
-    socket.data = new ClientConnection(this.#shared, socket, verdict, origin);
+  handshakeDone(
+    socket: OwnedSocket,
+    verdict: ConnectionSlot | HttpFault,
+    transport: TransportInfo,
+  ): void {
+    if (verdict instanceof HttpFault)
+      return this.#refuse(socket, verdict, transport.address ?? addressOf(socket));
+    this.#context.counters.connections++;
+    this.#context.connectionAdmitted(socket, verdict, transport);
   }
 
-  locate(seat: ConnectionSlot, address: string): ConnectionSlot | Fault {
-    return this.#admission.locate(seat, address);
+  locate(slot: ConnectionSlot, address: string): ConnectionSlot | HttpFault {
+    return this.#admission.locate(slot, address);
   }
 
-  arrivalFailed(): void {
-    this.#shared.pool.counters.arrivalsFailed++;
+  handshakeFailed(): void {
+    this.#context.counters.arrivalsFailed++;
   }
 
-  setOf(verdict: ConnectionSlot | Fault): Set<Live> {
-    return verdict instanceof Fault ? this.refusals : this.#shared.live;
+  setOf(verdict: ConnectionSlot | HttpFault): Set<Expiring> {
+    return verdict instanceof HttpFault ? this.refusals : this.#context.expiring;
   }
 
   deadlineMs(): number {
-    return this.#shared.clock.nowMs + this.#shared.options.numbers.headTimeoutMs;
+    return this.#context.clock.nowMs + this.#context.options.numbers.headTimeoutMs;
   }
 
-  #refuse(socket: OwnedSocket, fault: Fault, address: string | undefined): void {
-    const { pool, accessLog } = this.#shared;
-    pool.counters.connectionsRefused++;
+  #refuse(socket: OwnedSocket, fault: HttpFault, address: string | undefined): void {
+    const { counters, accessLog } = this.#context;
+    counters.connectionsRefused++;
     const answer = this.refusals.size < REFUSALS_MAX ? faultAnswer(fault, false) : "";
     if (accessLog !== undefined)
       recordRefusal(accessLog, address, undefined, accessLog.now(), fault, answer.length);
@@ -77,15 +99,10 @@ export class Acceptor implements HandshakePort {
       socket.data = NOBODY;
       socket.terminate();
     } else {
-      const outlet = new SocketWriter(socket);
-      outlet.text(answer);
-      outlet.flush();
-      new LingeringClose(this.#shared, this.refusals, {
-        socket,
-        outlet,
-        seat: undefined,
-        trailing: undefined,
-      });
+      const writer = new SocketWriter(socket);
+      writer.text(answer);
+      writer.flush();
+      this.#context.closeRefused(socket, writer, this.refusals);
     }
   }
 }

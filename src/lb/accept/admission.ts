@@ -2,7 +2,7 @@
 // Only counts; no socket.
 
 import { TokenBucket } from "../../runtime/token-bucket.ts";
-import { Fault, unavailable } from "../http/faults.ts";
+import { HttpFault, unavailable } from "../http/faults.ts";
 
 export type AdmissionOptions = {
   readonly connectionsMax: number;
@@ -14,7 +14,11 @@ export type AdmissionOptions = {
 
 const ALL_TAKEN = unavailable("too many connections", "limited");
 const TOO_FAST = unavailable("too many new connections", "limited");
-const ADDRESS_FULL = new Fault(429, "too many connections from this address", "Retry-After: 1\r\n");
+const ADDRESS_FULL = new HttpFault(
+  429,
+  "too many connections from this address",
+  "Retry-After: 1\r\n",
+);
 
 /** A client's place in this lb; `leave` gives it back, once. */
 export class ConnectionSlot {
@@ -28,7 +32,7 @@ export class ConnectionSlot {
     this.address = address;
   }
 
-  leave(): void {
+  release(): void {
     if (!this.#taken) return;
     this.#taken = false;
     this.#admission.left(this.address);
@@ -58,7 +62,7 @@ export class Admission {
     return this.#options.addressConnectionsMax > 0;
   }
 
-  enter(address: string | undefined, nowMs: number): ConnectionSlot | Fault {
+  admit(address: string | undefined, nowMs: number): ConnectionSlot | HttpFault {
     if (this.#taken >= this.#options.connectionsMax) return ALL_TAKEN;
     const known = address === undefined ? 0 : (this.#byAddress.get(address) ?? 0);
     if (this.countsAddresses && known >= this.#options.addressConnectionsMax) return ADDRESS_FULL;
@@ -69,19 +73,19 @@ export class Admission {
   }
 
   /**
-   * A seat that was taken without an address turns out to be this one's: it is kept, or given back
+   * A slot that was taken without an address turns out to be this one's: it is kept, or given back
    * where the address has enough.
    */
-  locate(seat: ConnectionSlot, address: string): ConnectionSlot | Fault {
-    if (!this.countsAddresses) return seat;
+  locate(slot: ConnectionSlot, address: string): ConnectionSlot | HttpFault {
+    if (!this.countsAddresses) return slot;
     const known = this.#byAddress.get(address) ?? 0;
     if (known >= this.#options.addressConnectionsMax) {
-      seat.leave();
+      slot.release();
       return ADDRESS_FULL;
     }
     this.#byAddress.set(address, known + 1);
-    seat.address = address;
-    return seat;
+    slot.address = address;
+    return slot;
   }
 
   left(address: string | undefined): void {

@@ -1,9 +1,9 @@
 // A connection that is not HTTP yet: first the PROXY header, where one is due, then the TLS
 // handshake, where there is TLS. Both must be done by the deadline of a head.
 
-import type { Fault } from "../http/faults.ts";
+import type { HttpFault } from "../http/faults.ts";
+import type { Expiring } from "../net/expiring.ts";
 import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
-import type { Live } from "../proxying/shared.ts";
 import { ConnectionSlot } from "./admission.ts";
 import { readProxyHeader } from "./proxy-protocol.ts";
 import type { Secure } from "./tls.ts";
@@ -20,43 +20,47 @@ export type TransportInfo = {
 export const PLAIN: TransportInfo = { scheme: "http", address: undefined, isAnonymous: false };
 const SECURE: TransportInfo = { ...PLAIN, scheme: "https" };
 
-/** What an arrival needs of the rest of the lb. */
+/** What a handshake needs of the rest of the lb. */
 export interface HandshakePort {
   /** Undefined: there is no TLS. */
   readonly secure: Secure | undefined;
   /** In which set of the sweep it belongs. */
-  setOf(verdict: ConnectionSlot | Fault): Set<Live>;
+  setOf(verdict: ConnectionSlot | HttpFault): Set<Expiring>;
   /** When it must be HTTP. */
   deadlineMs(): number;
   /** The client's real address has become known: it may be one too many. */
-  locate(seat: ConnectionSlot, address: string): ConnectionSlot | Fault;
+  locate(slot: ConnectionSlot, address: string): ConnectionSlot | HttpFault;
   /** It is HTTP from here on. `verdict`: its place in this lb, or why it gets none. */
-  welcome(socket: OwnedSocket, verdict: ConnectionSlot | Fault, origin: TransportInfo): void;
+  handshakeDone(
+    socket: OwnedSocket,
+    verdict: ConnectionSlot | HttpFault,
+    transport: TransportInfo,
+  ): void;
   /** It ended before. */
-  arrivalFailed(): void;
+  handshakeFailed(): void;
 }
 
-export class Handshake implements SocketOwner, Live {
+export class Handshake implements SocketOwner, Expiring {
   expiresMs: number;
   readonly #port: HandshakePort;
   #socket: OwnedSocket;
-  readonly #all: Set<Live>;
+  readonly #all: Set<Expiring>;
   /** Its place in this lb, or why it gets none. */
-  #verdict: ConnectionSlot | Fault;
-  #origin: TransportInfo;
+  #verdict: ConnectionSlot | HttpFault;
+  #transport: TransportInfo;
   /** What has come of the header. */
   #header: Buffer = Buffer.alloc(0);
 
   constructor(
     port: HandshakePort,
     socket: OwnedSocket,
-    verdict: ConnectionSlot | Fault,
+    verdict: ConnectionSlot | HttpFault,
     needsHeader: boolean,
   ) {
     this.#port = port;
     this.#socket = socket;
     this.#verdict = verdict;
-    this.#origin = port.secure === undefined ? PLAIN : SECURE;
+    this.#transport = port.secure === undefined ? PLAIN : SECURE;
     this.expiresMs = port.deadlineMs();
     this.#all = port.setOf(verdict);
     this.#all.add(this);
@@ -65,35 +69,35 @@ export class Handshake implements SocketOwner, Live {
   }
 
   /** Comes of the plain connection only, while its header is due. */
-  received(chunk: Buffer): void {
+  bytesReceived(chunk: Buffer): void {
     const bytes = this.#header.length === 0 ? chunk : Buffer.concat([this.#header, chunk]);
     this.#header = bytes;
     const header = readProxyHeader(bytes);
     if (header === "incomplete") return;
     if (header === "invalid") return this.#socket.terminate();
     const { address, isSecure } = header;
-    const scheme = isSecure ? "https" : this.#origin.scheme;
-    this.#origin = { scheme, address, isAnonymous: address === undefined };
+    const scheme = isSecure ? "https" : this.#transport.scheme;
+    this.#transport = { scheme, address, isAnonymous: address === undefined };
     if (address !== undefined && this.#verdict instanceof ConnectionSlot)
       this.#verdict = this.#port.locate(this.#verdict, address);
     this.#proceed(header.bytes < bytes.length ? bytes.subarray(header.bytes) : undefined);
   }
 
   /** The handshake is done. */
-  opened(socket: OwnedSocket): void {
+  socketOpened(socket: OwnedSocket): void {
     this.#all.delete(this);
-    this.#port.welcome(socket, this.#verdict, this.#origin);
+    this.#port.handshakeDone(socket, this.#verdict, this.#transport);
   }
 
   /** The other side has ended before it said anything. */
-  ended(): void {
+  endReceived(): void {
     this.#socket.terminate();
   }
 
-  closed(): void {
+  socketClosed(): void {
     this.#all.delete(this);
-    this.#port.arrivalFailed();
-    if (this.#verdict instanceof ConnectionSlot) this.#verdict.leave();
+    this.#port.handshakeFailed();
+    if (this.#verdict instanceof ConnectionSlot) this.#verdict.release();
   }
 
   expired(): void {
@@ -110,10 +114,10 @@ export class Handshake implements SocketOwner, Live {
       this.#socket = secure(this.#socket, this, rest);
       return;
     }
-    this.opened(this.#socket);
-    if (rest !== undefined) this.#socket.data.received(rest);
+    this.socketOpened(this.#socket);
+    if (rest !== undefined) this.#socket.data.bytesReceived(rest);
   }
 
-  drained(): void {}
-  unreachable(): void {}
+  socketDrained(): void {}
+  dialFailed(): void {}
 }

@@ -32,7 +32,7 @@ export function secureWith(certificates: Certificates, log: Logger): Secure {
   const socket = {
     ...callbacks,
     handshake(secured: OwnedSocket, isDone: boolean) {
-      if (isDone) secured.data.opened(secured);
+      if (isDone) secured.data.socketOpened(secured);
       else secured.terminate();
     },
     serverName: (_peer: SocketOwner, name: string): unknown => certificates.choose(name)?.context,
@@ -43,7 +43,7 @@ export function secureWith(certificates: Certificates, log: Logger): Secure {
       const peer = secured.data;
       secured.data = NOBODY;
       secured.terminate();
-      peer.closed(true);
+      peer.socketClosed(true);
     },
   };
   return (connection, peer, first) => {

@@ -1,7 +1,7 @@
 // What the lb itself answers when a request cannot be served: the faults, their words, and the
 // bytes of the answer.
 
-import type { Failure } from "../telemetry/failure.ts";
+import type { TerminationCause } from "./termination.ts";
 
 const REASONS: Record<number, string> = {
   400: "Bad Request",
@@ -22,7 +22,7 @@ const REASONS: Record<number, string> = {
 };
 
 /** What a fault with such a status is, unless it says otherwise. */
-const FAILURES: Record<number, Failure> = {
+const FAILURES: Record<number, TerminationCause> = {
   408: "clientTimeout",
   429: "limited",
   502: "badAnswer",
@@ -33,34 +33,34 @@ const FAILURES: Record<number, Failure> = {
  * Why a message is refused: the status to answer with, and a sentence for whoever sent it. `fields`
  * go with the answer.
  */
-export class Fault {
+export class HttpFault {
   readonly status: number;
   readonly message: string;
   readonly fields: string;
   /** What it is counted and logged as. */
-  readonly failure: Failure;
+  readonly cause: TerminationCause;
 
   constructor(
     status: number,
     message: string,
     fields = "",
-    failure: Failure = FAILURES[status] ?? "badRequest",
+    failure: TerminationCause = FAILURES[status] ?? "badRequest",
   ) {
     this.status = status;
     this.message = message;
     this.fields = fields;
-    this.failure = failure;
+    this.cause = failure;
   }
 }
 
 /** A request that no node can take now, and when to try again. */
-export const unavailable = (message: string, failure: Failure): Fault =>
-  new Fault(503, message, "Retry-After: 1\r\n", failure);
+export const unavailable = (message: string, failure: TerminationCause): HttpFault =>
+  new HttpFault(503, message, "Retry-After: 1\r\n", failure);
 
 /**
  * The whole answer. It announces the close that follows; to HEAD it has no body (RFC 9110, 9.3.2).
  */
-export function faultAnswer(fault: Fault, toHead: boolean): string {
+export function faultAnswer(fault: HttpFault, toHead: boolean): string {
   const reason = REASONS[fault.status] ?? "Error";
   const body = `${fault.status} ${reason}: ${fault.message}\n`;
   const head =

@@ -3,7 +3,7 @@
 
 import type { ByteSink } from "../net/byte-sink.ts";
 import { setsCookie, splitCookie } from "./cookie.ts";
-import { Fault } from "./faults.ts";
+import { HttpFault } from "./faults.ts";
 import type { Fields, Key } from "./fields.ts";
 import type { Framing } from "./framing.ts";
 import type { StatusLine } from "./head.ts";
@@ -71,11 +71,11 @@ export function forwardRequest(
   fields: Fields,
   hop: Hop,
   output: ByteSink,
-): ForwardedRequest | Fault {
+): ForwardedRequest | HttpFault {
   const named = fieldsNamedBy(request.hopByHop);
   const isNamed = (line: number) => named?.has(fields.name(line)) === true;
   if (fields.values("via").some((value) => passedThrough(value, hop.via)))
-    return new Fault(508, "this request has been through here before");
+    return new HttpFault(508, "this request has been through here before");
   const host = request.host ?? hop.ownHost;
   output.text(`${request.method} ${request.target} HTTP/1.1\r\nHost: ${host}\r\n`);
   fields.write((line) => {

@@ -1,7 +1,7 @@
 // How long a message body is (RFC 9112, 6): read strictly from the fields, so that no other parser
 // can read it differently.
 
-import { Fault } from "./faults.ts";
+import { HttpFault } from "./faults.ts";
 import type { Fields } from "./fields.ts";
 
 /** `none`: no body. `close`: a response whose body goes on until the connection ends. */
@@ -36,26 +36,29 @@ export function parseLength(value: string): number | undefined {
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
-export function requestFraming({ lengths, codings }: FramingFields, minor: 0 | 1): Framing | Fault {
+export function requestFraming(
+  { lengths, codings }: FramingFields,
+  minor: 0 | 1,
+): Framing | HttpFault {
   if (codings.length > 0) {
-    if (minor === 0) return new Fault(400, "Transfer-Encoding in HTTP/1.0");
-    if (lengths.length > 0) return new Fault(400, "both Content-Length and Transfer-Encoding");
+    if (minor === 0) return new HttpFault(400, "Transfer-Encoding in HTTP/1.0");
+    if (lengths.length > 0) return new HttpFault(400, "both Content-Length and Transfer-Encoding");
     return requestCoding(codings);
   }
   if (lengths.length === 0) return NONE;
   const bytes = lengths.length === 1 ? parseLength(lengths[0]) : undefined;
   return bytes === undefined
-    ? new Fault(400, "Content-Length is not one whole number")
+    ? new HttpFault(400, "Content-Length is not one whole number")
     : { kind: "length", bytes };
 }
 
-function requestCoding(codings: readonly string[]): Framing | Fault {
+function requestCoding(codings: readonly string[]): Framing | HttpFault {
   const coding = codings[0].toLowerCase();
-  if (codings.length > 1) return new Fault(400, "Transfer-Encoding twice");
+  if (codings.length > 1) return new HttpFault(400, "Transfer-Encoding twice");
   if (coding === "chunked") return CHUNKED;
   if (/^(?:gzip|x-gzip|deflate|compress|x-compress)[\t ]*,[\t ]*chunked$/.test(coding))
-    return new Fault(501, "the only transfer coding spoken here is chunked");
-  return new Fault(400, "Transfer-Encoding is not chunked");
+    return new HttpFault(501, "the only transfer coding spoken here is chunked");
+  return new HttpFault(400, "Transfer-Encoding is not chunked");
 }
 
 /**
@@ -67,16 +70,16 @@ export function responseFraming(
   status: number,
   minor: 0 | 1,
   method: string,
-): Framing | Fault {
+): Framing | HttpFault {
   if (status < 200 || status === 204 || status === 304 || method === "HEAD") return NONE;
   if (codings.length > 0) {
     if (minor === 1 && codings.length === 1 && codings[0].toLowerCase() === "chunked")
       return CHUNKED;
-    return new Fault(502, "the transfer coding of the answer is not chunked");
+    return new HttpFault(502, "the transfer coding of the answer is not chunked");
   }
   if (lengths.length === 0) return CLOSE;
   const bytes = lengths.length === 1 ? parseLength(lengths[0]) : undefined;
   return bytes === undefined
-    ? new Fault(502, "the Content-Length of the answer is not one whole number")
+    ? new HttpFault(502, "the Content-Length of the answer is not one whole number")
     : { kind: "length", bytes };
 }

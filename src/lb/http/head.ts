@@ -1,7 +1,7 @@
 // The strict reader of HTTP/1.1 heads (RFC 9112), for requests and responses alike: bytes in, start
 // line and fields out. It knows lines and fields, not what they mean, and never sees a socket.
 
-import { Fault } from "./faults.ts";
+import { HttpFault } from "./faults.ts";
 import { Fields, FieldsFault, TOO_MANY_FIELDS } from "./fields.ts";
 
 export type HeadLimits = {
@@ -25,35 +25,35 @@ export type StatusLine = {
 export type HeadKind<Start> = {
   /** Empty lines that may come before the start line. */
   readonly blankLinesMax: number;
-  readonly startLine: (line: string, limits: HeadLimits) => Start | Fault;
+  readonly startLine: (line: string, limits: HeadLimits) => Start | HttpFault;
   /** The fault of a start line that goes on beyond this many bytes. */
   readonly startLineBytesMax: (limits: HeadLimits) => number;
-  readonly startLineTooLong: Fault;
-  readonly tooLarge: Fault;
-  readonly malformed: (message: string) => Fault;
+  readonly startLineTooLong: HttpFault;
+  readonly tooLarge: HttpFault;
+  readonly malformed: (message: string) => HttpFault;
 };
 
 const REQUEST_LINE = /^([!#$%&'*+.^_`|~0-9A-Za-z-]+) ([!"$-~]+) HTTP\/(\d)\.(\d)$/;
 const STATUS_LINE = /^HTTP\/1\.([01]) ([1-5]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/;
 const METHOD_AND_VERSION_BYTES = 64;
 
-const TARGET_TOO_LONG = new Fault(414, "the request target is too long");
-const ANSWER_TOO_LARGE = new Fault(502, "the head of the answer is too large");
+const TARGET_TOO_LONG = new HttpFault(414, "the request target is too long");
+const ANSWER_TOO_LARGE = new HttpFault(502, "the head of the answer is too large");
 
-function requestLine(line: string, limits: HeadLimits): RequestLine | Fault {
+function requestLine(line: string, limits: HeadLimits): RequestLine | HttpFault {
   const match = REQUEST_LINE.exec(line);
-  if (match === null) return new Fault(400, "the request line is malformed");
+  if (match === null) return new HttpFault(400, "the request line is malformed");
   const [, method, target, major, minor] = match;
   if (target.length > limits.targetBytesMax) return TARGET_TOO_LONG;
-  if (major === "0") return new Fault(400, "HTTP/0.9 is not spoken here");
+  if (major === "0") return new HttpFault(400, "HTTP/0.9 is not spoken here");
   if (major !== "1" || (minor !== "0" && minor !== "1"))
-    return new Fault(505, "this is an HTTP/1.1 server");
+    return new HttpFault(505, "this is an HTTP/1.1 server");
   return { method, target, minor: minor === "1" ? 1 : 0 };
 }
 
-function statusLine(line: string): StatusLine | Fault {
+function statusLine(line: string): StatusLine | HttpFault {
   const match = STATUS_LINE.exec(line);
-  if (match === null) return new Fault(502, "the status line of the answer is malformed");
+  if (match === null) return new HttpFault(502, "the status line of the answer is malformed");
   return { status: Number(match[2]), reason: match[3] ?? "", minor: match[1] === "1" ? 1 : 0 };
 }
 
@@ -62,8 +62,8 @@ export const REQUEST: HeadKind<RequestLine> = {
   startLine: requestLine,
   startLineBytesMax: (limits) => limits.targetBytesMax + METHOD_AND_VERSION_BYTES,
   startLineTooLong: TARGET_TOO_LONG,
-  tooLarge: new Fault(431, "the request head is too large"),
-  malformed: (message) => new Fault(400, `in the head: ${message}`),
+  tooLarge: new HttpFault(431, "the request head is too large"),
+  malformed: (message) => new HttpFault(400, `in the head: ${message}`),
 };
 
 export const RESPONSE: HeadKind<StatusLine> = {
@@ -72,7 +72,7 @@ export const RESPONSE: HeadKind<StatusLine> = {
   startLineBytesMax: (limits) => limits.headBytesMax,
   startLineTooLong: ANSWER_TOO_LARGE,
   tooLarge: ANSWER_TOO_LARGE,
-  malformed: (message) => new Fault(502, `in the head of the answer: ${message}`),
+  malformed: (message) => new HttpFault(502, `in the head of the answer: ${message}`),
 };
 
 const CR = 0x0d;
@@ -90,7 +90,7 @@ const fields = new Fields();
  */
 export class HeadReader<Start> {
   start: Start | undefined;
-  fault: Fault | undefined;
+  fault: HttpFault | undefined;
   readonly #kind: HeadKind<Start>;
   readonly #limits: HeadLimits;
   /** The beginning of a head whose end has not come. */
@@ -160,7 +160,7 @@ export class HeadReader<Start> {
     if (lineEnd === lineStart || bytes[lineEnd - 1] !== CR)
       return this.#fail(kind.malformed("a bare LF"), available);
     const start = kind.startLine(bytes.toString("latin1", lineStart, lineEnd - 1), limits);
-    if (start instanceof Fault) return this.#fail(start, available);
+    if (start instanceof HttpFault) return this.#fail(start, available);
     this.#startLineIsWhole = true;
     const end = fields.read(bytes, lineEnd + 1, to, limits.headFieldsMax);
     if (typeof end === "number") {
@@ -173,7 +173,7 @@ export class HeadReader<Start> {
     return available;
   }
 
-  #fail(fault: Fault, at: number): number {
+  #fail(fault: HttpFault, at: number): number {
     this.fault = fault;
     return at;
   }
@@ -192,7 +192,7 @@ export class HeadReader<Start> {
     lineStart: number,
     to: number,
     available: number,
-  ): Fault | undefined {
+  ): HttpFault | undefined {
     if (to - lineStart > this.#kind.startLineBytesMax(this.#limits))
       return this.#kind.startLineTooLong;
     if (available > to) return this.#kind.tooLarge;

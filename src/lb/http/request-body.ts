@@ -3,13 +3,13 @@
 
 import type { ByteSink } from "../net/byte-sink.ts";
 import { type BodyReader, bodyReader, writeContent } from "./body.ts";
-import { Fault } from "./faults.ts";
+import { HttpFault } from "./faults.ts";
 import type { Request } from "./request.ts";
 
-export const BODY_TOO_LARGE = new Fault(413, "the body is too large");
+export const BODY_TOO_LARGE = new HttpFault(413, "the body is too large");
 
 export class RequestBody {
-  fault: Fault | undefined;
+  fault: HttpFault | undefined;
   readonly #request: Request;
   readonly #head: Buffer;
   readonly #body: BodyReader | undefined;
@@ -43,7 +43,7 @@ export class RequestBody {
     if (body === undefined || body.done) return 0;
     const places: number[] = [];
     const at = body.read(chunk, 0, places);
-    if (body.fault !== undefined) this.fault = new Fault(400, `in the body: ${body.fault}`);
+    if (body.fault !== undefined) this.fault = new HttpFault(400, `in the body: ${body.fault}`);
     else if (body.contentBytes > this.#bodyBytesMax) this.fault = BODY_TOO_LARGE;
     else writeContent(this.#request.framing, body, chunk, places, output);
     return at;

@@ -1,7 +1,7 @@
 // What a request head means: its target, host, framing and wishes, or the fault of a request that
 // two parsers could read differently.
 
-import { Fault } from "./faults.ts";
+import { HttpFault } from "./faults.ts";
 import type { Fields } from "./fields.ts";
 import { type Framing, framingFields, requestFraming } from "./framing.ts";
 import type { RequestLine } from "./head.ts";
@@ -30,25 +30,25 @@ const IDEMPOTENT = new Set(["GET", "HEAD", "OPTIONS", "PUT", "DELETE"]);
 const HOST = /^(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9._~%-]{1,255})(?::(\d{0,5}))?$/;
 const ABSOLUTE_FORM = /^https?:\/\/([^/?]*)(.*)$/i;
 
-export function interpretRequest(start: RequestLine, fields: Fields): Request | Fault {
+export function interpretRequest(start: RequestLine, fields: Fields): Request | HttpFault {
   const { method, minor } = start;
   if (method === "CONNECT" || method === "TRACE")
-    return new Fault(405, `${method} is not served here`, ALLOW);
+    return new HttpFault(405, `${method} is not served here`, ALLOW);
   const host = hostOf(fields, minor);
-  if (host instanceof Fault) return host;
+  if (host instanceof HttpFault) return host;
   const target = originForm(start, host);
-  if (target instanceof Fault) return target;
+  if (target instanceof HttpFault) return target;
   const framing = requestFraming(framingFields(fields), minor);
-  if (framing instanceof Fault) return framing;
+  if (framing instanceof HttpFault) return framing;
   const unexpected =
     minor === 1 && fields.list("expect").some((expectation) => expectation !== "100-continue");
-  if (unexpected) return new Fault(417, "the only expectation met here is 100-continue");
+  if (unexpected) return new HttpFault(417, "the only expectation met here is 100-continue");
   const connection = fields.list("connection");
   const hasBody = framing.kind === "chunked" || (framing.kind === "length" && framing.bytes > 0);
   const upgrades = method === "GET" && minor === 1 && !hasBody && connection.includes("upgrade");
   const handshake =
     upgrades && fields.list("upgrade").includes("websocket") ? handshakeKey(fields) : undefined;
-  if (handshake instanceof Fault) return handshake;
+  if (handshake instanceof HttpFault) return handshake;
   return {
     method,
     target,
@@ -62,11 +62,11 @@ export function interpretRequest(start: RequestLine, fields: Fields): Request | 
   };
 }
 
-function hostOf(fields: Fields, minor: 0 | 1): string | undefined | Fault {
+function hostOf(fields: Fields, minor: 0 | 1): string | undefined | HttpFault {
   const hosts = fields.values("host");
   if (hosts.length === 0 && minor === 0) return undefined;
-  if (hosts.length !== 1) return new Fault(400, "there must be exactly one Host");
-  return isHost(hosts[0]) ? hosts[0] : new Fault(400, "Host is not a host");
+  if (hosts.length !== 1) return new HttpFault(400, "there must be exactly one Host");
+  return isHost(hosts[0]) ? hosts[0] : new HttpFault(400, "Host is not a host");
 }
 
 function isHost(text: string): boolean {
@@ -78,16 +78,16 @@ function isHost(text: string): boolean {
  * The target as nodes get it. An absolute form is accepted and never chooses where the request goes
  * (RFC 9112, 3.2.2).
  */
-function originForm({ method, target }: RequestLine, host: string | undefined): string | Fault {
+function originForm({ method, target }: RequestLine, host: string | undefined): string | HttpFault {
   if (target.startsWith("/")) return target;
   if (target === "*")
-    return method === "OPTIONS" ? target : new Fault(400, "* is a target for OPTIONS alone");
+    return method === "OPTIONS" ? target : new HttpFault(400, "* is a target for OPTIONS alone");
   const match = ABSOLUTE_FORM.exec(target);
-  if (match === null) return new Fault(400, "the target is neither a path nor an http URL");
+  if (match === null) return new HttpFault(400, "the target is neither a path nor an http URL");
   const [, authority, path] = match;
-  if (!isHost(authority)) return new Fault(400, "the target names no host");
+  if (!isHost(authority)) return new HttpFault(400, "the target names no host");
   if (host !== undefined && authority.toLowerCase() !== host.toLowerCase())
-    return new Fault(400, "the target and Host disagree");
+    return new HttpFault(400, "the target and Host disagree");
   if (path === "") return method === "OPTIONS" ? "*" : "/";
   return path.startsWith("/") ? path : `/${path}`;
 }

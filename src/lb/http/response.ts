@@ -3,7 +3,7 @@
 
 import type { ByteSink } from "../net/byte-sink.ts";
 import { type BodyReader, bodyReader, writeContent } from "./body.ts";
-import { Fault } from "./faults.ts";
+import { HttpFault } from "./faults.ts";
 import type { Fields } from "./fields.ts";
 import { forwardInterim, forwardResponse, forwardSwitching } from "./forward.ts";
 import { type Framing, framingFields, NONE, parseLength, responseFraming } from "./framing.ts";
@@ -13,9 +13,9 @@ import { grantsHandshake } from "./websocket.ts";
 
 const INTERIMS_MAX = 32;
 
-const BAD_SWITCH = new Fault(502, "the node switched protocols without a valid handshake");
-const BAD_BODY = new Fault(502, "the body of the answer is malformed");
-const TOO_MANY_INTERIMS = new Fault(502, "the node sent too many interim answers");
+const BAD_SWITCH = new HttpFault(502, "the node switched protocols without a valid handshake");
+const BAD_BODY = new HttpFault(502, "the body of the answer is malformed");
+const TOO_MANY_INTERIMS = new HttpFault(502, "the node sent too many interim answers");
 
 /** What the exchange decides about an answer, asked when its head is whole. */
 export type AnswerTerms = {
@@ -32,7 +32,7 @@ export class Response {
    * HTTP any more.
    */
   phase: "head" | "body" | "done" | "switched" = "head";
-  fault: Fault | undefined;
+  fault: HttpFault | undefined;
   /** The node said more than its answer. */
   isOverrun = false;
   interims = 0;
@@ -101,7 +101,7 @@ export class Response {
     const request = this.#request;
     const framed = framingFields(fields);
     const framing = responseFraming(framed, status, minor, request.method);
-    if (framing instanceof Fault) {
+    if (framing instanceof HttpFault) {
       this.fault = framing;
       return;
     }

@@ -2,7 +2,7 @@
 // which 101 truly grants it.
 
 import { createHash } from "node:crypto";
-import { Fault } from "./faults.ts";
+import { HttpFault } from "./faults.ts";
 import type { Fields } from "./fields.ts";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
@@ -20,17 +20,17 @@ export const acceptOf = (key: string): string =>
  * The key of a handshake in a request that asks to become a WebSocket; a fault when it asks
  * wrongly.
  */
-export function handshakeKey(fields: Fields): string | Fault {
+export function handshakeKey(fields: Fields): string | HttpFault {
   const versions = fields.values("sec-websocket-version");
   if (versions.length !== 1 || versions[0] !== "13")
-    return new Fault(
+    return new HttpFault(
       426,
       "the WebSocket version spoken here is 13",
       "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\n",
     );
   const keys = fields.values("sec-websocket-key");
   if (keys.length !== 1 || !KEY.test(keys[0]))
-    return new Fault(400, "Sec-WebSocket-Key is not 16 bytes in base64");
+    return new HttpFault(400, "Sec-WebSocket-Key is not 16 bytes in base64");
   return keys[0];
 }
 

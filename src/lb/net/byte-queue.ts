@@ -4,13 +4,13 @@ export class ByteQueue {
   bytes = 0;
   #pieces: Buffer[] = [];
 
-  add(piece: Buffer): void {
+  append(piece: Buffer): void {
     this.#pieces.push(piece);
     this.bytes += piece.length;
   }
 
   /** All of them, in one piece; none are left. */
-  take(): Buffer | undefined {
+  takeAll(): Buffer | undefined {
     if (this.bytes === 0) return undefined;
     const taken =
       this.#pieces.length === 1 ? this.#pieces[0] : Buffer.concat(this.#pieces, this.bytes);

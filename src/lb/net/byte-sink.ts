@@ -27,7 +27,7 @@ export class WriteBuffer implements ByteSink {
   }
 
   /** What was written, for keeps; the draft is empty afterwards. */
-  take(): Buffer {
+  takeCopy(): Buffer {
     const taken = Buffer.allocUnsafe(this.length);
     this.buffer.copy(taken, 0, 0, this.length);
     this.length = 0;

@@ -35,7 +35,7 @@ export class Pace {
   }
 
   /** One is being done. */
-  take(): void {
+  spend(): void {
     if (this.#left === this.#perTurn)
       this.#nextTurn(() => {
         this.#left = this.#perTurn;
@@ -65,7 +65,7 @@ export class PacedQueue {
     this.#later = later;
   }
 
-  add(job: () => void): void {
+  enqueue(job: () => void): void {
     this.#jobs.push(job);
     if (this.#jobs.length === 1) this.#work();
   }

@@ -1,10 +1,12 @@
-// A connection that has been told its last: what is unsent goes out, then a FIN, and what still
-// comes is read and thrown away, so that a reset does not destroy the answer on its way.
+// Ends a connection after its last answer: sends what is unsent, then a FIN, and discards what still
+// arrives, so that a reset does not destroy the answer on its way.
 
 import type { ConnectionSlot } from "../accept/admission.ts";
-import type { OwnedSocket, SocketOwner, SocketWriter } from "../net/socket-owner.ts";
-import type { Failure } from "../telemetry/failure.ts";
-import type { Live, Shared } from "./shared.ts";
+import type { TerminationCause } from "../http/termination.ts";
+import type { Expiring } from "../net/expiring.ts";
+import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
+import type { SocketWriter } from "../net/socket-writer.ts";
+import type { LoadBalancerContext } from "./context.ts";
 
 /** How long, and how much, is read and thrown away. */
 const LINGER_MS = 2000;
@@ -12,23 +14,27 @@ const LINGER_BYTES_MAX = 16 * 1024 * 1024;
 
 export type Leaving = {
   readonly socket: OwnedSocket;
-  readonly outlet: SocketWriter;
+  readonly writer: SocketWriter;
   /** Its place in this lb, given back when the socket has closed; undefined: it was given none. */
-  readonly seat: ConnectionSlot | undefined;
+  readonly slot: ConnectionSlot | undefined;
   /** What is over when the client has taken all of its answer, or never will. */
-  readonly trailing: { settle(failure: Failure | undefined): void } | undefined;
+  readonly trailing: { settle(failure: TerminationCause | undefined): void } | undefined;
 };
 
-export class LingeringClose implements SocketOwner, Live {
+export class LingeringClose implements SocketOwner, Expiring {
   expiresMs = 0;
-  readonly #shared: Pick<Shared, "clock" | "options">;
-  readonly #all: Set<Live>;
+  readonly #context: Pick<LoadBalancerContext, "clock" | "options">;
+  readonly #all: Set<Expiring>;
   readonly #leaving: Leaving;
   #lingeredBytes = 0;
 
   /** `all`: the connections that the sweep watches. */
-  constructor(shared: Pick<Shared, "clock" | "options">, all: Set<Live>, leaving: Leaving) {
-    this.#shared = shared;
+  constructor(
+    context: Pick<LoadBalancerContext, "clock" | "options">,
+    all: Set<Expiring>,
+    leaving: Leaving,
+  ) {
+    this.#context = context;
     this.#all = all;
     this.#leaving = leaving;
     leaving.socket.data = this;
@@ -37,19 +43,19 @@ export class LingeringClose implements SocketOwner, Live {
     this.#goOn();
   }
 
-  received(chunk: Buffer): void {
+  bytesReceived(chunk: Buffer): void {
     this.#lingeredBytes += chunk.length;
     if (this.#lingeredBytes > LINGER_BYTES_MAX) this.#leaving.socket.terminate();
   }
 
-  drained(): void {
-    this.#leaving.outlet.drained();
+  socketDrained(): void {
+    this.#leaving.writer.writeUnsent();
     this.#goOn();
   }
 
-  closed(): void {
+  socketClosed(): void {
     this.#settle("clientAborted");
-    this.#leaving.seat?.leave();
+    this.#leaving.slot?.release();
     this.#all.delete(this);
   }
 
@@ -59,9 +65,9 @@ export class LingeringClose implements SocketOwner, Live {
   }
 
   #goOn(): void {
-    const { clock, options } = this.#shared;
-    const { socket, outlet } = this.#leaving;
-    if (outlet.isBlocked) {
+    const { clock, options } = this.#context;
+    const { socket, writer } = this.#leaving;
+    if (writer.isBlocked) {
       this.expiresMs = clock.nowMs + options.numbers.stallTimeoutMs;
       return;
     }
@@ -70,14 +76,14 @@ export class LingeringClose implements SocketOwner, Live {
     socket.shutdown();
   }
 
-  /** Only the first word about it counts. */
-  #settle(failure: Failure | undefined): void {
+  /** Only the first outcome counts. */
+  #settle(failure: TerminationCause | undefined): void {
     this.#leaving.trailing?.settle(failure);
   }
 
   /** It is ending as soon as can be. */
   stop(): void {}
-  opened(): void {}
-  ended(): void {}
-  unreachable(): void {}
+  socketOpened(): void {}
+  endReceived(): void {}
+  dialFailed(): void {}
 }

@@ -3,19 +3,21 @@
 // writer is not read.
 
 import type { ConnectionSlot } from "../accept/admission.ts";
-import { type OwnedSocket, type SocketOwner, sendNow } from "../net/socket-owner.ts";
+import type { TerminationCause } from "../http/termination.ts";
+import type { Expiring } from "../net/expiring.ts";
+import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
+import { sendNow } from "../net/socket-writer.ts";
 import type { Account } from "../telemetry/account.ts";
-import type { Failure } from "../telemetry/failure.ts";
 import type { Lease } from "../upstreams/dispatch.ts";
-import type { Live, Shared } from "./shared.ts";
+import type { LoadBalancerContext } from "./context.ts";
 
 /**
- * What a client connection leaves to a tunnel. `seat`: its place in this lb, given back when the
+ * What a client connection leaves to a tunnel. `slot`: its place in this lb, given back when the
  * socket has closed.
  */
 export type DetachedClient = {
   readonly socket: OwnedSocket;
-  readonly seat: ConnectionSlot;
+  readonly slot: ConnectionSlot;
   readonly unsent: Buffer | undefined;
   /** What the client sent ahead. */
   readonly held: Buffer | undefined;
@@ -32,10 +34,10 @@ export type DetachedUpstream = {
   readonly unsent: Buffer | undefined;
 };
 
-export class Tunnel implements Live {
+export class Tunnel implements Expiring {
   expiresMs = Number.POSITIVE_INFINITY;
-  readonly #shared: Shared;
-  readonly #seat: ConnectionSlot;
+  readonly #context: LoadBalancerContext;
+  readonly #slot: ConnectionSlot;
   readonly #lease: Lease;
   readonly #client: Leg;
   readonly #upstream: Leg;
@@ -45,17 +47,17 @@ export class Tunnel implements Live {
    */
   #state: "open" | "stalled" | "ending" = "open";
   /** Why it did not end by a FIN of either side. */
-  #failure: Failure | undefined;
+  #failure: TerminationCause | undefined;
   readonly #account: Account;
 
   constructor(
-    shared: Shared,
+    context: LoadBalancerContext,
     client: DetachedClient,
     upstream: DetachedUpstream,
     account: Account,
   ) {
-    this.#shared = shared;
-    this.#seat = client.seat;
+    this.#context = context;
+    this.#slot = client.slot;
     this.#lease = upstream.lease;
     this.#client = new Leg(this, client.socket);
     this.#upstream = new Leg(this, upstream.socket);
@@ -63,26 +65,26 @@ export class Tunnel implements Live {
     this.#upstream.pairWith(this.#client);
     this.#account = account;
     account.tunnelled();
-    shared.live.add(this);
+    context.expiring.add(this);
     this.moved();
     this.#client.resume();
     this.#upstream.resume();
     if (client.unsent !== undefined) this.#upstream.pass(client.unsent);
     if (upstream.unsent !== undefined) this.#client.pass(upstream.unsent);
-    if (client.held !== undefined) this.#client.received(client.held);
-    if (client.hasEnded) this.#client.ended();
+    if (client.held !== undefined) this.#client.bytesReceived(client.held);
+    if (client.hasEnded) this.#client.endReceived();
   }
 
   moved(): void {
     if (this.#state === "open")
-      this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.tunnelTimeoutMs;
+      this.expiresMs = this.#context.clock.nowMs + this.#context.options.numbers.tunnelTimeoutMs;
   }
 
   /** A reader took nothing, or only a part. */
   stalled(): void {
     if (this.#state === "ending") return;
     this.#state = "stalled";
-    this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.stallTimeoutMs;
+    this.expiresMs = this.#context.clock.nowMs + this.#context.options.numbers.stallTimeoutMs;
   }
 
   /** The reader that held its writer up has caught up. */
@@ -95,7 +97,7 @@ export class Tunnel implements Live {
   ending(): void {
     if (this.#state === "ending") return;
     this.#state = "ending";
-    this.expiresMs = this.#shared.clock.nowMs + this.#shared.options.numbers.halfClosedTimeoutMs;
+    this.expiresMs = this.#context.clock.nowMs + this.#context.options.numbers.halfClosedTimeoutMs;
   }
 
   /**
@@ -103,7 +105,7 @@ export class Tunnel implements Live {
    * hear of it one by one.
    */
   passEnd(end: () => void, from: Leg): void {
-    if (from === this.#upstream && !this.#client.hasEnded) this.#shared.endings.add(end);
+    if (from === this.#upstream && !this.#client.hasEnded) this.#context.disconnects.enqueue(end);
     else end();
   }
 
@@ -120,16 +122,16 @@ export class Tunnel implements Live {
 
   legClosed(leg: Leg): void {
     if (leg === this.#client) {
-      this.#seat.leave();
+      this.#slot.release();
     } else {
-      this.#shared.dials.upstreams--;
+      this.#context.dials.upstreams--;
       this.#lease.release();
     }
     if (this.#client.isClosed && this.#upstream.isClosed) this.#over();
   }
 
   #over(): void {
-    this.#shared.live.delete(this);
+    this.#context.expiring.delete(this);
     this.#account.tunnelEnded(this.#failure);
   }
 
@@ -206,7 +208,7 @@ class Leg implements SocketOwner {
     else this.#other.#hasEnded = true;
   }
 
-  received(chunk: Buffer): void {
+  bytesReceived(chunk: Buffer): void {
     this.#tunnel.carried(this, chunk.length);
     this.pass(chunk);
   }
@@ -230,7 +232,7 @@ class Leg implements SocketOwner {
     this.#tunnel.stalled();
   }
 
-  drained(): void {
+  socketDrained(): void {
     if (this.#unsent === undefined) return;
     this.#unsent = sendNow(this.#socket, this.#unsent);
     if (this.#unsent !== undefined) return this.#tunnel.stalled();
@@ -239,7 +241,7 @@ class Leg implements SocketOwner {
     this.#tunnel.unstalled();
   }
 
-  ended(): void {
+  endReceived(): void {
     this.#hasEnded = true;
     this.#tunnel.ending();
     this.#endOther();
@@ -249,7 +251,7 @@ class Leg implements SocketOwner {
    * Closed without `ended` before it: both directions ended, ours first. A reset takes the other
    * leg along.
    */
-  closed(hasFailed: boolean): void {
+  socketClosed(hasFailed: boolean): void {
     if (this.isClosed) return;
     this.isClosed = true;
     this.#hasEnded = true;
@@ -276,6 +278,6 @@ class Leg implements SocketOwner {
   }
 
   /** Both are there when a tunnel begins. */
-  opened(): void {}
-  unreachable(): void {}
+  socketOpened(): void {}
+  dialFailed(): void {}
 }

@@ -1,15 +1,11 @@
-// One connection to a node, for one client at a time and never for two: dialed, used by an exchange
-// after the other, given up once.
+// One connection to a node, used by one client at a time: dialed, used for one exchange after the
+// other, given up once.
 
-import type { Address } from "../../runtime/arguments.ts";
-import {
-  codeOf,
-  type OwnedSocket,
-  type SocketCallbacks,
-  type SocketOwner,
-  SocketWriter,
-} from "../net/socket-owner.ts";
+import { dial } from "../net/dial.ts";
+import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
+import { SocketWriter } from "../net/socket-writer.ts";
 import type { Lease } from "../upstreams/dispatch.ts";
+import type { DialPort } from "./context.ts";
 import type { DetachedUpstream } from "./tunnel.ts";
 
 /** The exchange that uses the connection now. */
@@ -23,17 +19,6 @@ export interface UpstreamUser {
   upstreamClosed(): void;
 }
 
-/** What a dial needs of the rest of the lb. */
-export type DialPort = {
-  readonly callbacks: SocketCallbacks;
-  /** A dial failed with a system error: the node may be dead. */
-  dialFailed(lease: Lease, code: string): void;
-  /** A node has answered on a fresh connection, which proves others accepted. */
-  nodeAnswered(): void;
-  /** Sockets to nodes that exist or are being dialed. */
-  upstreams: number;
-};
-
 export class Upstream implements SocketOwner {
   readonly lease: Lease;
   /** When the last exchange left it idle. */
@@ -42,7 +27,7 @@ export class Upstream implements SocketOwner {
   #user: UpstreamUser | undefined;
   #state: "dialing" | "open" | "abandoned" | "closed" = "dialing";
   #socket: OwnedSocket | undefined;
-  #outlet: SocketWriter | undefined;
+  #writer: SocketWriter | undefined;
   #place: number | undefined;
 
   constructor(lease: Lease, user: UpstreamUser, port: DialPort) {
@@ -62,7 +47,7 @@ export class Upstream implements SocketOwner {
   }
 
   get isBlocked(): boolean {
-    return this.#outlet?.isBlocked === true;
+    return this.#writer?.isBlocked === true;
   }
 
   /** The next exchange takes over. */
@@ -81,7 +66,7 @@ export class Upstream implements SocketOwner {
 
   /** Where requests are written; undefined until it is open. */
   get output(): SocketWriter | undefined {
-    return this.#outlet;
+    return this.#writer;
   }
 
   pause(): void {
@@ -110,19 +95,19 @@ export class Upstream implements SocketOwner {
     this.#state = "closed";
     this.#user = undefined;
     if (this.#socket === undefined) return undefined;
-    return { socket: this.#socket, lease: this.lease, unsent: this.#outlet?.unsent };
+    return { socket: this.#socket, lease: this.lease, unsent: this.#writer?.unsent };
   }
 
-  opened(socket: OwnedSocket): void {
+  socketOpened(socket: OwnedSocket): void {
     this.#socket = socket;
-    this.#outlet = new SocketWriter(socket);
+    this.#writer = new SocketWriter(socket);
     this.#place = this.lease.node.backlog.dialOpened();
     if (this.#state === "abandoned") return socket.terminate();
     this.#state = "open";
     this.#user?.upstreamOpened();
   }
 
-  received(chunk: Buffer): void {
+  bytesReceived(chunk: Buffer): void {
     if (this.#place !== undefined) {
       this.lease.node.backlog.answered(this.#place);
       this.#place = undefined;
@@ -132,16 +117,16 @@ export class Upstream implements SocketOwner {
     else if (this.#state === "open") this.#socket?.terminate();
   }
 
-  drained(): void {
-    if (this.#outlet?.drained() === true) this.#user?.upstreamDrained();
+  socketDrained(): void {
+    if (this.#writer?.writeUnsent() === true) this.#user?.upstreamDrained();
   }
 
-  ended(): void {
+  endReceived(): void {
     if (this.#user !== undefined) this.#user.upstreamEnded();
     else this.#socket?.end();
   }
 
-  closed(): void {
+  socketClosed(): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#port.upstreams--;
@@ -150,7 +135,7 @@ export class Upstream implements SocketOwner {
     this.lease.release();
   }
 
-  unreachable(code: string): void {
+  dialFailed(code: string): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#port.upstreams--;
@@ -159,14 +144,4 @@ export class Upstream implements SocketOwner {
     this.#port.dialFailed(this.lease, code);
     this.#user?.upstreamUnreachable();
   }
-}
-
-/** Dials; the peer hears of the outcome by `opened` or `unreachable`, never both. */
-export function dial(address: Address, peer: SocketOwner, callbacks: SocketCallbacks): void {
-  const shared = { data: peer, socket: callbacks, allowHalfOpen: true };
-  const dialing =
-    "unix" in address
-      ? Bun.connect<SocketOwner>({ ...shared, unix: address.unix })
-      : Bun.connect<SocketOwner>({ ...shared, hostname: address.host, port: address.port });
-  dialing.catch((error: unknown) => peer.unreachable(codeOf(error)));
 }

@@ -1,12 +1,16 @@
 // What the access log learns of one exchange while it happens: made only when there is an access
 // log. The clocks are the log's.
 
-import type { Fault } from "../http/faults.ts";
+import type { HttpFault } from "../http/faults.ts";
 import type { RequestLine } from "../http/head.ts";
+import {
+  type TerminationCause,
+  type TerminationStage,
+  terminationState,
+} from "../http/termination.ts";
 import type { AccessLog } from "./access-log.ts";
-import { type Failure, lettersOf, type Stage } from "./failure.ts";
 
-export class Entry {
+export class AccessLogEntry {
   /** Of the answer that the client got; 0: none. */
   status = 0;
   bytesIn = 0;
@@ -79,7 +83,7 @@ export class Entry {
   }
 
   /** The last word about it. */
-  end(failure: Failure | undefined, stage: Stage): void {
+  end(failure: TerminationCause | undefined, stage: TerminationStage): void {
     this.#log.write({
       timeMs: this.#timeMs,
       client: this.#client,
@@ -96,7 +100,7 @@ export class Entry {
       responseMs: this.#responseMs,
       totalMs: this.#log.now() - this.#beganMs,
       retries: this.retries,
-      end: lettersOf(failure, stage) + this.cookie + (this.isCookieGiven ? "I" : "-"),
+      end: terminationState(failure, stage) + this.cookie + (this.isCookieGiven ? "I" : "-"),
     });
   }
 
@@ -118,11 +122,11 @@ export function recordRefusal(
   client: string | undefined,
   start: RequestLine | undefined,
   beganMs: number,
-  fault: Fault | undefined,
+  fault: HttpFault | undefined,
   bytesOut: number,
 ): void {
-  const entry = new Entry(log, client, start, beganMs);
+  const entry = new AccessLogEntry(log, client, start, beganMs);
   entry.status = bytesOut === 0 ? 0 : (fault?.status ?? 0);
   entry.bytesOut = bytesOut;
-  entry.end(fault === undefined ? "clientAborted" : fault.failure, "R");
+  entry.end(fault === undefined ? "clientAborted" : fault.cause, "R");
 }

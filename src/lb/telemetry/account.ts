@@ -1,19 +1,18 @@
 // What is kept of one exchange, and of the tunnel that it may become, to be counted and logged:
 // with the node it came to last, and once, when it is over. It decides nothing.
 
-import type { PoolNode } from "../upstreams/pool.ts";
-import type { Entry } from "./access-log-entry.ts";
-import type { Counters, Counts } from "./counters.ts";
-import type { Failure, Stage } from "./failure.ts";
+import type { TerminationCause, TerminationStage } from "../http/termination.ts";
+import type { AccessLogEntry } from "./access-log-entry.ts";
+import type { CountedNode, Counters, Counts } from "./counters.ts";
 
 export class Account {
   readonly #counters: Counters;
   #counts: Counts;
   /** Its line of the access log; undefined without one. */
-  readonly #entry: Entry | undefined;
+  readonly #entry: AccessLogEntry | undefined;
   #isSettled = false;
 
-  constructor(counters: Counters, entry: Entry | undefined) {
+  constructor(counters: Counters, entry: AccessLogEntry | undefined) {
     this.#counters = counters;
     this.#counts = counters.nowhere;
     this.#entry = entry;
@@ -26,8 +25,8 @@ export class Account {
    */
   cookie(
     value: string | undefined,
-    named: PoolNode | undefined,
-    usable: PoolNode | undefined,
+    named: CountedNode | undefined,
+    usable: CountedNode | undefined,
   ): void {
     const letter = this.#counters.cookie(value, named, usable);
     if (this.#entry !== undefined) this.#entry.cookie = letter;
@@ -39,13 +38,13 @@ export class Account {
     if (this.#entry !== undefined) this.#entry.isCookieGiven = true;
   }
 
-  assigned(node: PoolNode): void {
+  assigned(node: CountedNode): void {
     this.#counts = node.counts;
     this.#entry?.assigned(node.id);
   }
 
   /** It goes to the node over a connection that was there. */
-  reused(node: PoolNode): void {
+  reused(node: CountedNode): void {
     this.#counts = node.counts;
     this.#entry?.reused(node.id);
   }
@@ -84,9 +83,14 @@ export class Account {
   }
 
   /** The exchange is over. `ownBytes`: of the answer, where the lb gave it. */
-  settle(failure: Failure | undefined, stage: Stage, status: number, ownBytes: number): void {
+  settle(
+    failure: TerminationCause | undefined,
+    stage: TerminationStage,
+    status: number,
+    ownBytes: number,
+  ): void {
     if (!this.#settleOnce()) return;
-    this.#counts.ended(failure, status, ownBytes > 0);
+    this.#counts.exchangeEnded(failure, status, ownBytes > 0);
     if (this.#entry === undefined) return;
     this.#entry.status = status;
     this.#entry.bytesOut += ownBytes;
@@ -96,14 +100,14 @@ export class Account {
   /** The exchange has become a tunnel; `tunnelEnded` must follow. */
   tunnelled(): void {
     if (!this.#settleOnce()) return;
-    this.#counts.ended(undefined, 101, false);
+    this.#counts.exchangeEnded(undefined, 101, false);
     this.#counts.tunnels++;
     this.#counters.tunnelsNow++;
   }
 
-  tunnelEnded(failure: Failure | undefined): void {
+  tunnelEnded(failure: TerminationCause | undefined): void {
     this.#counters.tunnelsNow--;
-    if (failure !== undefined) this.#counts.failures[failure]++;
+    if (failure !== undefined) this.#counts.terminations[failure]++;
     this.#entry?.end(failure, "T");
   }
 

@@ -1,7 +1,7 @@
 // What an lb has counted since it started: plain integers, added to where things happen, for each
 // node and for what came to no node. Pure; nothing is allocated while counting.
 
-import { type Failure, noFailures } from "./failure.ts";
+import { type TerminationCause, zeroByCause } from "../http/termination.ts";
 
 /**
  * Nodes whose counts are remembered, those that have left included; of more, the oldest are counted
@@ -29,16 +29,16 @@ export class Counts {
   checksFailed = 0;
   /** When the node's health changed last, in ms since 1970; 0: it has not. */
   changedAtMs = 0;
-  readonly failures = noFailures();
+  readonly terminations = zeroByCause();
 
   /** An exchange is over. `status` 0: there was no answer; `isOurs`: the lb gave it. */
-  ended(failure: Failure | undefined, status: number, isOurs: boolean): void {
+  exchangeEnded(failure: TerminationCause | undefined, status: number, isOurs: boolean): void {
     this.requests++;
-    if (failure !== undefined) this.failures[failure]++;
+    if (failure !== undefined) this.terminations[failure]++;
     if (status !== 0) (isOurs ? this.refusals : this.answers)[Math.trunc(status / 100)]++;
   }
 
-  add(other: Counts): void {
+  addCounts(other: Counts): void {
     this.requests += other.requests;
     this.tunnels += other.tunnels;
     this.bytesIn += other.bytesIn;
@@ -51,7 +51,7 @@ export class Counts {
       this.answers[index] += other.answers[index];
       this.refusals[index] += other.refusals[index];
     }
-    for (const kind of kinds) this.failures[kind] += other.failures[kind];
+    for (const kind of kinds) this.terminations[kind] += other.terminations[kind];
   }
 
   /** By name, as they are shown. */
@@ -87,14 +87,17 @@ export class Counts {
         redispatches,
         checksGood,
         checksFailed,
-        ...this.failures,
+        ...this.terminations,
       },
     };
   }
 }
 
-const isFailure = (name: string): name is Failure => Object.hasOwn(noFailures(), name);
-const kinds = Object.keys(noFailures()).filter(isFailure);
+const isFailure = (name: string): name is TerminationCause => Object.hasOwn(zeroByCause(), name);
+const kinds = Object.keys(zeroByCause()).filter(isFailure);
+
+/** A node, as far as counting needs it. */
+export type CountedNode = { readonly id: string; readonly counts: Counts };
 
 export class Counters {
   /** Clients that were let in, and that were not. */
@@ -161,8 +164,8 @@ export class Counters {
   /** Of all nodes, those that left included, and of what came to none. */
   get total(): Counts {
     const total = new Counts();
-    total.add(this.nowhere);
-    for (const counts of this.#nodes.values()) total.add(counts);
+    total.addCounts(this.nowhere);
+    for (const counts of this.#nodes.values()) total.addCounts(counts);
     return total;
   }
 
@@ -195,7 +198,7 @@ export class Counters {
   #forgetOne(isKnown: (id: string) => boolean): void {
     for (const [id, counts] of this.#nodes) {
       if (isKnown(id)) continue;
-      this.nowhere.add(counts);
+      this.nowhere.addCounts(counts);
       this.#nodes.delete(id);
       return;
     }

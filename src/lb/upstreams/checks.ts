@@ -1,116 +1,21 @@
-// Active health checks: every node is asked once an interval, and at once when a dial to it was
-// refused. Whether an outcome changes the node's health is health.ts's business.
+// One health check in flight: connects to a node and, where a path is given, asks for it.
 
 import { HeadReader, RESPONSE, type StatusLine } from "../http/head.ts";
+import { dial } from "../net/dial.ts";
 import type { OwnedSocket, SocketCallbacks, SocketOwner } from "../net/socket-owner.ts";
-import { dial } from "../proxying/upstream.ts";
-import { type CheckOutcome, type HealthOptions, HealthRecord } from "./health.ts";
-import type { Health, PoolNode } from "./pool.ts";
+import type { CheckOutcome } from "./health.ts";
+import type { PoolNode } from "./pool.ts";
 
-export type CheckOptions = HealthOptions & {
+export type CheckOptions = {
   /** Undefined: a connection is proof enough. */
   readonly checkPath: string | undefined;
-  readonly checkIntervalMs: number;
   readonly checkTimeoutMs: number;
-};
-
-export type ChecksListener = {
-  healthChanged(node: PoolNode, before: Health, why: string): void;
-  /** A node has answered, which proves connections accepted. */
-  nodeAnswered(): void;
 };
 
 const HEAD_LIMITS = { headBytesMax: 16_384, targetBytesMax: 1024, headFieldsMax: 100 };
 
-type Watch = {
-  readonly record: HealthRecord;
-  timer: ReturnType<typeof setTimeout> | undefined;
-  check: Check | undefined;
-};
-
-export class Checks {
-  readonly #options: CheckOptions;
-  readonly #callbacks: SocketCallbacks;
-  readonly #listener: ChecksListener;
-  readonly #watches = new Map<PoolNode, Watch>();
-
-  constructor(options: CheckOptions, callbacks: SocketCallbacks, listener: ChecksListener) {
-    this.#options = options;
-    this.#callbacks = callbacks;
-    this.#listener = listener;
-  }
-
-  /**
-   * Whether a check that goes well proves that the node has accepted it, and every connection
-   * before it.
-   */
-  get proveAcceptance(): boolean {
-    return this.#options.checkPath !== undefined;
-  }
-
-  /** Checks the node from now on; it counts as up until a check says otherwise. */
-  watch(node: PoolNode): void {
-    this.forget(node);
-    node.health = "up";
-    node.backlog.emptied();
-    this.#watches.set(node, {
-      record: new HealthRecord(this.#options),
-      timer: undefined,
-      check: undefined,
-    });
-    this.checkNow(node);
-  }
-
-  forget(node: PoolNode): void {
-    const watch = this.#watches.get(node);
-    if (watch === undefined) return;
-    clearTimeout(watch.timer);
-    watch.check?.giveUp();
-    this.#watches.delete(node);
-  }
-
-  /** A dial was refused in a way that only a dead server refuses. */
-  refused(node: PoolNode): void {
-    const watch = this.#watches.get(node);
-    if (watch === undefined) return;
-    node.backlog.emptied();
-    this.#set(node, watch.record.refused(), "refused a connection");
-  }
-
-  checkNow(node: PoolNode): void {
-    const watch = this.#watches.get(node);
-    if (watch === undefined || watch.check !== undefined) return;
-    clearTimeout(watch.timer);
-    watch.check = new Check(node, this.#options, (outcome, why) => {
-      watch.check = undefined;
-      if (this.#watches.get(node) !== watch) return;
-      if (outcome === "well") node.counts.checksGood++;
-      else node.counts.checksFailed++;
-      watch.timer = setTimeout(
-        () => this.checkNow(node),
-        this.#options.checkIntervalMs * (0.9 + 0.2 * Math.random()),
-      );
-      this.#set(node, watch.record.checked(outcome), why);
-      this.#listener.nodeAnswered();
-    });
-    watch.check.start(this.#callbacks);
-  }
-
-  stop(): void {
-    for (const node of this.#watches.keys()) this.forget(node);
-  }
-
-  #set(node: PoolNode, health: Health, why: string): void {
-    const before = node.health;
-    node.health = health;
-    if (before === health) return;
-    node.counts.changedAtMs = Date.now();
-    this.#listener.healthChanged(node, before, why);
-  }
-}
-
 /** One check, in flight. */
-class Check implements SocketOwner {
+export class HealthCheck implements SocketOwner {
   readonly #node: PoolNode;
   readonly #options: CheckOptions;
   readonly #reader = new HeadReader<StatusLine>(RESPONSE, HEAD_LIMITS);
@@ -144,7 +49,7 @@ class Check implements SocketOwner {
     this.#socket?.terminate();
   }
 
-  opened(socket: OwnedSocket): void {
+  socketOpened(socket: OwnedSocket): void {
     this.#socket = socket;
     this.#place = this.#node.backlog.dialOpened();
     if (this.#done === undefined) socket.terminate();
@@ -163,7 +68,7 @@ class Check implements SocketOwner {
     }
   }
 
-  received(chunk: Buffer): void {
+  bytesReceived(chunk: Buffer): void {
     if (this.#place !== undefined) this.#node.backlog.answered(this.#place);
     if (this.#done === undefined) return;
     this.#reader.read(chunk, 0);
@@ -173,15 +78,15 @@ class Check implements SocketOwner {
     else if (start !== undefined) this.#finish("unwell", `answers ${start.status}`);
   }
 
-  ended(): void {
+  endReceived(): void {
     this.#finish("unreachable", "closes without an answer");
   }
 
-  closed(): void {
+  socketClosed(): void {
     this.#finish("unreachable", "closes without an answer");
   }
 
-  unreachable(code: string): void {
+  dialFailed(code: string): void {
     if (this.#socket !== undefined || this.#place !== undefined) return;
     this.#place = 0;
     this.#node.backlog.dialFailed();
@@ -189,7 +94,7 @@ class Check implements SocketOwner {
     this.#finish("unreachable", code);
   }
 
-  drained(): void {}
+  socketDrained(): void {}
 
   #finish(outcome: CheckOutcome, why: string): void {
     clearTimeout(this.#timer);

@@ -1,85 +1,41 @@
-// Keeps the pool equal to what is known of the nodes: fixed upstreams from the command line, or the
-// registries of the relays, to which it also reports what this lb counts.
+// Links UpstreamSync to the relays: what they say goes in, what this lb counts goes out.
 
-import {
-  type Address,
-  formatAddress,
-  type NamedRelay,
-  parseAddress,
-} from "../../runtime/arguments.ts";
+import type { NamedRelay } from "../../runtime/arguments.ts";
 import { Link } from "../../runtime/link.ts";
 import type { Logger } from "../../runtime/log.ts";
-import type { Member, RelayMessage } from "../../wire/relay-messages.ts";
-import { cookieValue } from "../http/keyed.ts";
-import type { Checks } from "./checks.ts";
-import { Membership, sumCounts } from "./membership.ts";
-import { type Pool, PoolNode } from "./pool.ts";
+import {
+  EXPIRE_INTERVAL_MS,
+  REPORT_INTERVAL_MS,
+  type UpstreamReport,
+  type UpstreamSync,
+} from "./upstream-sync.ts";
 
-/**
- * Dials to a node behind a unix socket, not known to be accepted, of all lbs together: half of
- * Bun's backlog of 512.
- */
-const DIALS_MAX = 256;
-const REPORT_INTERVAL_MS = 100;
-const EXPIRE_INTERVAL_MS = 500;
-
-export type Surroundings = {
+export type DirectoryOptions = {
   readonly id: string;
-  readonly pool: Pool;
-  readonly checks: Checks;
+  readonly sync: UpstreamSync;
+  readonly relays: readonly NamedRelay[];
+  readonly secret: string;
   readonly log: Logger;
-  /** What cookies are derived from. */
-  readonly key: string;
-  /** A node came, or may be chosen again. */
-  readonly poolChanged: () => void;
 };
 
-/** Puts fixed upstreams into the pool; each is named by its address. */
-export function addUpstreams(addresses: readonly Address[], around: Surroundings): void {
-  for (const address of addresses) admit(formatAddress(address), formatAddress(address), around);
-}
-
-/** The node, there and checked from now on as if new. */
-function admit(id: string, addressText: string, { pool, checks, key }: Surroundings): PoolNode {
-  const address = parseAddress(addressText, "address");
-  const node = pool.node(id) ?? new PoolNode(id, address, cookieValue(key, id));
-  node.address = address;
-  node.standing = "open";
-  node.backlog.max = "unix" in address && checks.proveAcceptance ? DIALS_MAX : 0;
-  pool.add(node);
-  checks.watch(node);
-  pool.came(node, performance.now());
-  return node;
-}
-
 export class Directory {
-  readonly #around: Surroundings;
-  readonly #membership: Membership;
+  readonly #options: DirectoryOptions;
   readonly #links = new Map<string, Link>();
   readonly #timers: ReturnType<typeof setInterval>[];
-  readonly #connections: () => number;
   #address = "";
-  #reported = "";
   #onKnown: (() => void) | undefined;
 
-  /** `connections`: the lb's clients, as the registry shows them. */
-  constructor(
-    around: Surroundings,
-    relays: readonly NamedRelay[],
-    secret: string,
-    connections: () => number,
-  ) {
-    this.#around = around;
-    this.#connections = connections;
-    this.#membership = new Membership(around.id);
-    for (const relay of relays) this.#links.set(relay.id, this.#link(relay, secret));
+  constructor(options: DirectoryOptions) {
+    this.#options = options;
+    const { sync, relays } = options;
+    for (const relay of relays) this.#links.set(relay.id, this.#link(relay));
     this.#timers = [
-      setInterval(() => this.#report(false), REPORT_INTERVAL_MS),
-      setInterval(() => this.#expire(), EXPIRE_INTERVAL_MS),
+      setInterval(() => sync.reportCounts(false), REPORT_INTERVAL_MS),
+      setInterval(() => sync.expireMembers(), EXPIRE_INTERVAL_MS),
     ];
   }
 
-  /** Resolves when some relay has told its registry. */
+  /** Resolves when some relay has sent its registry. */
   known(): Promise<void> {
     return new Promise((resolve) => {
       this.#onKnown = resolve;
@@ -89,7 +45,13 @@ export class Directory {
   /** Where this lb listens, for the registry. */
   announce(address: string): void {
     this.#address = address;
-    this.#report(true);
+    this.#options.sync.reportCounts(true);
+  }
+
+  sendReport({ connections, counts }: UpstreamReport): void {
+    const address = this.#address;
+    for (const link of this.#links.values())
+      link.sendMessage({ type: "register", address, state: "up", connections, counts });
   }
 
   stop(): void {
@@ -97,103 +59,27 @@ export class Directory {
     for (const link of this.#links.values()) link.close();
   }
 
-  #link(relay: NamedRelay, secret: string): Link {
-    const { id, log } = this.#around;
+  #link(relay: NamedRelay): Link {
+    const { id, log, sync, secret } = this.#options;
     return new Link(
       { address: relay.address, secret, role: "lb", id },
       {
         welcome: ({ uptimeMs }) => {
           log.info({ relay: relay.id }, "linked to the relay");
-          this.#membership.welcomed(relay.id, uptimeMs, performance.now());
           this.#links.get(relay.id)?.sendMessage({ type: "watch" });
-          this.#report(true);
+          sync.relayLinked(relay.id, uptimeMs);
         },
         publication: () => {},
-        message: (message) => this.#told(relay.id, message),
+        message: (message) => {
+          sync.relayMessage(relay.id, message);
+          if (message.type === "registry") this.#onKnown?.();
+        },
         lost: (reason, wasUp) => {
           if (wasUp)
             log.warn({ relay: relay.id, reason }, "lost the relay; the nodes stay as last known");
-          this.#membership.lost(relay.id);
-          this.#sync();
+          sync.relayLost(relay.id);
         },
       },
     );
-  }
-
-  #told(relay: string, message: RelayMessage): void {
-    if (message.type === "registry")
-      this.#membership.registry(relay, message.members, performance.now());
-    else if (message.type === "registered") this.#membership.registered(relay, message.member);
-    else if (message.type === "departed")
-      this.#membership.departed(relay, message.role, message.id);
-    else return;
-    this.#sync();
-    if (message.type === "registry") this.#onKnown?.();
-  }
-
-  #expire(): void {
-    this.#membership.expire(performance.now());
-    this.#sync();
-  }
-
-  /** Makes the pool equal to the membership. */
-  #sync(): void {
-    const { pool, checks, log } = this.#around;
-    const members = new Map(this.#membership.nodes().map((member) => [member.id, member]));
-    for (const node of [...pool.nodes]) {
-      if (members.has(node.id) || node.standing === "gone") continue;
-      log.info({ node: node.id }, "node left");
-      checks.forget(node);
-      pool.remove(node);
-    }
-    for (const member of members.values()) this.#admitMember(member);
-    const others = this.#membership.otherLbs();
-    const elsewhere = sumCounts(others);
-    for (const node of pool.nodes) {
-      node.elsewhere = elsewhere.get(node.id) ?? 0;
-      if (node.backlog.max > 0)
-        node.backlog.max = Math.max(1, Math.floor(DIALS_MAX / (others.length + 1)));
-    }
-    this.#around.poolChanged();
-  }
-
-  #admitMember(member: Member): void {
-    const { pool, log } = this.#around;
-    let node = pool.node(member.id);
-    if (
-      node === undefined ||
-      node.standing === "gone" ||
-      formatAddress(node.address) !== member.address
-    ) {
-      try {
-        node = admit(member.id, member.address, this.#around);
-      } catch (error) {
-        log.error({ node: member.id, err: error }, "a node with an address that cannot be used");
-        return;
-      }
-      log.info({ node: member.id, address: member.address }, "node came");
-    }
-    const standing = member.state === "up" ? "open" : "closed";
-    if (node.standing === standing) return;
-    node.standing = standing;
-  }
-
-  /** Tells the relays what this lb counts, when that has changed. */
-  #report(always: boolean): void {
-    const counts: Record<string, number> = {};
-    for (const node of this.#around.pool.nodes)
-      if (node.connections > 0) counts[node.id] = node.connections;
-    const connections = this.#connections();
-    const report = JSON.stringify([connections, counts]);
-    if (!always && report === this.#reported) return;
-    this.#reported = report;
-    for (const link of this.#links.values())
-      link.sendMessage({
-        type: "register",
-        address: this.#address,
-        state: "up",
-        connections,
-        counts,
-      });
   }
 }

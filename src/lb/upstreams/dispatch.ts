@@ -1,7 +1,7 @@
 // Assigns exchanges to nodes, so many a turn of the event loop, and lets those wait, in order and
 // not for ever, for which every node is at a limit.
 
-import { type Fault, unavailable } from "../http/faults.ts";
+import { type HttpFault, unavailable } from "../http/faults.ts";
 import { type NextTurn, Pace } from "../net/pace.ts";
 import type { Choice, Pool, PoolNode } from "./pool.ts";
 
@@ -13,8 +13,8 @@ export type Waiter = {
   readonly stickTo: PoolNode | undefined;
   /** The node that failed it last. */
   readonly avoid: PoolNode | undefined;
-  assigned(lease: Lease): void;
-  refused(fault: Fault): void;
+  nodeAssigned(lease: Lease): void;
+  dispatchRefused(fault: HttpFault): void;
 };
 
 const NO_NODE = unavailable("no node can take this request", "noNode");
@@ -78,9 +78,9 @@ export class Dispatcher {
 
   #enter(waiter: Waiter): void {
     const outcome = this.#assign(waiter);
-    if (outcome === "none") waiter.refused(NO_NODE);
+    if (outcome === "none") waiter.dispatchRefused(NO_NODE);
     if (outcome !== "full") return;
-    if (this.#queue.size >= this.#queueMax) waiter.refused(QUEUE_FULL);
+    if (this.#queue.size >= this.#queueMax) waiter.dispatchRefused(QUEUE_FULL);
     else {
       this.#queue.add(waiter);
       this.#pool.counters.waiting(this.#queue.size);
@@ -94,21 +94,21 @@ export class Dispatcher {
 
   released(node: PoolNode): void {
     this.#pool.release(node);
-    this.serve();
+    this.serveQueue();
   }
 
   /**
    * Tries those that wait again, oldest first. To be called when a node may have got room, or
    * changed.
    */
-  serve(): void {
+  serveQueue(): void {
     if (this.#queue.size === 0 || this.#isServing) return;
     this.#isServing = true;
     try {
       for (const waiter of this.#queue) {
         if (!this.#pace.hasRoom) break;
         const outcome = this.#assign(waiter);
-        if (outcome === "none") waiter.refused(NO_NODE);
+        if (outcome === "none") waiter.dispatchRefused(NO_NODE);
         if (outcome !== "full") this.#queue.delete(waiter);
         else if (waiter.stickTo === undefined && waiter.avoid === undefined) break;
       }
@@ -119,7 +119,7 @@ export class Dispatcher {
 
   /** A turn begins. */
   #begin(): void {
-    this.serve();
+    this.serveQueue();
     for (const waiter of this.#arrivals) {
       if (!this.#pace.hasRoom) break;
       this.#arrivals.delete(waiter);
@@ -131,10 +131,10 @@ export class Dispatcher {
     let choice = this.#choose(waiter);
     if (choice === "full" && this.#pool.reclaim(waiter.stickTo)) choice = this.#choose(waiter);
     if (choice === "full" || choice === "none") return choice;
-    this.#pace.take();
+    this.#pace.spend();
     this.#pool.acquire(choice);
     this.#queue.delete(waiter);
-    waiter.assigned(new Lease(choice, this));
+    waiter.nodeAssigned(new Lease(choice, this));
     return "assigned";
   }
 

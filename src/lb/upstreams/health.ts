@@ -1,5 +1,5 @@
 // When a node's health changes: rise and fall over the outcomes of its checks, as in HAProxy. Pure;
-// checks.ts does the asking.
+// HealthCheck performs them.
 
 import type { Health } from "./pool.ts";
 

@@ -12,7 +12,7 @@ export type Health = "up" | "failing" | "down";
  * `closed`: it takes no new connections, because it is starting or draining. `gone`: it left, and
  * may come back.
  */
-export type Standing = "open" | "closed" | "gone";
+export type AdminState = "open" | "closed" | "gone";
 
 export class PoolNode {
   readonly id: string;
@@ -26,11 +26,11 @@ export class PoolNode {
    */
   readonly idle = new Set<{ giveUp(how: "end"): void }>();
   health: Health = "up";
-  standing: Standing = "open";
+  adminState: AdminState = "open";
   /** Client connections that this lb has assigned to the node, waiting for it, or served by it. */
   connections = 0;
   /** The same of all other lbs, as last heard. */
-  elsewhere = 0;
+  connectionsOnOtherLbs = 0;
   /** When it came, or came back. */
   sinceMs = 0;
   /** How long from then on its share of the load grows. */
@@ -81,15 +81,15 @@ export class Pool {
     return this.#nodes.get(id);
   }
 
-  add(node: PoolNode): void {
+  addNode(node: PoolNode): void {
     this.#nodes.set(node.id, node);
     this.#byCookie.set(node.cookie, node);
     node.counts = this.counters.of(node.id, (id) => this.#nodes.has(id));
   }
 
   /** The node is gone; it is forgotten when the last of its connections is. */
-  remove(node: PoolNode): void {
-    node.standing = "gone";
+  removeNode(node: PoolNode): void {
+    node.adminState = "gone";
     this.#forgetWhenIdle(node);
   }
 
@@ -104,7 +104,7 @@ export class Pool {
   }
 
   #forgetWhenIdle(node: PoolNode): void {
-    if (node.standing !== "gone" || node.connections > 0) return;
+    if (node.adminState !== "gone" || node.connections > 0) return;
     this.#nodes.delete(node.id);
     this.#byCookie.delete(node.cookie);
   }
@@ -113,7 +113,7 @@ export class Pool {
    * The node may be chosen from now on, as if it were new. It is ramped up for no longer than
    * others have been here: nodes that start together share alike at once.
    */
-  came(node: PoolNode, nowMs: number): void {
+  nodeBecameAvailable(node: PoolNode, nowMs: number): void {
     let othersMs = 0;
     for (const other of this.#nodes.values())
       if (other !== node && this.isAvailable(other))
@@ -131,7 +131,7 @@ export class Pool {
    * ones: better a try than a 503.
    */
   isAvailable(node: PoolNode): boolean {
-    if (node.standing !== "open" || node.health === "down") return false;
+    if (node.adminState !== "open" || node.health === "down") return false;
     return node.health === "up" || !this.anyUp();
   }
 
@@ -144,13 +144,15 @@ export class Pool {
 
   anyUp(): boolean {
     for (const node of this.#nodes.values())
-      if (node.health === "up" && node.standing === "open") return true;
+      if (node.health === "up" && node.adminState === "open") return true;
     return false;
   }
 
   hasRoom(node: PoolNode): boolean {
     const max = this.#options.nodeConnectionsMax;
-    return node.backlog.hasRoom && (max === 0 || node.connections + node.elsewhere < max);
+    return (
+      node.backlog.hasRoom && (max === 0 || node.connections + node.connectionsOnOtherLbs < max)
+    );
   }
 
   /**
@@ -178,7 +180,7 @@ export class Pool {
     let isFull = false;
     let canAvoid = false;
     for (const node of this.#nodes.values()) {
-      if (node.standing !== "open" || node.health === "down" || (anyUp && node.health !== "up"))
+      if (node.adminState !== "open" || node.health === "down" || (anyUp && node.health !== "up"))
         continue;
       if (node === avoid) canAvoid = true;
       else if (!this.hasRoom(node)) isFull = true;
@@ -207,7 +209,7 @@ export class Pool {
    * the floor as another with 100.
    */
   #key(node: PoolNode, nowMs: number): number {
-    const connections = node.connections + node.elsewhere;
+    const connections = node.connections + node.connectionsOnOtherLbs;
     const ageMs = nowMs - node.sinceMs;
     if (connections <= RAMP_FLOOR || ageMs >= node.rampMs) return connections;
     return RAMP_FLOOR + (connections - RAMP_FLOOR) / Math.max(RAMP_SHARE_MIN, ageMs / node.rampMs);

@@ -20,16 +20,16 @@ const BLAMED = {
   limited: "R",
   queueFull: "R",
 } as const;
-export type Failure = keyof typeof BLAMED;
+export type TerminationCause = keyof typeof BLAMED;
 
 /**
  * Request head, queue, connecting, waiting for the answer's head, data of either body, the last of
  * an answer that only the client has yet to take, tunnel.
  */
-export type Stage = "R" | "Q" | "C" | "H" | "D" | "L" | "T";
+export type TerminationStage = "R" | "Q" | "C" | "H" | "D" | "L" | "T";
 
 /** Failures that belong to one stage, whenever they are found out. */
-const STAGES: Partial<Record<Failure, Stage>> = {
+const STAGES: Partial<Record<TerminationCause, TerminationStage>> = {
   noNode: "Q",
   queueTimeout: "Q",
   queueFull: "Q",
@@ -39,7 +39,10 @@ const STAGES: Partial<Record<Failure, Stage>> = {
 };
 
 /** The two letters; `--` for an end as it should be. */
-export function lettersOf(failure: Failure | undefined, stage: Stage): string {
+export function terminationState(
+  failure: TerminationCause | undefined,
+  stage: TerminationStage,
+): string {
   if (failure === undefined) return "--";
   // A request that waits to be sent again is where it was lost, when that is what becomes of it.
   const where = failure === "earlyClose" && stage === "Q" ? "H" : stage;
@@ -47,7 +50,7 @@ export function lettersOf(failure: Failure | undefined, stage: Stage): string {
 }
 
 /** Every kind, for tables of counts. */
-export const noFailures = (): Record<Failure, number> => ({
+export const zeroByCause = (): Record<TerminationCause, number> => ({
   clientAborted: 0,
   clientTimeout: 0,
   noNode: 0,

@@ -1,0 +1,21 @@
+// What has a deadline: the sweep of the lb looks at all of them, a few times a second.
+
+/** A connection, a tunnel or a handshake: one entry in the set that the sweep goes through. */
+export interface Expiring {
+  /** When `expired` is due, by the lb's clock; Infinity: never. */
+  expiresMs: number;
+  expired(): void;
+  /** The lb stops: end at the next opportunity. */
+  stop(): void;
+  /** The time to stop is up: abort what is under way. */
+  cut?(): void;
+}
+
+/** Calls `expired` once for each entry whose deadline has passed. */
+export function expireDue(entries: Iterable<Expiring>, nowMs: number): void {
+  for (const entry of entries) {
+    if (nowMs < entry.expiresMs) continue;
+    entry.expiresMs = Number.POSITIVE_INFINITY;
+    entry.expired();
+  }
+}

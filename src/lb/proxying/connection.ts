@@ -1,0 +1,554 @@
+// One client connection over HTTP: reads its requests one after another, takes each to a node, and
+// relays the answer, until it closes or becomes a tunnel.
+
+import type { ConnectionSlot } from "../accept/admission.ts";
+import type { TransportInfo } from "../accept/handshake.ts";
+import { faultAnswer, HttpFault, healthAnswer, unavailable } from "../http/faults.ts";
+import type { Fields } from "../http/fields.ts";
+import { forwardRequest, type Hop } from "../http/forward.ts";
+import { HeadReader, REQUEST, type RequestLine } from "../http/head.ts";
+import { interpretRequest, type Request } from "../http/request.ts";
+import { BODY_TOO_LARGE } from "../http/request-body.ts";
+import { ByteQueue } from "../net/byte-queue.ts";
+import type { Expiring } from "../net/expiring.ts";
+import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
+import { SocketWriter } from "../net/socket-writer.ts";
+import { plainAddress } from "../net/trust.ts";
+import { AccessLogEntry, recordRefusal } from "../telemetry/access-log-entry.ts";
+import { Account } from "../telemetry/account.ts";
+import type { Lease, Waiter } from "../upstreams/dispatch.ts";
+import type { PoolNode } from "../upstreams/pool.ts";
+import type { LoadBalancerContext } from "./context.ts";
+import {
+  CONNECT_TIMEOUT,
+  EARLY_CLOSE,
+  EVERY_NODE_BUSY,
+  Exchange,
+  UNREACHABLE,
+} from "./exchange.ts";
+import { LingeringClose } from "./lingering-close.ts";
+import { Tunnel } from "./tunnel.ts";
+import { Upstream, type UpstreamUser } from "./upstream.ts";
+
+/**
+ * Bytes that may wait for their turn: a pipelined request, a body without a node yet, frames sent
+ * ahead of the 101.
+ */
+const HELD_BYTES_MAX = 64 * 1024;
+
+const HEAD_TIMEOUT = new HttpFault(408, "the request head did not come in time");
+const STOPPED = unavailable("the lb stops", "stopped");
+const BODY_ENDED = new HttpFault(
+  400,
+  "the connection ended before the body did",
+  "",
+  "clientAborted",
+);
+
+type Queued = { readonly kind: "queued"; readonly exchange: Exchange };
+type Dialing = {
+  readonly kind: "dialing";
+  readonly exchange: Exchange;
+  readonly upstream: Upstream;
+};
+/** The request is on its way, and so may its answer be. */
+type Sending = {
+  readonly kind: "sending";
+  readonly exchange: Exchange;
+  readonly upstream: Upstream;
+  /** The connection to the node has served an exchange before. */
+  readonly isReused: boolean;
+};
+type Exchanging = Queued | Dialing | Sending;
+type State =
+  /** `kept`: the connection to a node that the last exchange left. */
+  | { readonly kind: "reading"; readonly kept: Upstream | undefined }
+  | Exchanging
+  /** The socket is being reset, or is another's. */
+  | { readonly kind: "closed" };
+
+const READING: State = { kind: "reading", kept: undefined };
+const CLOSED: State = { kind: "closed" };
+
+const exchangingIn = (state: State): Exchanging | undefined =>
+  state.kind === "reading" || state.kind === "closed" ? undefined : state;
+const sendingIn = (state: State): Sending | undefined =>
+  state.kind === "sending" ? state : undefined;
+
+export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Waiter {
+  expiresMs: number;
+  readonly #context: LoadBalancerContext;
+  readonly #socket: OwnedSocket;
+  readonly #slot: ConnectionSlot;
+  readonly #transport: TransportInfo;
+  readonly #writer: SocketWriter;
+  readonly #reader: HeadReader<RequestLine>;
+  #state: State = READING;
+  #hop: Hop | undefined;
+  /** The last exchange, while the client has not taken all of its answer. */
+  #trailing: Exchange | undefined;
+  /** When the head that is being read began, by the access log's clock. */
+  #beganMs = 0;
+  readonly #held = new ByteQueue();
+  #isPaused = false;
+  /** The client has sent its FIN. */
+  #hasEnded = false;
+  #isStopping = false;
+  #hasServed = false;
+
+  constructor(
+    context: LoadBalancerContext,
+    socket: OwnedSocket,
+    slot: ConnectionSlot,
+    transport: TransportInfo,
+  ) {
+    this.#context = context;
+    this.#socket = socket;
+    this.#slot = slot;
+    this.#transport = transport;
+    this.#writer = new SocketWriter(socket);
+    this.#reader = new HeadReader(REQUEST, context.options.numbers);
+    this.expiresMs = context.clock.nowMs + context.options.numbers.headTimeoutMs;
+    context.expiring.add(this);
+    // After a reset the system no longer knows the address that the access log needs.
+    if (context.accessLog !== undefined) this.#thisHop();
+  }
+
+  get stickTo(): PoolNode | undefined {
+    return exchangingIn(this.#state)?.exchange.stickTo;
+  }
+
+  get avoid(): PoolNode | undefined {
+    return exchangingIn(this.#state)?.exchange.avoid;
+  }
+
+  // The client's socket.
+
+  bytesReceived(chunk: Buffer): void {
+    if (this.#state.kind === "reading" && !this.#writer.isBlocked) this.#readRequests(chunk);
+    else if (this.#state.kind === "sending" && this.#held.bytes === 0) this.#relayBody(chunk);
+    else this.#hold(chunk);
+  }
+
+  socketDrained(): void {
+    if (!this.#writer.writeUnsent())
+      return this.#expireIn(this.#context.options.numbers.stallTimeoutMs);
+    this.#trailing?.settle(undefined);
+    this.#trailing = undefined;
+    if (this.#state.kind === "reading") return this.#readOn();
+    sendingIn(this.#state)?.upstream.resume();
+    this.#expireIn(this.#context.options.numbers.responseTimeoutMs);
+  }
+
+  endReceived(): void {
+    this.#hasEnded = true;
+    if (this.#state.kind === "reading") this.#readOn();
+    else this.#checkBodyEnd();
+  }
+
+  socketClosed(): void {
+    const state = this.#state;
+    if (state.kind === "reading" && this.#reader.begun)
+      this.#recordRefusal(undefined, undefined, 0);
+    this.#trailing?.settle("clientAborted");
+    this.#slot.release();
+    this.#context.expiring.delete(this);
+    const exchanging = exchangingIn(state);
+    if (exchanging !== undefined) {
+      const { exchange, kind } = exchanging;
+      const stage = exchange.stage(kind);
+      this.#abandon(exchanging);
+      exchange.settle("clientAborted", stage);
+    }
+    this.#state = CLOSED;
+    if (state.kind === "reading") state.kept?.giveUp("end");
+    this.#held.takeAll();
+  }
+
+  // The sweep.
+
+  expired(): void {
+    const state = this.#state;
+    if (state.kind === "reading") {
+      if (this.#reader.begun) this.#answerAndClose(HEAD_TIMEOUT, false);
+      else this.#close();
+    } else if (state.kind === "queued") this.#fail(state.exchange.lastFault ?? EVERY_NODE_BUSY);
+    else if (state.kind === "dialing") this.#dialTimedOut(state);
+    else if (state.kind === "sending")
+      this.#fail(state.exchange.timeout(this.#writer.isBlocked, state.upstream.isBlocked));
+  }
+
+  stop(): void {
+    this.#isStopping = true;
+    if (this.#state.kind === "reading" && !this.#reader.begun) this.#close();
+  }
+
+  cut(): void {
+    this.#fail(STOPPED);
+  }
+
+  // The dispatcher.
+
+  nodeAssigned(lease: Lease): void {
+    const exchanging = exchangingIn(this.#state);
+    if (exchanging === undefined) return lease.release();
+    const { exchange } = exchanging;
+    const upstream = new Upstream(lease, this, this.#context.dials);
+    this.#state = { kind: "dialing", exchange, upstream };
+    exchange.dialStarted(lease.node);
+    this.#expireIn(this.#context.options.numbers.connectTimeoutMs);
+    upstream.dial();
+  }
+
+  dispatchRefused(fault: HttpFault): void {
+    this.#fail(exchangingIn(this.#state)?.exchange.lastFault ?? fault);
+  }
+
+  // The connection to the node.
+
+  upstreamOpened(): void {
+    if (this.#state.kind !== "dialing") return;
+    const { exchange, upstream } = this.#state;
+    exchange.account.connected();
+    this.#send({ kind: "sending", exchange, upstream, isReused: false });
+  }
+
+  upstreamUnreachable(): void {
+    if (this.#state.kind === "dialing") this.#tryAnother(this.#state, UNREACHABLE);
+  }
+
+  upstreamDrained(): void {
+    this.#flow();
+  }
+
+  upstreamReceived(chunk: Buffer): void {
+    const state = this.#state;
+    if (state.kind !== "sending") return;
+    const { exchange, upstream } = state;
+    const answer = exchange.readAnswer(chunk, upstream.lease.node, this.#isLast, this.#writer);
+    const isTaken = this.#writer.flush();
+    const { responseTimeoutMs, stallTimeoutMs } = this.#context.options.numbers;
+    this.#expireIn(isTaken ? responseTimeoutMs : stallTimeoutMs);
+    if (!isTaken) upstream.pause();
+    if (answer.fault !== undefined) this.#fail(answer.fault);
+    else if (answer.phase === "done") this.#finishExchange(state);
+    else if (answer.phase === "switched") this.#becomeTunnel(state);
+  }
+
+  upstreamEnded(): void {
+    const state = this.#state;
+    if (state.kind === "sending" && state.exchange.response.endsWithConnection)
+      this.#finishExchange(state);
+    else this.upstreamClosed();
+  }
+
+  upstreamClosed(): void {
+    const state = this.#state;
+    if (state.kind !== "sending") return;
+    if (state.exchange.response.phase !== "head") return this.#fail(EARLY_CLOSE);
+    state.upstream.giveUp("abort");
+    const outcome = state.exchange.nodeLost(state.upstream.lease.node, state.isReused);
+    if (outcome === "dispatch") this.#dispatch(state.exchange);
+    else this.#fail(outcome);
+  }
+
+  // Reading requests.
+
+  /** The connection takes no other request after this one. */
+  get #isLast(): boolean {
+    return this.#isStopping || (this.#hasEnded && this.#held.bytes === 0);
+  }
+
+  /** Reads what was held. A client that has sent its FIN is served to the end of what it sent. */
+  #readOn(): void {
+    const held = this.#writer.isBlocked ? undefined : this.#held.takeAll();
+    if (held !== undefined) this.#readRequests(held);
+    if (this.#state.kind !== "reading" || !this.#isLast) return;
+    if (this.#reader.begun) this.#recordRefusal(undefined, undefined, 0);
+    this.#close();
+  }
+
+  #readRequests(chunk: Buffer): void {
+    const { accessLog, options } = this.#context;
+    let at = 0;
+    while (this.#state.kind === "reading" && at < chunk.length) {
+      const hadBegun = this.#reader.begun;
+      if (!hadBegun && accessLog !== undefined) this.#beganMs = accessLog.now();
+      at = this.#reader.read(chunk, at);
+      const { start, fields, fault } = this.#reader;
+      if (fault !== undefined) this.#answerAndClose(fault, false);
+      else if (start !== undefined) this.#startRequest(start, fields, chunk, at);
+      else if (this.#hasServed && !hadBegun && this.#reader.begun)
+        this.#expireIn(options.numbers.headTimeoutMs);
+    }
+  }
+
+  /** What follows the head in the chunk, at `at`, is held where it cannot be read yet. */
+  #startRequest(start: RequestLine, fields: Fields, chunk: Buffer, at: number): void {
+    const toHead = start.method === "HEAD";
+    const { healthPath, numbers } = this.#context.options;
+    const request = interpretRequest(start, fields);
+    if (request instanceof HttpFault) this.#answerAndClose(request, toHead, start);
+    else if (request.framing.kind === "length" && request.framing.bytes > numbers.bodyBytesMax)
+      this.#answerAndClose(BODY_TOO_LARGE, toHead, start);
+    else if (request.framing.kind === "none" && request.target === healthPath)
+      this.#answerHealth(request, toHead);
+    else this.#startExchange(request, fields, chunk, at);
+  }
+
+  #startExchange(request: Request, fields: Fields, chunk: Buffer, at: number): void {
+    const hop = this.#thisHop();
+    if (hop === undefined) return this.#reset();
+    const { accessLog, pool, headBuffer } = this.#context;
+    headBuffer.length = 0;
+    const forwarded = forwardRequest(request, fields, hop, headBuffer);
+    if (forwarded instanceof HttpFault)
+      return this.#answerAndClose(forwarded, request.method === "HEAD", request);
+    const entry =
+      accessLog === undefined
+        ? undefined
+        : new AccessLogEntry(accessLog, hop.peer, request, this.#beganMs);
+    const account = new Account(pool.counters, entry);
+    const head = headBuffer.takeCopy();
+    const exchange = new Exchange(this.#context, request, forwarded, head, account);
+    const kept = this.#state.kind === "reading" ? this.#state.kept : undefined;
+    this.#state = { kind: "queued", exchange };
+    if (at < chunk.length) this.#hold(chunk.subarray(at));
+    if (kept !== undefined && exchange.canUse(kept)) {
+      account.reused(kept.lease.node);
+      kept.use(this);
+      this.#send({ kind: "sending", exchange, upstream: kept, isReused: true });
+    } else {
+      kept?.giveUp("end");
+      this.#dispatch(exchange);
+    }
+  }
+
+  #answerHealth(request: Request, toHead: boolean): void {
+    const { pool, options } = this.#context;
+    pool.counters.healthAnswers++;
+    const closes = !request.keepsAlive || this.#isLast;
+    this.#writer.text(healthAnswer(pool.anyUp(), closes, toHead));
+    this.#writer.flush();
+    this.#hasServed = true;
+    this.#expireIn(options.numbers.keepAliveTimeoutMs);
+    if (closes || this.#writer.isBlocked) this.#close();
+  }
+
+  // One exchange.
+
+  #dispatch(exchange: Exchange): void {
+    this.#state = { kind: "queued", exchange };
+    this.#expireIn(this.#context.options.numbers.queueTimeoutMs);
+    this.#context.dispatcher.dispatch(this);
+  }
+
+  #dialTimedOut(state: Dialing): void {
+    const { node } = state.upstream.lease;
+    state.upstream.giveUp("abort");
+    if (this.#context.pool.hasOther(node)) this.#tryAnother(state, CONNECT_TIMEOUT);
+    else this.#fail(CONNECT_TIMEOUT);
+  }
+
+  #tryAnother({ exchange, upstream }: Dialing, fault: HttpFault): void {
+    const outcome = exchange.dialFailed(upstream.lease.node, fault);
+    if (outcome === "dispatch") this.#dispatch(exchange);
+    else this.#fail(outcome);
+  }
+
+  #send(state: Sending): void {
+    const { exchange, upstream } = state;
+    const { output } = upstream;
+    if (output === undefined) return;
+    this.#state = state;
+    this.#expireIn(this.#context.options.numbers.responseTimeoutMs);
+    exchange.body.writeHead(output);
+    exchange.account.sent(exchange.body.headBytes);
+    const held = exchange.body.isRead ? undefined : this.#held.takeAll();
+    if (held !== undefined) {
+      const at = this.#readBody(state, held, output);
+      if (this.#state !== state) return;
+      this.#hold(held.subarray(at));
+    }
+    output.flush();
+    this.#flow();
+    this.#checkBodyEnd();
+  }
+
+  /** Sends what belongs to the request's body; what follows it is held. */
+  #relayBody(chunk: Buffer): void {
+    const state = this.#state;
+    if (state.kind !== "sending") return;
+    const { output } = state.upstream;
+    const at = output === undefined ? 0 : this.#readBody(state, chunk, output);
+    output?.flush();
+    if (this.#state !== state) return;
+    this.#hold(at === 0 ? chunk : chunk.subarray(at));
+    this.#flow();
+  }
+
+  #readBody({ exchange }: Sending, chunk: Buffer, output: SocketWriter): number {
+    const { body, account } = exchange;
+    const at = body.read(chunk, output);
+    account.sent(at);
+    const { bodyTimeoutMs, responseTimeoutMs } = this.#context.options.numbers;
+    this.#expireIn(body.isRead ? responseTimeoutMs : bodyTimeoutMs);
+    if (body.fault !== undefined) this.#fail(body.fault);
+    return at;
+  }
+
+  #checkBodyEnd(): void {
+    const isCutShort = sendingIn(this.#state)?.exchange.body.isRead === false;
+    if (this.#hasEnded && isCutShort) this.#fail(BODY_ENDED);
+  }
+
+  /** A node that sent more than its answer is not trusted with another request. */
+  #finishExchange({ exchange, upstream }: Sending): void {
+    const { closes, nodeStays, isOverrun } = exchange.response;
+    const isRead = exchange.body.isRead;
+    const isClean = isRead && !isOverrun;
+    const stays = nodeStays && isClean && upstream.isOpen && !upstream.isBlocked;
+    if (!stays) upstream.giveUp(isClean ? "end" : "abort");
+    if (this.#writer.isBlocked) this.#trailing = exchange;
+    else exchange.settle(undefined);
+    this.#state = stays ? { kind: "reading", kept: upstream } : READING;
+    if (stays) upstream.rest(this.#context.clock.nowMs);
+    this.#context.dispatcher.serveQueue();
+    if (closes || !isRead || this.#isLast) return this.#close();
+    this.#hasServed = true;
+    this.#expireIn(this.#context.options.numbers.keepAliveTimeoutMs);
+    this.#readOn();
+    this.#flow();
+  }
+
+  #fail(fault: HttpFault): void {
+    const exchanging = exchangingIn(this.#state);
+    if (exchanging === undefined) return;
+    const { exchange, kind } = exchanging;
+    const stage = exchange.stage(kind);
+    this.#abandon(exchanging);
+    if (exchange.response.phase === "head") {
+      const bytes = this.#writeFault(fault, exchange.request.method === "HEAD");
+      this.#close();
+      exchange.settle(fault.cause, stage, fault.status, bytes);
+    } else {
+      this.#reset();
+      exchange.settle(fault.cause, stage);
+    }
+  }
+
+  /** Ends what the exchange asks of others. */
+  #abandon(state: Exchanging): void {
+    this.#context.dispatcher.withdraw(this);
+    if (state.kind !== "queued") state.upstream.giveUp("abort");
+  }
+
+  // The end of the connection.
+
+  /** `start`: the request that gets no exchange, where its first line was read. */
+  #answerAndClose(fault: HttpFault, toHead: boolean, start?: RequestLine): void {
+    const bytes = this.#writeFault(fault, toHead);
+    this.#recordRefusal(start, fault, bytes);
+    this.#close();
+  }
+
+  #writeFault(fault: HttpFault, toHead: boolean): number {
+    const answer = faultAnswer(fault, toHead);
+    this.#writer.text(answer);
+    this.#writer.flush();
+    return answer.length;
+  }
+
+  /** Resets the connection, so that the client does not take what it got for a whole answer. */
+  #reset(): void {
+    if (this.#state.kind === "reading") this.#state.kept?.giveUp("end");
+    this.#state = CLOSED;
+    this.#socket.terminate();
+  }
+
+  #becomeTunnel({ exchange, upstream }: Sending): void {
+    const node = upstream.detach();
+    if (node === undefined) return;
+    this.#state = CLOSED;
+    this.#context.expiring.delete(this);
+    const client = {
+      socket: this.#socket,
+      slot: this.#slot,
+      unsent: this.#writer.unsent,
+      held: this.#held.takeAll(),
+      hasEnded: this.#hasEnded,
+    };
+    new Tunnel(this.#context, client, node, exchange.account);
+  }
+
+  /** Hands the socket to a lingering close, which sends what is unsent. */
+  #close(): void {
+    const state = this.#state;
+    if (state.kind === "closed") return;
+    this.#state = CLOSED;
+    if (state.kind === "reading") state.kept?.giveUp("end");
+    this.#held.takeAll();
+    const { expiring } = this.#context;
+    expiring.delete(this);
+    const leaving = {
+      socket: this.#socket,
+      writer: this.#writer,
+      slot: this.#slot,
+      trailing: this.#trailing,
+    };
+    new LingeringClose(this.#context, expiring, leaving);
+  }
+
+  /** A request without an exchange; without a fault, the client left before its head was whole. */
+  #recordRefusal(
+    start: RequestLine | undefined,
+    fault: HttpFault | undefined,
+    bytes: number,
+  ): void {
+    const { pool, accessLog } = this.#context;
+    const cause = fault?.cause ?? "clientAborted";
+    pool.counters.nowhere.exchangeEnded(cause, fault?.status ?? 0, true);
+    if (accessLog !== undefined)
+      recordRefusal(accessLog, this.#thisHop()?.peer, start, this.#beganMs, fault, bytes);
+  }
+
+  // Flow and time.
+
+  #hold(bytes: Buffer): void {
+    const exchange = exchangingIn(this.#state)?.exchange;
+    if (bytes.length === 0 || exchange?.isFollowedByNothing === true) return;
+    this.#held.append(bytes);
+    this.#flow();
+  }
+
+  /** Pauses the client while too much is held or the node takes nothing. */
+  #flow(): void {
+    const isNodeBlocked = sendingIn(this.#state)?.upstream.isBlocked === true;
+    const mustPause = this.#held.bytes > HELD_BYTES_MAX || isNodeBlocked;
+    if (mustPause === this.#isPaused || this.#state.kind === "closed") return;
+    this.#isPaused = mustPause;
+    if (mustPause) this.#socket.pause();
+    else this.#socket.resume();
+  }
+
+  /** Undefined after a reset: the system no longer knows the address. */
+  #thisHop(): Hop | undefined {
+    if (this.#hop !== undefined) return this.#hop;
+    const { scheme, isAnonymous } = this.#transport;
+    const address: string | undefined = this.#transport.address ?? this.#socket.remoteAddress;
+    if (address === undefined) return undefined;
+    const { options, via, ownHost } = this.#context;
+    const peer = plainAddress(address);
+    const trusted = !isAnonymous && options.trust(peer);
+    this.#hop = { via, peer, trusted, scheme, ownHost, cookieName: options.cookie?.name };
+    return this.#hop;
+  }
+
+  #expireIn(ms: number): void {
+    this.expiresMs = this.#context.clock.nowMs + ms;
+  }
+
+  /** The connection exists before its owner does. */
+  socketOpened(): void {}
+  dialFailed(): void {}
+}
