@@ -5,9 +5,9 @@
 import { rmSync } from "node:fs";
 import type { Logger } from "../runtime/log.ts";
 import { lastLines } from "./log-file.ts";
-import { type Death, type Environment, ProcessRun } from "./process-run.ts";
+import { type Environment, type Exit, ProcessRun } from "./process-run.ts";
 import { Refusal } from "./refusal.ts";
-import { afterDeath, CRASH_WINDOW_MS, DEATHS_MAX, NO_DEATHS } from "./restart-policy.ts";
+import { afterExit, CRASH_WINDOW_MS, EXITS_MAX, NO_EXITS } from "./restart-policy.ts";
 import type { ProcessState, ProcessStatus, Role } from "./status.ts";
 
 /**
@@ -48,17 +48,17 @@ export class ChildProcess {
   readonly #onCrashLoop: (sentence: string) => void;
   #current: ProcessRun | undefined;
   #address: string | undefined;
-  #incarnations = 0;
+  #runs = 0;
   #startedAt = new Date();
-  #deaths = NO_DEATHS;
-  #relaunch: ReturnType<typeof setTimeout> | undefined;
+  #exits = NO_EXITS;
+  #restartTimer: ReturnType<typeof setTimeout> | undefined;
   #ready = Promise.withResolvers<string>();
   /**
    * Someone waits for this start: when the process says that it cannot, they are told and it is not
    * tried again.
    */
-  #isAwaited = false;
-  #wanted: "up" | "drained" | "stopped" = "up";
+  #isStartAwaited = false;
+  #desiredState: "up" | "drained" | "stopped" = "up";
 
   constructor(program: Program, logger: Logger, onCrashLoop: (sentence: string) => void) {
     this.#program = program;
@@ -83,53 +83,53 @@ export class ChildProcess {
       state: this.#state,
       connections: this.#current?.connections ?? 0,
       ...(this.#current?.counters === undefined ? {} : { counters: this.#current.counters }),
-      restarts: Math.max(0, this.#incarnations - 1),
+      restarts: Math.max(0, this.#runs - 1),
       since: this.#startedAt.toISOString(),
     };
   }
 
   get #state(): ProcessState {
     if (this.#current !== undefined) return this.#current.state;
-    if (this.#wanted === "stopped") return "stopped";
-    if (this.#incarnations === 0) return "starting";
-    return this.#relaunch === undefined ? "failed" : "restarting";
+    if (this.#desiredState === "stopped") return "stopped";
+    if (this.#runs === 0) return "starting";
+    return this.#restartTimer === undefined ? "failed" : "restarting";
   }
 
   /** Starts it. Resolves to its address when it is ready; a Refusal says why it cannot start. */
   async start(): Promise<string> {
-    this.#isAwaited = true;
+    this.#isStartAwaited = true;
     this.#ready = Promise.withResolvers<string>();
     const timer = setTimeout(
-      () => this.#ready.reject(this.#refusal("is not ready after 30 s")),
+      () => this.#ready.reject(this.#refusalWithLog("is not ready after 30 s")),
       READY_TIMEOUT_MS,
     );
-    this.#launch();
+    this.#startRun();
     try {
       return await this.#ready.promise;
     } finally {
-      this.#isAwaited = false;
+      this.#isStartAwaited = false;
       clearTimeout(timer);
     }
   }
 
   /** Finishes it in order and starts it again. */
   async restart(): Promise<void> {
-    this.#cancelRelaunch();
-    await this.#finish();
-    if (this.#wanted === "stopped") throw new Refusal(`${this.id} is being stopped.`);
+    this.#cancelRestart();
+    await this.#terminateRun();
+    if (this.#desiredState === "stopped") throw new Refusal(`${this.id} is being stopped.`);
     await this.start();
   }
 
   /** Finishes it for good. */
   async stop(): Promise<void> {
-    this.#retire();
-    await this.#finish();
+    this.#markStopped();
+    await this.#terminateRun();
     this.#removeSocket();
   }
 
   /** Ends it for good, at once. */
   kill(): void {
-    this.#retire();
+    this.#markStopped();
     this.#current?.kill();
   }
 
@@ -138,46 +138,46 @@ export class ChildProcess {
    * when it has heard.
    */
   async drain(): Promise<void> {
-    this.#wanted = "drained";
-    this.#current?.order({ type: "drain" });
-    await this.ask(ANSWER_TIMEOUT_MS);
+    this.#desiredState = "drained";
+    this.#current?.sendOrder({ type: "drain" });
+    await this.requestStatus(ANSWER_TIMEOUT_MS);
   }
 
   async undrain(): Promise<void> {
-    this.#wanted = "up";
-    this.#current?.order({ type: "undrain" });
-    await this.ask(ANSWER_TIMEOUT_MS);
+    this.#desiredState = "up";
+    this.#current?.sendOrder({ type: "undrain" });
+    await this.requestStatus(ANSWER_TIMEOUT_MS);
   }
 
   /** Drains it, if it is up; resolves when its clients are gone, or after `timeoutMs`. */
-  async empty(timeoutMs: number): Promise<void> {
+  async drainAndWait(timeoutMs: number): Promise<void> {
     if (this.#state !== "up" && this.#state !== "draining") return;
     const deadline = performance.now() + timeoutMs;
     await this.drain();
     while (this.status.connections > 0 && performance.now() < deadline) {
       await Bun.sleep(EMPTY_POLL_MS);
-      await this.ask(ANSWER_TIMEOUT_MS);
+      await this.requestStatus(ANSWER_TIMEOUT_MS);
     }
   }
 
   /** Brings `status` up to date, as far as it answers within `timeoutMs`. */
-  async ask(timeoutMs: number): Promise<void> {
-    await this.#current?.ask(timeoutMs);
+  async requestStatus(timeoutMs: number): Promise<void> {
+    await this.#current?.requestStatus(timeoutMs);
   }
 
-  #retire(): void {
-    this.#wanted = "stopped";
-    this.#cancelRelaunch();
-    if (this.#isAwaited) this.#ready.reject(new Refusal(`${this.id} is being stopped.`));
+  #markStopped(): void {
+    this.#desiredState = "stopped";
+    this.#cancelRestart();
+    if (this.#isStartAwaited) this.#ready.reject(new Refusal(`${this.id} is being stopped.`));
   }
 
-  async #finish(): Promise<void> {
-    await this.#current?.finish(this.#program.graceMs);
+  async #terminateRun(): Promise<void> {
+    await this.#current?.terminate(this.#program.graceMs);
   }
 
-  #cancelRelaunch(): void {
-    clearTimeout(this.#relaunch);
-    this.#relaunch = undefined;
+  #cancelRestart(): void {
+    clearTimeout(this.#restartTimer);
+    this.#restartTimer = undefined;
   }
 
   #removeSocket(): void {
@@ -185,20 +185,20 @@ export class ChildProcess {
     if (socketFile !== undefined) rmSync(socketFile, { force: true });
   }
 
-  #launch(): void {
-    this.#incarnations++;
+  #startRun(): void {
+    this.#runs++;
     this.#startedAt = new Date();
-    this.#cancelRelaunch();
+    this.#cancelRestart();
     try {
       this.#removeSocket();
       const { role, command, logFile } = this.#program;
       const environment = { ...ENVIRONMENTS[role], ...process.env };
       this.#current = new ProcessRun(command(), environment, logFile, {
-        ready: (address) => this.#greet(address),
-        ended: (death) => this.#bury(death),
+        onReady: (address) => this.#onReady(address),
+        onExit: (death) => this.#onExit(death),
       });
     } catch (error) {
-      this.#bury({
+      this.#onExit({
         how: error instanceof Error ? error.message : String(error),
         livedMs: 0,
         servedMs: 0,
@@ -208,46 +208,46 @@ export class ChildProcess {
     }
   }
 
-  #greet(address: string): void {
+  #onReady(address: string): void {
     this.#address = address;
     // The screen tells of the first start.
-    const level = this.#incarnations === 1 ? "debug" : "info";
+    const level = this.#runs === 1 ? "debug" : "info";
     this.#logger[level]({ pid: this.#current?.pid, address }, "ready");
-    if (this.#wanted === "drained") this.#current?.order({ type: "drain" });
+    if (this.#desiredState === "drained") this.#current?.sendOrder({ type: "drain" });
     this.#ready.resolve(address);
   }
 
-  #bury(death: Death): void {
+  #onExit(death: Exit): void {
     this.#current = undefined;
     if (death.wasTold) return;
-    if (this.#address === undefined || (this.#isAwaited && death.fatal !== undefined)) {
+    if (this.#address === undefined || (this.#isStartAwaited && death.fatal !== undefined)) {
       this.#ready.reject(
         death.fatal === undefined
-          ? this.#refusal(`ended (${death.how}) before it was ready`)
+          ? this.#refusalWithLog(`ended (${death.how}) before it was ready`)
           : new Refusal(death.fatal),
       );
       return;
     }
-    const { deaths, delayMs } = afterDeath(this.#deaths, performance.now(), death.servedMs);
-    this.#deaths = deaths;
+    const { deaths, delayMs } = afterExit(this.#exits, performance.now(), death.servedMs);
+    this.#exits = deaths;
     if (delayMs === undefined) return this.#giveUp(death);
     const { how, fatal } = death;
     this.#logger.warn(
       { how, livedMs: Math.round(death.livedMs), fatal, delayMs },
       "died, to be restarted",
     );
-    this.#relaunch = setTimeout(() => this.#launch(), delayMs);
+    this.#restartTimer = setTimeout(() => this.#startRun(), delayMs);
   }
 
-  #giveUp(death: Death): void {
-    const often = `died more than ${DEATHS_MAX} times in ${CRASH_WINDOW_MS / 1000} s, last by ${death.how}`;
-    const refusal = this.#refusal(often);
-    if (this.#isAwaited) this.#ready.reject(refusal);
+  #giveUp(death: Exit): void {
+    const often = `died more than ${EXITS_MAX} times in ${CRASH_WINDOW_MS / 1000} s, last by ${death.how}`;
+    const refusal = this.#refusalWithLog(often);
+    if (this.#isStartAwaited) this.#ready.reject(refusal);
     this.#onCrashLoop(refusal.message);
   }
 
   /** A sentence about this process, with the end of its log, where the reason usually stands. */
-  #refusal(what: string): Refusal {
+  #refusalWithLog(what: string): Refusal {
     const { id, logFile } = this.#program;
     const lines = lastLines(logFile, LOG_LINES_SHOWN);
     return new Refusal(

@@ -70,7 +70,7 @@ export const NODES_MAX = 256;
 export const DEFAULT_DATA = ".tutti";
 
 /** All settings; throws UsageError for a value or a key of the config file that cannot be used. */
-export function settle(sources: Sources): Settings {
+export function resolveSettings(sources: Sources): Settings {
   refuseUnknownKeys(sources);
   const pick = <T, D>(flag: string, read: Read<T>, fallback: D): T | D => {
     const found = find(sources, flag);

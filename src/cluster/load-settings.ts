@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { UsageError } from "../runtime/arguments.ts";
 import { isRecord } from "../wire/shape.ts";
-import { type Settings, settle } from "./config.ts";
+import { resolveSettings, type Settings } from "./config.ts";
 
 const CONFIG_FILE = "tutti.config.ts";
 
@@ -17,7 +17,7 @@ export async function loadSettings(flags: Readonly<Record<string, unknown>>): Pr
   if (!existsSync(path) && fileName === wanted)
     throw new UsageError(`The config file ${fileName} does not exist: check --config.`);
   const file = existsSync(path) ? await load(path, fileName) : {};
-  const settings = settle({ flags, environment: process.env, file, fileName });
+  const settings = resolveSettings({ flags, environment: process.env, file, fileName });
   const { data, app, accessLog, tlsCert, tlsKey } = settings;
   return {
     ...settings,

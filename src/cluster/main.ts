@@ -22,28 +22,30 @@ const programs = {
 async function run({ name, flags, operand = "" }: Command): Promise<number> {
   switch (name) {
     case "help":
-      return say(HELP.trimEnd());
+      return print(HELP.trimEnd());
     case "start":
       return runCluster(await loadSettings(flags), programs);
     case "status": {
-      const status = await (await clusterMeant(flags)).status();
-      if (flags.json === true) return say(JSON.stringify(status));
-      return say(flags.counters === true ? countersTable(status) : statusTable(status, Date.now()));
+      const status = await (await adminClientFor(flags)).status();
+      if (flags.json === true) return print(JSON.stringify(status));
+      return print(
+        flags.counters === true ? countersTable(status) : statusTable(status, Date.now()),
+      );
     }
     case "scale": {
       const nodes = parseInteger(operand, "scale", 1, NODES_MAX);
-      return say(await (await clusterMeant(flags)).run("scale", { nodes }));
+      return print(await (await adminClientFor(flags)).run("scale", { nodes }));
     }
     case "drain":
     case "undrain":
-      return say(await (await clusterMeant(flags)).run(name, { id: operand }));
+      return print(await (await adminClientFor(flags)).run(name, { id: operand }));
     case "restart":
-      return say(
-        await (await clusterMeant(flags)).run("restart", operand === "" ? {} : { id: operand }),
+      return print(
+        await (await adminClientFor(flags)).run("restart", operand === "" ? {} : { id: operand }),
       );
     case "stop":
-      await (await clusterMeant(flags)).stop();
-      return say("The cluster has stopped.");
+      await (await adminClientFor(flags)).stop();
+      return print("The cluster has stopped.");
     default:
       return name satisfies never;
   }
@@ -53,13 +55,13 @@ async function run({ name, flags, operand = "" }: Command): Promise<number> {
  * A --data folder is enough to say which cluster is meant; the other settings, broken perhaps, do
  * not matter then.
  */
-async function clusterMeant(flags: Command["flags"]): Promise<AdminClient> {
+async function adminClientFor(flags: Command["flags"]): Promise<AdminClient> {
   return new AdminClient(
     typeof flags.data === "string" ? flags.data : (await loadSettings(flags)).data,
   );
 }
 
-function say(text: string): number {
+function print(text: string): number {
   process.stdout.write(`${text}\n`);
   return 0;
 }

@@ -6,7 +6,7 @@ import type { Subprocess } from "bun";
 import { type ChildStatus, type LbCounters, type Order, reportIn } from "../runtime/child-ipc.ts";
 import { Malformed } from "../wire/shape.ts";
 import { keepLogSmall, openLog } from "./log-file.ts";
-import { PING_MS, Silence } from "./silence.ts";
+import { PING_MS, Responsiveness } from "./silence.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -14,7 +14,7 @@ export type Environment = Readonly<Record<string, string | undefined>>;
  * How a process ended. `servedMs`: how long it had been ready. `wasTold`: by `finish` or `kill`.
  * `fatal`: the sentence with which it said that it cannot start.
  */
-export type Death = {
+export type Exit = {
   readonly how: string;
   readonly livedMs: number;
   readonly servedMs: number;
@@ -22,26 +22,26 @@ export type Death = {
   readonly fatal: string | undefined;
 };
 
-export type IncarnationEvents = {
-  ready(address: string): void;
-  ended(death: Death): void;
+export type ProcessRunEvents = {
+  onReady(address: string): void;
+  onExit(death: Exit): void;
 };
 
 export class ProcessRun {
   readonly #startedAtMs = performance.now();
   readonly #child: Subprocess<"ignore", number, number>;
   readonly #logFile: string;
-  readonly #events: IncarnationEvents;
-  readonly #ticker = setInterval(() => this.#tick(), PING_MS);
+  readonly #events: ProcessRunEvents;
+  readonly #ticker = setInterval(() => this.#checkAndPing(), PING_MS);
   #phase: "starting" | "ready" | "ending" | "over" = "starting";
   #readyAtMs = Number.POSITIVE_INFINITY;
   #status: ChildStatus = { state: "starting", connections: 0 };
   #counters: LbCounters | undefined;
   #fatal: string | undefined;
-  #hangs = false;
-  readonly #silence = new Silence(this.#startedAtMs);
-  #answer = Promise.withResolvers<void>();
-  readonly #gone = Promise.withResolvers<void>();
+  #isUnresponsive = false;
+  readonly #responsiveness = new Responsiveness(this.#startedAtMs);
+  #statusReceived = Promise.withResolvers<void>();
+  readonly #exitHandled = Promise.withResolvers<void>();
 
   /**
    * Starts `bun …command`, its output appended to the log. Throws where the system cannot start it.
@@ -50,7 +50,7 @@ export class ProcessRun {
     command: readonly string[],
     environment: Environment,
     logFile: string,
-    events: IncarnationEvents,
+    events: ProcessRunEvents,
   ) {
     this.#logFile = logFile;
     this.#events = events;
@@ -63,8 +63,8 @@ export class ProcessRun {
         env: environment,
         // A session of its own: the terminal's Ctrl-C is for the supervisor alone.
         detached: true,
-        ipc: (message) => this.#hear(message),
-        onExit: () => this.#bury(),
+        ipc: (message) => this.#messageReceived(message),
+        onExit: () => this.#exited(),
       });
     } catch (error) {
       clearInterval(this.#ticker);
@@ -92,7 +92,7 @@ export class ProcessRun {
     return this.#counters;
   }
 
-  order(order: Order): void {
+  sendOrder(order: Order): void {
     try {
       this.#child.send(order);
     } catch {
@@ -101,11 +101,11 @@ export class ProcessRun {
   }
 
   /** Resolves when it has said how it is, or after `timeoutMs`. */
-  async ask(timeoutMs: number): Promise<void> {
-    this.order({ type: "ping", counters: true });
+  async requestStatus(timeoutMs: number): Promise<void> {
+    this.sendOrder({ type: "ping", counters: true });
     const timeout = Promise.withResolvers<void>();
     const timer = setTimeout(timeout.resolve, timeoutMs);
-    await Promise.race([this.#answer.promise, timeout.promise]);
+    await Promise.race([this.#statusReceived.promise, timeout.promise]);
     clearTimeout(timer);
   }
 
@@ -113,11 +113,11 @@ export class ProcessRun {
    * Tells it to finish, and kills it when that takes longer than `graceMs`. Resolves when it is
    * gone and `ended` was told.
    */
-  async finish(graceMs: number): Promise<void> {
+  async terminate(graceMs: number): Promise<void> {
     this.#phase = "ending";
     this.#child.kill("SIGTERM");
     const timer = setTimeout(() => this.kill(), graceMs);
-    await this.#gone.promise;
+    await this.#exitHandled.promise;
     clearTimeout(timer);
   }
 
@@ -126,21 +126,21 @@ export class ProcessRun {
     this.#child.kill("SIGKILL");
   }
 
-  #hear(message: unknown): void {
+  #messageReceived(message: unknown): void {
     if (this.#phase === "over") return;
-    this.#silence.heard(performance.now());
+    this.#responsiveness.messageReceived(performance.now());
     try {
       const report = reportIn(message);
       if (report?.type === "ready") {
         if (this.#phase === "starting") this.#phase = "ready";
         this.#readyAtMs = Math.min(this.#readyAtMs, performance.now());
-        this.#silence.ready();
-        this.#events.ready(report.address);
+        this.#responsiveness.becameReady();
+        this.#events.onReady(report.address);
       } else if (report?.type === "status") {
         this.#status = report.status;
         this.#counters = report.status.counters ?? this.#counters;
-        this.#answer.resolve();
-        this.#answer = Promise.withResolvers();
+        this.#statusReceived.resolve();
+        this.#statusReceived = Promise.withResolvers();
       } else if (report?.type === "fatal") {
         this.#fatal = report.message;
       }
@@ -151,33 +151,33 @@ export class ProcessRun {
     }
   }
 
-  #tick(): void {
+  #checkAndPing(): void {
     keepLogSmall(this.#logFile);
-    if (this.#silence.hangs(performance.now())) {
-      this.#hangs = true;
+    if (this.#responsiveness.isUnresponsive(performance.now())) {
+      this.#isUnresponsive = true;
       this.#child.kill("SIGKILL");
     } else {
-      this.order({ type: "ping" });
+      this.sendOrder({ type: "ping" });
     }
   }
 
-  #bury(): void {
+  #exited(): void {
     const wasTold = this.#phase === "ending";
     this.#phase = "over";
     clearInterval(this.#ticker);
-    this.#answer.resolve();
+    this.#statusReceived.resolve();
     const nowMs = performance.now();
-    this.#events.ended({
-      how: this.#hangs ? "killed: it did not answer any more" : this.#exit(),
+    this.#events.onExit({
+      how: this.#isUnresponsive ? "killed: it did not answer any more" : this.#exitCause(),
       livedMs: nowMs - this.#startedAtMs,
       servedMs: Math.max(0, nowMs - this.#readyAtMs),
       wasTold,
       fatal: this.#fatal,
     });
-    this.#gone.resolve();
+    this.#exitHandled.resolve();
   }
 
-  #exit(): string {
+  #exitCause(): string {
     const { signalCode, exitCode } = this.#child;
     return signalCode === null ? `exit code ${exitCode}` : String(signalCode);
   }

@@ -3,7 +3,7 @@
 
 import type { ClusterStatus, ProcessStatus } from "./status.ts";
 
-export type Screen = {
+export type StartupBanner = {
   readonly status: ClusterStatus;
   readonly dataFolder: string;
   readonly logFolder: string;
@@ -15,14 +15,14 @@ export type Screen = {
 };
 
 /** The screen of a cluster that has just become ready. */
-export function readyScreen({
+export function startupBanner({
   status,
   dataFolder,
   logFolder,
   command,
   commandFlags,
   isTerminal,
-}: Screen): string {
+}: StartupBanner): string {
   const bold = (text: string) => (isTerminal ? `\x1b[1m${text}\x1b[22m` : text);
   const address = reachable(status.address ?? "");
   const everywhere =

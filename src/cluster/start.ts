@@ -8,7 +8,7 @@ import { serveAdmin } from "./admin.ts";
 import { DEFAULT_DATA, type Settings } from "./config.ts";
 import { DataFolder } from "./data-folder.ts";
 import { Refusal } from "./refusal.ts";
-import { readyScreen } from "./screen.ts";
+import { startupBanner } from "./screen.ts";
 import { type Programs, Supervisor } from "./supervisor.ts";
 
 /**
@@ -73,7 +73,7 @@ async function start(supervisor: Supervisor, folder: DataFolder, logger: Logger)
   await supervisor.start();
   const status = await supervisor.status();
   const isTerminal = process.stdout.isTTY === true;
-  const screen = readyScreen({
+  const screen = startupBanner({
     status,
     dataFolder: folder.path,
     logFolder: folder.layout.logFolder,

@@ -18,11 +18,11 @@ const ANSWER_TIMEOUT_MS = 250;
  * A client that comes back costs the lb, a node and itself, where it runs here too, half a
  * millisecond: that is half of each core.
  */
-const ENDINGS_PER_CORE = 1000;
+const DISCONNECTS_PER_CORE = 1000;
 /** One lb takes clients on about as fast as this. */
-const ENDINGS_PER_LB_MAX = 3000;
+const DISCONNECTS_PER_LB_MAX = 3000;
 /** How long the nodes of a stopping cluster may take over their farewells. */
-const GOODBYE_MS = 4000;
+const DRAIN_ON_STOP_MS = 4000;
 const GRACE_MS: Readonly<Record<Role, number>> = { lb: 5000, node: 6000, relay: 5000 };
 
 export class Supervisor {
@@ -49,9 +49,9 @@ export class Supervisor {
     this.#programs = programs;
     this.#logger = logger;
     this.#onCrashLoop = onCrashLoop;
-    for (let n = 1; n <= settings.relays; n++) this.#relays.push(this.#relay(`relay-${n}`));
-    for (let n = 1; n <= settings.nodes; n++) this.#nodes.push(this.#node(`node-${n}`));
-    for (let n = 1; n <= settings.lbWorkers; n++) this.#lbs.push(this.#lb(`lb-${n}`));
+    for (let n = 1; n <= settings.relays; n++) this.#relays.push(this.#createRelay(`relay-${n}`));
+    for (let n = 1; n <= settings.nodes; n++) this.#nodes.push(this.#createNode(`node-${n}`));
+    for (let n = 1; n <= settings.lbWorkers; n++) this.#lbs.push(this.#createLb(`lb-${n}`));
   }
 
   /**
@@ -59,7 +59,7 @@ export class Supervisor {
    * `stop` is to be called.
    */
   start(): Promise<void> {
-    return this.#exclusively("start", async () => {
+    return this.#runOperation("start", async () => {
       await startAll(this.#relays);
       await Promise.all([startAll(this.#nodes), this.#startLbs()]);
     });
@@ -78,7 +78,7 @@ export class Supervisor {
 
   /** How everything is, each process having been asked just now. */
   async status(): Promise<ClusterStatus> {
-    await Promise.all(this.#all.map((child) => child.ask(ANSWER_TIMEOUT_MS)));
+    await Promise.all(this.#all.map((child) => child.requestStatus(ANSWER_TIMEOUT_MS)));
     return {
       address: this.#lbs[0]?.address ?? null,
       scheme: this.#settings.tlsCert.length > 0 ? "https" : "http",
@@ -88,7 +88,7 @@ export class Supervisor {
 
   /** Starts nodes, or drains and stops the highest-numbered, until there are `count`. */
   scale(count: number): Promise<string> {
-    return this.#exclusively(`scale ${count}`, async () => {
+    return this.#runOperation(`scale ${count}`, async () => {
       const before = this.#nodes.length;
       if (count > before) await this.#addNodes(before, count);
       else await this.#removeNodes(count);
@@ -99,15 +99,15 @@ export class Supervisor {
   }
 
   drain(id: string): Promise<string> {
-    return this.#exclusively(`drain ${id}`, async () => {
-      await this.#nodeCalled(id).drain();
+    return this.#runOperation(`drain ${id}`, async () => {
+      await this.#findNode(id).drain();
       return `${id} takes no new clients; undrain it to take it back.`;
     });
   }
 
   undrain(id: string): Promise<string> {
-    return this.#exclusively(`undrain ${id}`, async () => {
-      await this.#nodeCalled(id).undrain();
+    return this.#runOperation(`undrain ${id}`, async () => {
+      await this.#findNode(id).undrain();
       return `${id} takes clients again.`;
     });
   }
@@ -117,9 +117,9 @@ export class Supervisor {
    * serving.
    */
   restart(id?: string): Promise<string> {
-    return this.#exclusively(id === undefined ? "restart" : `restart ${id}`, async () => {
-      const children = id === undefined ? this.#nodes : [this.#called(id, this.#all, "process")];
-      for (const child of children) await restartOne(child);
+    return this.#runOperation(id === undefined ? "restart" : `restart ${id}`, async () => {
+      const children = id === undefined ? this.#nodes : [this.#find(id, this.#all, "process")];
+      for (const child of children) await restartProcess(child);
       return `Restarted ${children.map((child) => child.id).join(", ")}.`;
     });
   }
@@ -128,7 +128,7 @@ export class Supervisor {
     return [...this.#relays, ...this.#nodes, ...this.#lbs];
   }
 
-  async #exclusively<T>(operation: string, run: () => Promise<T>): Promise<T> {
+  async #runOperation<T>(operation: string, run: () => Promise<T>): Promise<T> {
     if (this.#stopped !== undefined) throw new Refusal("The cluster is stopping.");
     if (this.#operation !== undefined)
       throw new Refusal(
@@ -152,8 +152,8 @@ export class Supervisor {
 
   /** The lbs take no new clients, but stay until the nodes have said goodbye to theirs. */
   async #stopInOrder(): Promise<void> {
-    await Promise.all(this.#lbs.map((lb) => lb.empty(0)));
-    await Promise.all(this.#nodes.map((node) => node.empty(GOODBYE_MS)));
+    await Promise.all(this.#lbs.map((lb) => lb.drainAndWait(0)));
+    await Promise.all(this.#nodes.map((node) => node.drainAndWait(DRAIN_ON_STOP_MS)));
     await stopAll(this.#lbs);
     await stopAll(this.#nodes);
     await stopAll(this.#relays);
@@ -161,7 +161,7 @@ export class Supervisor {
 
   async #addNodes(from: number, to: number): Promise<void> {
     const added = Array.from({ length: to - from }, (_, index) =>
-      this.#node(`node-${from + index + 1}`),
+      this.#createNode(`node-${from + index + 1}`),
     );
     this.#nodes = [...this.#nodes, ...added];
     try {
@@ -177,11 +177,11 @@ export class Supervisor {
     this.#nodes = this.#nodes.slice(0, from);
   }
 
-  #nodeCalled(id: string): ChildProcess {
-    return this.#called(id, this.#nodes, "node");
+  #findNode(id: string): ChildProcess {
+    return this.#find(id, this.#nodes, "node");
   }
 
-  #called(id: string, among: readonly ChildProcess[], what: string): ChildProcess {
+  #find(id: string, among: readonly ChildProcess[], what: string): ChildProcess {
     const child = among.find((candidate) => candidate.id === id);
     if (child !== undefined) return child;
     throw new Refusal(
@@ -189,9 +189,9 @@ export class Supervisor {
     );
   }
 
-  #relay(id: string): ChildProcess {
+  #createRelay(id: string): ChildProcess {
     const { memoryMb, fsync } = this.#settings;
-    return this.#child("relay", id, (self) => [
+    return this.#createProcess("relay", id, (self) => [
       ...["--listen", self.address ?? "127.0.0.1:0"],
       ...["--data", this.#layout.relayFolder(id)],
       ...["--memory-mb", String(memoryMb)],
@@ -199,9 +199,9 @@ export class Supervisor {
     ]);
   }
 
-  #node(id: string): ChildProcess {
+  #createNode(id: string): ChildProcess {
     const { app, host, open } = this.#settings;
-    return this.#child("node", id, () => [
+    return this.#createProcess("node", id, () => [
       ...["--listen", formatAddress({ unix: this.#layout.nodeSocket(id) })],
       ...this.#relayFlags(),
       ...(app === undefined ? [] : ["--app", app]),
@@ -209,10 +209,10 @@ export class Supervisor {
     ]);
   }
 
-  #lb(id: string): ChildProcess {
+  #createLb(id: string): ChildProcess {
     const { host, port, lbWorkers } = this.#settings;
-    return this.#child("lb", id, () => [
-      ...this.#doorFlags(),
+    return this.#createProcess("lb", id, () => [
+      ...this.#lbFlags(),
       ...["--listen", this.#lbs[0]?.address ?? formatAddress({ host, port })],
       ...this.#relayFlags(),
       ...(lbWorkers > 1 ? ["--reuse-port"] : []),
@@ -223,11 +223,11 @@ export class Supervisor {
    * Of two equal flags the last counts: the operator's own over ours, and over those the settings
    * that the cluster has a name for.
    */
-  #doorFlags(): string[] {
+  #lbFlags(): string[] {
     const { lbFlags, trust, proxyProtocol, tlsCert, tlsKey, accessLog } = this.#settings;
     const repeated = { "--trust": trust, "--tls-cert": tlsCert, "--tls-key": tlsKey };
     return [
-      `--endings-per-second=${this.#endingsPerSecond()}`,
+      `--endings-per-second=${this.#disconnectsPerSecond()}`,
       ...lbFlags,
       ...Object.entries(repeated).flatMap(([flag, values]) =>
         values.map((value) => `${flag}=${value}`),
@@ -238,18 +238,18 @@ export class Supervisor {
   }
 
   /** How many clients of a dead node each lb tells a second, and so how fast they come back. */
-  #endingsPerSecond(): number {
+  #disconnectsPerSecond(): number {
     const share = Math.round(
-      (ENDINGS_PER_CORE * availableParallelism()) / this.#settings.lbWorkers,
+      (DISCONNECTS_PER_CORE * availableParallelism()) / this.#settings.lbWorkers,
     );
-    return Math.min(share, ENDINGS_PER_LB_MAX);
+    return Math.min(share, DISCONNECTS_PER_LB_MAX);
   }
 
   #relayFlags(): string[] {
     return this.#relays.flatMap(({ id, address }) => ["--relay", `${id}=${address}`]);
   }
 
-  #child(role: Role, id: string, flags: (self: ChildProcess) => string[]): ChildProcess {
+  #createProcess(role: Role, id: string, flags: (self: ChildProcess) => string[]): ChildProcess {
     const common = [
       "--secret-file",
       this.#layout.secretFile,
@@ -272,7 +272,7 @@ export class Supervisor {
   }
 }
 
-async function restartOne(child: ChildProcess): Promise<void> {
+async function restartProcess(child: ChildProcess): Promise<void> {
   try {
     await child.restart();
   } catch (error) {

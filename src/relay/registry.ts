@@ -17,26 +17,26 @@ export class Registry {
     const member: Member = { role: link.role, id: link.name, address, state, connections, counts };
     const known = this.#members.get(link.key);
     this.#members.set(link.key, { member, link });
-    this.#tell(encodeRelayMessage({ type: "registered", member }));
+    this.#sendToWatchers(encodeRelayMessage({ type: "registered", member }));
     return known !== undefined && known.link !== link ? known.link : undefined;
   }
 
   /** The link gets all that is known now, then every change. */
-  watch(link: RelayLink): void {
+  addWatcher(link: RelayLink): void {
     const members = [...this.#members.values()].map(({ member }) => member);
     link.send(encodeRelayMessage({ type: "registry", members }));
     this.#watchers.add(link);
   }
 
   /** The link is gone, and with it its membership. */
-  depart(link: RelayLink): void {
+  linkClosed(link: RelayLink): void {
     this.#watchers.delete(link);
     if (this.#members.get(link.key)?.link !== link) return;
     this.#members.delete(link.key);
-    this.#tell(encodeRelayMessage({ type: "departed", role: link.role, id: link.name }));
+    this.#sendToWatchers(encodeRelayMessage({ type: "departed", role: link.role, id: link.name }));
   }
 
-  #tell(frame: Uint8Array): void {
+  #sendToWatchers(frame: Uint8Array): void {
     for (const watcher of this.#watchers) watcher.send(frame);
   }
 }

@@ -48,21 +48,21 @@ export class RelayLink implements Receiver {
 
   send(frame: Uint8Array): void {
     this.outbox.pushControl(frame);
-    this.soil();
+    this.markDirty();
   }
 
   sendRun(from: number, to: number): void {
     this.outbox.pushRun(from, to);
-    this.soil();
+    this.markDirty();
   }
 
   /** What was queued is being sent: the next thing queued makes it dirty again. */
-  clean(): void {
+  clearDirty(): void {
     this.#isDirty = false;
   }
 
   /** The shell has something to do for this link at the end of the turn. */
-  soil(): void {
+  markDirty(): void {
     if (this.#isDirty) return;
     this.#isDirty = true;
     this.#dirty.push(this);

@@ -88,7 +88,7 @@ export class Relay {
       if (link.outcomes.length === 0) this.#publishers.push(link);
       this.#store.publish(link, bytes, start, end, nowMs);
     } else if (link.phase === "up") {
-      this.#message(link, decodeRelayMessage(bytes, start, end), nowMs);
+      this.#messageReceived(link, decodeRelayMessage(bytes, start, end), nowMs);
     } else if (link.phase !== "ended") {
       this.#handshake(link, decodeRelayMessage(bytes, start, end), nowMs);
     }
@@ -108,8 +108,8 @@ export class Relay {
   disconnect(link: RelayLink): void {
     if (!this.#links.delete(link)) return;
     link.phase = "ended";
-    this.#registry.depart(link);
-    for (const opening of link.openings.values()) this.#release(link, opening);
+    this.#registry.linkClosed(link);
+    for (const opening of link.openings.values()) this.#releaseOpening(link, opening);
     link.openings.clear();
   }
 
@@ -129,8 +129,8 @@ export class Relay {
   /** Links that have something to be sent since the last call. */
   takeDirty(): RelayLink[] {
     const dirty = this.#dirty.splice(0);
-    for (const link of dirty) link.clean();
-    for (const link of dirty) if (link.isOverfull) this.#cut(link);
+    for (const link of dirty) link.clearDirty();
+    for (const link of dirty) if (link.isOverfull) this.#cutLink(link);
     return dirty;
   }
 
@@ -143,17 +143,17 @@ export class Relay {
    * The segment is about to be reused: links that still have frames of it to be sent lag too far.
    */
   cutLaggards(segment: number): void {
-    for (const link of this.#links) if (link.outbox.oldestSegment() <= segment) this.#cut(link);
+    for (const link of this.#links) if (link.outbox.oldestSegment() <= segment) this.#cutLink(link);
   }
 
   /**
    * Ends a link that reads too slowly. What waits for it is dropped, so it cannot be told why: it
    * comes back by position.
    */
-  #cut(link: RelayLink): void {
+  #cutLink(link: RelayLink): void {
     link.outbox.clear();
     link.isTooSlow = true;
-    link.soil();
+    link.markDirty();
     this.disconnect(link);
   }
 
@@ -183,18 +183,18 @@ export class Relay {
     }
   }
 
-  #message(link: RelayLink, message: RelayMessage, nowMs: number): void {
+  #messageReceived(link: RelayLink, message: RelayMessage, nowMs: number): void {
     switch (message.type) {
       case "ping":
         return link.send(encodeRelayMessage({ type: "pong" }));
       case "pong":
         return;
       case "open":
-        return this.#open(link, message, nowMs);
+        return this.#openChannel(link, message, nowMs);
       case "close":
-        return this.#close(link, message.id, nowMs);
+        return this.#closeChannel(link, message.id, nowMs);
       case "history":
-        return this.#history(link, message, nowMs);
+        return this.#sendHistory(link, message, nowMs);
       case "retry":
         link.refusing.delete(message.id);
         return;
@@ -205,16 +205,20 @@ export class Relay {
         return;
       }
       case "watch":
-        return this.#registry.watch(link);
+        return this.#registry.addWatcher(link);
       case "enter":
-        return this.#presence.enter(
+        return this.#presence.clientEntered(
           link,
-          this.#opening(link, message.id).channel,
+          this.#openingOf(link, message.id).channel,
           message.client,
           message.info,
         );
       case "leave":
-        return this.#presence.leave(link, this.#opening(link, message.id).channel, message.client);
+        return this.#presence.clientLeft(
+          link,
+          this.#openingOf(link, message.id).channel,
+          message.client,
+        );
       case "bye":
         return this.disconnect(link);
       default:
@@ -222,7 +226,7 @@ export class Relay {
     }
   }
 
-  #open(link: RelayLink, message: RelayMessageOf<"open">, nowMs: number): void {
+  #openChannel(link: RelayLink, message: RelayMessageOf<"open">, nowMs: number): void {
     const epoch = Buffer.from(this.#random(EPOCH_BYTES)).toString("hex");
     const channel = this.#store.open(message.channel, message.policy, epoch, nowMs);
     if (typeof channel === "string") {
@@ -257,31 +261,31 @@ export class Relay {
     );
     for (let offset = after + 1; offset <= channel.top; offset++)
       this.#sendRemembered(link, channel, offset);
-    if (presence) this.#presence.observe(link, channel);
+    if (presence) this.#presence.addObserver(link, channel);
   }
 
-  #close(link: RelayLink, id: number, nowMs: number): void {
-    const opening = this.#opening(link, id);
+  #closeChannel(link: RelayLink, id: number, nowMs: number): void {
+    const opening = this.#openingOf(link, id);
     link.openings.delete(id);
     opening.channel.usedAtMs = nowMs;
-    this.#release(link, opening);
+    this.#releaseOpening(link, opening);
   }
 
   /** Undoes what `#open` did to the channel. */
-  #release(link: RelayLink, { channel, live, presence }: Opening): void {
+  #releaseOpening(link: RelayLink, { channel, live, presence }: Opening): void {
     channel.openers--;
     if (live) channel.live.splice(channel.live.indexOf(link), 1);
     if (presence) channel.observers.splice(channel.observers.indexOf(link), 1);
-    this.#presence.forsake(link, channel);
+    this.#presence.linkClosed(link, channel);
   }
 
-  #opening(link: RelayLink, id: number): Opening {
+  #openingOf(link: RelayLink, id: number): Opening {
     const opening = link.openings.get(id);
     if (opening === undefined) throw new Malformed(`channel ${id} is not open on this link`);
     return opening;
   }
 
-  #history(link: RelayLink, message: RelayMessageOf<"history">, nowMs: number): void {
+  #sendHistory(link: RelayLink, message: RelayMessageOf<"history">, nowMs: number): void {
     this.#questions++;
     this.#store.commit();
     const { request, since, reverse } = message;

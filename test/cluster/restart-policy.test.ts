@@ -1,12 +1,12 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { afterDeath, type Deaths, NO_DEATHS } from "../../src/cluster/restart-policy.ts";
+import { afterExit, type ExitHistory, NO_EXITS } from "../../src/cluster/restart-policy.ts";
 
 /** The delays that follow deaths at these times, each process having been ready for `servedMs`. */
 function delays(deathsAtMs: readonly number[], servedMs: number): (number | undefined)[] {
-  let deaths: Deaths = NO_DEATHS;
+  let deaths: ExitHistory = NO_EXITS;
   return deathsAtMs.map((atMs) => {
-    const after = afterDeath(deaths, atMs, servedMs);
+    const after = afterExit(deaths, atMs, servedMs);
     deaths = after.deaths;
     return after.delayMs;
   });
@@ -39,11 +39,11 @@ test("whatever happens, waits stay within 2 s and the memory of deaths within th
   });
   fc.assert(
     fc.property(lives, (past) => {
-      let deaths: Deaths = NO_DEATHS;
+      let deaths: ExitHistory = NO_EXITS;
       let nowMs = 0;
       for (const { pauseMs, servedMs } of past) {
         nowMs += pauseMs + servedMs;
-        const after = afterDeath(deaths, nowMs, servedMs);
+        const after = afterExit(deaths, nowMs, servedMs);
         deaths = after.deaths;
         expect(deaths.recentMs.every((atMs) => nowMs - atMs < 10_000)).toBe(true);
         expect(after.delayMs === undefined).toBe(deaths.recentMs.length > 5);
