@@ -66,7 +66,7 @@ const SHELLS: Record<string, string[]> = {
       "process-run.ts",
       "data-folder.ts",
     ],
-    ...["log-file.ts", "load-settings.ts", "admin.ts", "admin-client.ts"],
+    ...["log-file.ts", "load-settings.ts", "admin-server.ts", "admin-client.ts"],
   ],
 };
 

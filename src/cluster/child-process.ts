@@ -1,19 +1,18 @@
-// One process of the cluster over all its incarnations: it is started, and started again when it
-// dies, until it is stopped for good or dies too often. What it is for is the supervisor's
-// business.
+// One process of the cluster over all its runs: started, and restarted when it exits, until it is
+// stopped or exits too often.
 
 import { rmSync } from "node:fs";
 import type { Logger } from "../runtime/log.ts";
 import { lastLines } from "./log-file.ts";
 import { type Environment, type Exit, ProcessRun } from "./process-run.ts";
 import { Refusal } from "./refusal.ts";
-import { afterExit, CRASH_WINDOW_MS, EXITS_MAX, NO_EXITS } from "./restart-policy.ts";
 import type { ProcessState, ProcessStatus, Role } from "./status.ts";
+import { afterExit, CRASH_WINDOW_MS, EXITS_MAX, NO_EXITS } from "./supervision-rules.ts";
 
 /**
- * A relay and a node keep freed pages for reuse: giving them back and faulting them in again costs
- * a relay up to half of its CPU, a node a sixth, and saves a few MB. An lb has no more of them than
- * it has tunnels. The operator's environment wins.
+ * Relays and nodes keep freed pages for reuse: returning them and faulting them in again costs a
+ * relay up to half of its CPU, a node a sixth, and saves a few MB. An lb frees few pages. The
+ * operator's environment wins.
  */
 const KEEPS_PAGES: Environment = { MIMALLOC_PURGE_DELAY: "-1" };
 const ENVIRONMENTS: Readonly<Record<Role, Environment>> = {
@@ -32,12 +31,12 @@ export type Program = {
   readonly role: Role;
   readonly id: string;
   readonly logFile: string;
-  /** The socket it listens on, where that is a file: a killed process leaves it behind. */
+  /** Its unix socket, if any: a killed process leaves the file behind. */
   readonly socketFile?: string;
-  /** How long it may take to finish when it is told to stop. */
+  /** How long a graceful stop may take. */
   readonly graceMs: number;
   /**
-   * Script and flags. Asked at every start, for addresses become known only as processes get ready.
+   * Script and flags. Called at every start, because addresses become known as processes get ready.
    */
   readonly command: () => readonly string[];
 };
@@ -53,10 +52,7 @@ export class ChildProcess {
   #exits = NO_EXITS;
   #restartTimer: ReturnType<typeof setTimeout> | undefined;
   #ready = Promise.withResolvers<string>();
-  /**
-   * Someone waits for this start: when the process says that it cannot, they are told and it is not
-   * tried again.
-   */
+  /** Someone awaits this start: if it fails they are told, and it is not retried. */
   #isStartAwaited = false;
   #desiredState: "up" | "drained" | "stopped" = "up";
 
@@ -70,7 +66,7 @@ export class ChildProcess {
     return this.#program.id;
   }
 
-  /** Where it serves, once it has been ready. */
+  /** Where it serves; undefined until it is ready for the first time. */
   get address(): string | undefined {
     return this.#address;
   }
@@ -95,7 +91,7 @@ export class ChildProcess {
     return this.#restartTimer === undefined ? "failed" : "restarting";
   }
 
-  /** Starts it. Resolves to its address when it is ready; a Refusal says why it cannot start. */
+  /** Starts it. Resolves to its address when it is ready; rejects with a Refusal. */
   async start(): Promise<string> {
     this.#isStartAwaited = true;
     this.#ready = Promise.withResolvers<string>();
@@ -112,7 +108,7 @@ export class ChildProcess {
     }
   }
 
-  /** Finishes it in order and starts it again. */
+  /** Stops it gracefully and starts it again. */
   async restart(): Promise<void> {
     this.#cancelRestart();
     await this.#terminateRun();
@@ -120,22 +116,22 @@ export class ChildProcess {
     await this.start();
   }
 
-  /** Finishes it for good. */
+  /** Stops it gracefully, for good. */
   async stop(): Promise<void> {
     this.#markStopped();
     await this.#terminateRun();
     this.#removeSocket();
   }
 
-  /** Ends it for good, at once. */
+  /** Kills it, for good. */
   kill(): void {
     this.#markStopped();
     this.#current?.kill();
   }
 
   /**
-   * Sends its clients away; it takes no new ones, whatever becomes of it, until `undrain`. Resolves
-   * when it has heard.
+   * Disconnects its clients; it accepts no new ones until `undrain`, even after a restart. Resolves
+   * when it has answered.
    */
   async drain(): Promise<void> {
     this.#desiredState = "drained";
@@ -149,7 +145,7 @@ export class ChildProcess {
     await this.requestStatus(ANSWER_TIMEOUT_MS);
   }
 
-  /** Drains it, if it is up; resolves when its clients are gone, or after `timeoutMs`. */
+  /** Drains it if it is up. Resolves when it has no clients, or after `timeoutMs`. */
   async drainAndWait(timeoutMs: number): Promise<void> {
     if (this.#state !== "up" && this.#state !== "draining") return;
     const deadline = performance.now() + timeoutMs;
@@ -160,7 +156,7 @@ export class ChildProcess {
     }
   }
 
-  /** Brings `status` up to date, as far as it answers within `timeoutMs`. */
+  /** Refreshes `status`, if the process answers within `timeoutMs`. */
   async requestStatus(timeoutMs: number): Promise<void> {
     await this.#current?.requestStatus(timeoutMs);
   }
@@ -195,7 +191,7 @@ export class ChildProcess {
       const environment = { ...ENVIRONMENTS[role], ...process.env };
       this.#current = new ProcessRun(command(), environment, logFile, {
         onReady: (address) => this.#onReady(address),
-        onExit: (death) => this.#onExit(death),
+        onExit: (exit) => this.#onExit(exit),
       });
     } catch (error) {
       this.#onExit({
@@ -210,48 +206,48 @@ export class ChildProcess {
 
   #onReady(address: string): void {
     this.#address = address;
-    // The screen tells of the first start.
+    // The startup banner shows the first start.
     const level = this.#runs === 1 ? "debug" : "info";
     this.#logger[level]({ pid: this.#current?.pid, address }, "ready");
     if (this.#desiredState === "drained") this.#current?.sendOrder({ type: "drain" });
     this.#ready.resolve(address);
   }
 
-  #onExit(death: Exit): void {
+  #onExit(exit: Exit): void {
     this.#current = undefined;
-    if (death.wasTold) return;
-    if (this.#address === undefined || (this.#isStartAwaited && death.fatal !== undefined)) {
+    if (exit.wasTold) return;
+    if (this.#address === undefined || (this.#isStartAwaited && exit.fatal !== undefined)) {
       this.#ready.reject(
-        death.fatal === undefined
-          ? this.#refusalWithLog(`ended (${death.how}) before it was ready`)
-          : new Refusal(death.fatal),
+        exit.fatal === undefined
+          ? this.#refusalWithLog(`exited (${exit.how}) before it was ready`)
+          : new Refusal(exit.fatal),
       );
       return;
     }
-    const { deaths, delayMs } = afterExit(this.#exits, performance.now(), death.servedMs);
-    this.#exits = deaths;
-    if (delayMs === undefined) return this.#giveUp(death);
-    const { how, fatal } = death;
+    const { exits, delayMs } = afterExit(this.#exits, performance.now(), exit.servedMs);
+    this.#exits = exits;
+    if (delayMs === undefined) return this.#giveUp(exit);
+    const { how, fatal } = exit;
     this.#logger.warn(
-      { how, livedMs: Math.round(death.livedMs), fatal, delayMs },
-      "died, to be restarted",
+      { how, livedMs: Math.round(exit.livedMs), fatal, delayMs },
+      "exited, to be restarted",
     );
     this.#restartTimer = setTimeout(() => this.#startRun(), delayMs);
   }
 
-  #giveUp(death: Exit): void {
-    const often = `died more than ${EXITS_MAX} times in ${CRASH_WINDOW_MS / 1000} s, last by ${death.how}`;
+  #giveUp(exit: Exit): void {
+    const often = `exited more than ${EXITS_MAX} times in ${CRASH_WINDOW_MS / 1000} s, last: ${exit.how}`;
     const refusal = this.#refusalWithLog(often);
     if (this.#isStartAwaited) this.#ready.reject(refusal);
     this.#onCrashLoop(refusal.message);
   }
 
-  /** A sentence about this process, with the end of its log, where the reason usually stands. */
+  /** A sentence about this process, with the last lines of its log. */
   #refusalWithLog(what: string): Refusal {
     const { id, logFile } = this.#program;
     const lines = lastLines(logFile, LOG_LINES_SHOWN);
     return new Refusal(
-      `${id} ${what}; its log is ${logFile}${lines === "" ? "." : `, and ends so:\n${lines}`}`,
+      `${id} ${what}; its log is ${logFile}${lines === "" ? "." : `; its last lines:\n${lines}`}`,
     );
   }
 }

@@ -1,5 +1,5 @@
-// The command line: `bun run cluster …`. Runs what was typed; what cannot be done is said in one
-// sentence, with exit code 1.
+// The command line: `bun run cluster …`. Runs a command; a failure is one sentence on standard error
+// and exit code 1.
 
 import { join } from "node:path";
 import { parseInteger, UsageError } from "../runtime/arguments.ts";
@@ -9,8 +9,8 @@ import { NODES_MAX } from "./config.ts";
 import { countersTable } from "./counters-table.ts";
 import { loadSettings } from "./load-settings.ts";
 import { Refusal } from "./refusal.ts";
-import { statusTable } from "./screen.ts";
 import { runCluster } from "./start.ts";
+import { statusTable } from "./status-text.ts";
 
 const programs = {
   relay: join(import.meta.dirname, "../relay/main.ts"),
@@ -52,8 +52,8 @@ async function run({ name, flags, operand = "" }: Command): Promise<number> {
 }
 
 /**
- * A --data folder is enough to say which cluster is meant; the other settings, broken perhaps, do
- * not matter then.
+ * The client of the cluster that the flags name. With --data the other settings, which may be
+ * broken, are not read.
  */
 async function adminClientFor(flags: Command["flags"]): Promise<AdminClient> {
   return new AdminClient(

@@ -1,18 +1,18 @@
-// One running process: started, listened to, asked every second how it is, and killed when it does
-// not answer. It lives once; what comes after it is child-process.ts's business.
+// One run of a process: started, pinged every second, and killed when it is unresponsive.
+// child-process.ts decides what follows it.
 
 import { closeSync } from "node:fs";
 import type { Subprocess } from "bun";
 import { type ChildStatus, type LbCounters, type Order, reportIn } from "../runtime/child-ipc.ts";
 import { Malformed } from "../wire/shape.ts";
 import { keepLogSmall, openLog } from "./log-file.ts";
-import { PING_MS, Responsiveness } from "./silence.ts";
+import { PING_MS, Responsiveness } from "./supervision-rules.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * How a process ended. `servedMs`: how long it had been ready. `wasTold`: by `finish` or `kill`.
- * `fatal`: the sentence with which it said that it cannot start.
+ * How a process exited. `how`: exit code or signal. `servedMs`: how long it had been ready.
+ * `wasTold`: after `terminate` or `kill`. `fatal`: the reason that it reported for not starting.
  */
 export type Exit = {
   readonly how: string;
@@ -24,7 +24,7 @@ export type Exit = {
 
 export type ProcessRunEvents = {
   onReady(address: string): void;
-  onExit(death: Exit): void;
+  onExit(exit: Exit): void;
 };
 
 export class ProcessRun {
@@ -44,7 +44,7 @@ export class ProcessRun {
   readonly #exitHandled = Promise.withResolvers<void>();
 
   /**
-   * Starts `bun …command`, its output appended to the log. Throws where the system cannot start it.
+   * Starts `bun …command` with its output appended to the log. Throws when it cannot be started.
    */
   constructor(
     command: readonly string[],
@@ -61,7 +61,7 @@ export class ProcessRun {
         stdout: log,
         stderr: log,
         env: environment,
-        // A session of its own: the terminal's Ctrl-C is for the supervisor alone.
+        // A session of its own: the terminal's Ctrl-C must reach the supervisor alone.
         detached: true,
         ipc: (message) => this.#messageReceived(message),
         onExit: () => this.#exited(),
@@ -87,7 +87,7 @@ export class ProcessRun {
     return this.#status.connections;
   }
 
-  /** As it said last; undefined while it is asked for the first time, and of all but lbs. */
+  /** The counters last reported; undefined before the first report, and for all but lbs. */
   get counters(): LbCounters | undefined {
     return this.#counters;
   }
@@ -96,11 +96,11 @@ export class ProcessRun {
     try {
       this.#child.send(order);
     } catch {
-      // It is gone, which `ended` tells, or its channel is, which its silence will.
+      // The process is gone: onExit follows. Or its IPC channel is: it will be unresponsive.
     }
   }
 
-  /** Resolves when it has said how it is, or after `timeoutMs`. */
+  /** Resolves when it has reported its status, or after `timeoutMs`. */
   async requestStatus(timeoutMs: number): Promise<void> {
     this.sendOrder({ type: "ping", counters: true });
     const timeout = Promise.withResolvers<void>();
@@ -110,8 +110,8 @@ export class ProcessRun {
   }
 
   /**
-   * Tells it to finish, and kills it when that takes longer than `graceMs`. Resolves when it is
-   * gone and `ended` was told.
+   * Sends SIGTERM, and SIGKILL after `graceMs`. Resolves when the process is gone and onExit has
+   * returned.
    */
   async terminate(graceMs: number): Promise<void> {
     this.#phase = "ending";
@@ -145,8 +145,7 @@ export class ProcessRun {
         this.#fatal = report.message;
       }
     } catch (error) {
-      // A report that is none comes from code inside the process, an app perhaps, that also uses
-      // process.send.
+      // An app may use process.send for messages of its own.
       if (!(error instanceof Malformed)) throw error;
     }
   }
@@ -168,7 +167,7 @@ export class ProcessRun {
     this.#statusReceived.resolve();
     const nowMs = performance.now();
     this.#events.onExit({
-      how: this.#isUnresponsive ? "killed: it did not answer any more" : this.#exitCause(),
+      how: this.#isUnresponsive ? "killed: unresponsive" : this.#exitCause(),
       livedMs: nowMs - this.#startedAtMs,
       servedMs: Math.max(0, nowMs - this.#readyAtMs),
       wasTold,

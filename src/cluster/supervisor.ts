@@ -1,5 +1,5 @@
-// The cluster as a whole: which processes it has, in what order they start and stop, and what the
-// operator may do to them, one operation at a time.
+// The processes of the cluster: the order in which they start and stop, and the operator's
+// operations on them, one at a time.
 
 import { availableParallelism } from "node:os";
 import { formatAddress } from "../runtime/arguments.ts";
@@ -14,14 +14,11 @@ import type { ClusterStatus, Role } from "./status.ts";
 export type Programs = Readonly<Record<Role, string>>;
 
 const ANSWER_TIMEOUT_MS = 250;
-/**
- * A client that comes back costs the lb, a node and itself, where it runs here too, half a
- * millisecond: that is half of each core.
- */
+/** A reconnect costs lb, node and client half a millisecond together: half of each core. */
 const DISCONNECTS_PER_CORE = 1000;
-/** One lb takes clients on about as fast as this. */
+/** About the rate at which one lb accepts clients. */
 const DISCONNECTS_PER_LB_MAX = 3000;
-/** How long the nodes of a stopping cluster may take over their farewells. */
+/** How long the nodes of a stopping cluster may take to drain. */
 const DRAIN_ON_STOP_MS = 4000;
 const GRACE_MS: Readonly<Record<Role, number>> = { lb: 5000, node: 6000, relay: 5000 };
 
@@ -54,10 +51,7 @@ export class Supervisor {
     for (let n = 1; n <= settings.lbWorkers; n++) this.#lbs.push(this.#createLb(`lb-${n}`));
   }
 
-  /**
-   * Starts everything; resolves when all of it is ready. A Refusal says what cannot start; then
-   * `stop` is to be called.
-   */
+  /** Starts all processes; resolves when they are ready. After a Refusal, call `stop`. */
   start(): Promise<void> {
     return this.#runOperation("start", async () => {
       await startAll(this.#relays);
@@ -65,18 +59,18 @@ export class Supervisor {
     });
   }
 
-  /** Stops everything in order: the lbs, then the nodes, then the relays. */
+  /** Stops all processes in order: lbs, nodes, relays. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stopInOrder();
     return this.#stopped;
   }
 
-  /** Ends everything at once. */
+  /** Kills all processes. */
   kill(): void {
     for (const child of this.#all) child.kill();
   }
 
-  /** How everything is, each process having been asked just now. */
+  /** The status of all processes, refreshed now. */
   async status(): Promise<ClusterStatus> {
     await Promise.all(this.#all.map((child) => child.requestStatus(ANSWER_TIMEOUT_MS)));
     return {
@@ -93,28 +87,27 @@ export class Supervisor {
       if (count > before) await this.#addNodes(before, count);
       else await this.#removeNodes(count);
       return before === count
-        ? `The cluster has ${nodes(count)} already.`
-        : `The cluster has ${nodes(count)} now.`;
+        ? `The cluster already has ${nodes(count)}.`
+        : `The cluster now has ${nodes(count)}.`;
     });
   }
 
   drain(id: string): Promise<string> {
     return this.#runOperation(`drain ${id}`, async () => {
       await this.#findNode(id).drain();
-      return `${id} takes no new clients; undrain it to take it back.`;
+      return `${id} accepts no new clients until it is undrained.`;
     });
   }
 
   undrain(id: string): Promise<string> {
     return this.#runOperation(`undrain ${id}`, async () => {
       await this.#findNode(id).undrain();
-      return `${id} takes clients again.`;
+      return `${id} accepts clients again.`;
     });
   }
 
   /**
-   * Restarts one process or, without an id, every node, one after another, so that the others go on
-   * serving.
+   * Restarts one process or, without an id, the nodes one after another, while the others serve.
    */
   restart(id?: string): Promise<string> {
     return this.#runOperation(id === undefined ? "restart" : `restart ${id}`, async () => {
@@ -143,14 +136,14 @@ export class Supervisor {
     }
   }
 
-  /** With port 0 the first lb finds out which port it is, and the others share it. */
+  /** With port 0 the first lb finds a free port, which the others share. */
   async #startLbs(): Promise<void> {
     if (this.#settings.port !== 0) return startAll(this.#lbs);
     await startAll(this.#lbs.slice(0, 1));
     await startAll(this.#lbs.slice(1));
   }
 
-  /** The lbs take no new clients, but stay until the nodes have said goodbye to theirs. */
+  /** The lbs accept no new clients but run until the nodes are drained. */
   async #stopInOrder(): Promise<void> {
     await Promise.all(this.#lbs.map((lb) => lb.drainAndWait(0)));
     await Promise.all(this.#nodes.map((node) => node.drainAndWait(DRAIN_ON_STOP_MS)));
@@ -220,8 +213,8 @@ export class Supervisor {
   }
 
   /**
-   * Of two equal flags the last counts: the operator's own over ours, and over those the settings
-   * that the cluster has a name for.
+   * Of equal flags the last counts: the operator's lb flags win over ours, the cluster's own
+   * settings over both.
    */
   #lbFlags(): string[] {
     const { lbFlags, trust, proxyProtocol, tlsCert, tlsKey, accessLog } = this.#settings;
@@ -237,7 +230,7 @@ export class Supervisor {
     ];
   }
 
-  /** How many clients of a dead node each lb tells a second, and so how fast they come back. */
+  /** How many clients of a dead node each lb disconnects a second: the rate of reconnects. */
   #disconnectsPerSecond(): number {
     const share = Math.round(
       (DISCONNECTS_PER_CORE * availableParallelism()) / this.#settings.lbWorkers,
@@ -278,7 +271,7 @@ async function restartProcess(child: ChildProcess): Promise<void> {
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     throw new Refusal(
-      `${child.id} did not come back, and nothing else was restarted after it: ${error.message}`,
+      `${child.id} did not restart, and the nodes after it were not restarted: ${error.message}`,
     );
   }
 }
