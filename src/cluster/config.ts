@@ -167,8 +167,8 @@ const NOT_LB_FLAGS =
   /^--(?:listen|upstream|relay|secret-file|id|reuse-port|log-level|trust|proxy-protocol|tls-cert|tls-key|access-log)(?:=|$)/;
 
 /**
- * "--head-timeout-ms 5000", the same as an array of words, or { headTimeoutMs: 5000 }. The lb checks
- * the flags.
+ * "--head-timeout-ms 5000", the same as an array of words, or { headTimeoutMs: 5000 }. The lb
+ * checks the flags.
  */
 const lbFlags: Read<readonly string[]> = (value, where) => {
   const words = isRecord(value)

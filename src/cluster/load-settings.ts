@@ -1,5 +1,5 @@
-// Loads the settings from flags, environment and tutti.config.ts, which is a program and may fail in
-// any way.
+// Loads the settings from flags, environment and tutti.config.ts, which is a program and may fail
+// in any way.
 
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";

@@ -20,7 +20,7 @@ export function openLog(path: string): number {
   return openSync(path, "a", 0o600);
 }
 
-/** Copies a log that is too long to `<path>.1` and truncates it; its process keeps writing to it. */
+/** Copies a log that is too long to `<path>.1` and truncates it; its process keeps it open. */
 export function keepLogSmall(path: string): void {
   const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   if (bytes <= LOG_BYTES_MAX) return;

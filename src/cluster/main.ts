@@ -1,5 +1,5 @@
-// The command line: `bun run cluster …`. Runs a command; a failure is one sentence on standard error
-// and exit code 1.
+// The command line: `bun run cluster …`. Runs a command; a failure is one sentence on standard
+// error and exit code 1.
 
 import { join } from "node:path";
 import { parseInteger, UsageError } from "../runtime/arguments.ts";

@@ -1,5 +1,5 @@
-// When a running process counts as unresponsive, when one that exited is restarted, and when to give
-// up. Pure: the times come as arguments.
+// When a running process counts as unresponsive, when one that exited is restarted, and when to
+// give up. Pure: the times come as arguments.
 
 /** The interval at which the supervisor pings a process. */
 export const PING_MS = 1000;

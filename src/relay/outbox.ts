@@ -32,7 +32,7 @@ export class Outbox {
     return this.#from.length - this.#head;
   }
 
-  /** Adds the frames from `from` to `to`, which lie in one segment. Extends an adjacent last run. */
+  /** Adds the frames from `from` to `to`, in one segment. Extends an adjacent last run. */
   pushRun(from: Place, to: Place): void {
     const last = this.#from.length - 1;
     this.#bytes += to - from;

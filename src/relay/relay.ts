@@ -58,7 +58,7 @@ export class Relay {
     return this.#links.size;
   }
 
-  /** All counts, for the log. `openings`: open channels of all links. `questions`: HISTORY so far. */
+  /** All counts. `openings`: open channels of all links. `questions`: HISTORY frames so far. */
   counts(): Record<string, number> {
     let openings = 0;
     for (const link of this.#links) openings += link.openings.size;
@@ -92,7 +92,7 @@ export class Relay {
     }
   }
 
-  /** Ends a link and sends it the reason. The shell closes the socket once the outbox is written. */
+  /** Ends a link and sends it the reason. The shell closes the socket after the outbox. */
   end(link: RelayLink, reason: string, message: string): void {
     if (link.phase === "ended") return;
     link.send(encodeRelayMessage({ type: "bye", reason, message: message.slice(0, 500) }));

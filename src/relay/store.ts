@@ -1,5 +1,5 @@
-// Order and history: gives each publication its offset, journals a turn's publications in one write,
-// and only then forwards them. Recycles the ring of segments.
+// Order and history: gives each publication its offset, journals a turn's publications in one
+// write, and only then forwards them. Recycles the ring of segments.
 
 import {
   channelIdAt,
@@ -217,8 +217,8 @@ export class Store {
   }
 
   /**
-   * Copies forward what is still needed of the oldest segment, then frees it. False: the disk failed
-   * and the segment stays.
+   * Copies forward what is still needed of the oldest segment, then frees it. False: the disk
+   * failed and the segment stays.
    */
   #recycleOldest(): boolean {
     const { segments } = this;
