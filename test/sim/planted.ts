@@ -55,7 +55,7 @@ const onTheWay = (change: (message: RelayMessage) => RelayMessage) => () =>
 const takeAnything = () =>
   patch(
     Subscription.prototype,
-    "take",
+    "acceptMessage",
     (original) =>
       function (this: Subscription, offset) {
         return original.call(this, offset) ?? this.position?.epoch;
@@ -255,7 +255,7 @@ export const PLANTED: readonly Planted[] = [
   { name: "a client takes what comes between its question and the answer", plant: takeAnything },
   {
     name: "a client forgets that it has to publish again what a lost connection did not answer",
-    plant: () => patch(ClientOutbox.prototype, "disconnected", () => () => {}),
+    plant: () => patch(ClientOutbox.prototype, "connectionLost", () => () => {}),
   },
   {
     name: "a client never asks whether its connection is alive",
@@ -263,7 +263,7 @@ export const PLANTED: readonly Planted[] = [
       both(
         patch(
           Connection.prototype,
-          "due",
+          "dueAction",
           (original) =>
             function (this: Connection, now) {
               return original.call(this, now) === "dial" ? "dial" : undefined;
@@ -285,7 +285,7 @@ export const PLANTED: readonly Planted[] = [
     plant: () =>
       patch(
         Subscriptions.prototype,
-        "told",
+        "channelEventArrived",
         (original) =>
           function (this: Subscriptions, message) {
             if (message.type !== "gap") original.call(this, message);
