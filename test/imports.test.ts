@@ -39,9 +39,9 @@ const ALIASES: Record<string, string> = {
 /** Files that touch sockets, clocks, files, processes or randomness. All others are pure. */
 const SHELLS: Record<string, string[]> = {
   wire: [],
-  runtime: ["arguments.ts", "child-ipc.ts", "link.ts", "lock.ts", "log.ts"],
+  runtime: ["arguments.ts", "child-ipc.ts", "clock.ts", "link.ts", "lock.ts", "log.ts"],
   relay: ["main.ts", "server.ts", "recover.ts", "journal.ts"],
-  node: ["alarm.ts", "main.ts", "node.ts", "server.ts", "load-app.ts"],
+  node: ["main.ts", "node.ts", "server.ts", "load-app.ts"],
   lb: [
     ...[
       "main.ts",

@@ -12,7 +12,7 @@ import { producerFor } from "../../src/node/uplink/identity.ts";
 import { type LinkPort, Uplink } from "../../src/node/uplink/uplink.ts";
 import { Relay } from "../../src/relay/relay.ts";
 import type { RelayLink } from "../../src/relay/relay-link.ts";
-import type { LinkEvents } from "../../src/runtime/link.ts";
+import type { LinkEvents } from "../../src/runtime/link-core.ts";
 import { FRAME_BYTES_MAX, FrameDecoder, opcodeOf, PUBLICATION } from "../../src/wire/frame.ts";
 import { linkProof } from "../../src/wire/proof.ts";
 import {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { redialMs } from "../../src/runtime/link.ts";
+import { redialMs } from "../../src/runtime/link-core.ts";
 
 test("a relay that is just gone is dialed every 20 ms or so, one that stays away four times a second at least", () => {
   const dials = [0, 500, 800, 2000, 10_000, 3_600_000].map((awayMs) => redialMs(awayMs, 0.5));

@@ -14,6 +14,7 @@ export type End<T> = {
 export type Side = 0 | 1;
 const other = (side: Side): Side => (side === 0 ? 1 : 0);
 
+export const NORMAL = 1000;
 export const ABNORMAL = 1006;
 
 export class Network {
@@ -81,6 +82,11 @@ export class Cable<T> {
     if (this.#isClosed[from]) return;
     this.#isClosed[from] = true;
     this.#tellClosed(other(from), code);
+  }
+
+  /** Half-closes: the other side is told behind all that was sent; this side still hears it. */
+  finish(from: Side): void {
+    if (!this.#isClosed[from]) this.#tellClosed(other(from), NORMAL);
   }
 
   /** Both sides are told, soon; what was on its way is lost. */

@@ -85,9 +85,8 @@ export class SimLb {
     if (target?.process.isAlive !== true) {
       node.health = this.#record(node.id).refused();
       if (attempt === TRIES) return fail();
-      return this.process.after(this.#network.delayMs(), () =>
-        this.#try(end, dialed, node, attempt + 1),
-      );
+      this.process.after(this.#network.delayMs(), () => this.#try(end, dialed, node, attempt + 1));
+      return;
     }
     this.pool.acquire(node);
     const cable: Cable<string> = new Cable<string>(this.#network, [

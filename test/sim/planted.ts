@@ -11,9 +11,9 @@ import { Outbox as NodeOutbox } from "../../src/node/uplink/outbox.ts";
 import { Uplink } from "../../src/node/uplink/uplink.ts";
 import { Channel } from "../../src/relay/channel.ts";
 import { Producers } from "../../src/relay/producers.ts";
+import { LinkCore } from "../../src/runtime/link-core.ts";
 import type { RelayMessage } from "../../src/wire/relay-messages.ts";
 import { MemoryDisk } from "../relay/memory-disk.ts";
-import { SimLink } from "./link.ts";
 import { SimSocket } from "./node.ts";
 import type { RunOptions } from "./run.ts";
 
@@ -147,10 +147,10 @@ export const PLANTED: readonly Planted[] = [
     name: "a node opens its channels again without a position",
     plant: () =>
       patch(
-        SimLink.prototype,
+        LinkCore.prototype,
         "sendMessage",
         (original) =>
-          function (this: SimLink, message) {
+          function (this: LinkCore, message) {
             return original.call(
               this,
               message.type === "open" ? { ...message, since: null } : message,

@@ -2,7 +2,7 @@
 // until they are answered, history asked for. Knows a link only as something to send with; no
 // clock, randomness or socket of its own.
 
-import type { Link, LinkEvents } from "../../runtime/link.ts";
+import type { LinkCore, LinkEvents } from "../../runtime/link-core.ts";
 import { SEQ_MAX } from "../../wire/client-messages.ts";
 import {
   channelIdAt,
@@ -29,7 +29,7 @@ import {
 } from "./outbox.ts";
 import { Questions } from "./questions.ts";
 
-export type LinkPort = Pick<Link, "isUp" | "send" | "sendMessage" | "close">;
+export type LinkPort = Pick<LinkCore, "isUp" | "send" | "sendMessage" | "close">;
 
 /** How a node shows itself to those who watch the registry. */
 export type Membership = Pick<Member, "address" | "state" | "connections">;
