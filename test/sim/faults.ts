@@ -17,6 +17,7 @@ const FAULTS = {
   losePower: 4,
   cutLink: 4,
   deafenLink: 2,
+  stallLink: 3,
   cutClient: 6,
   deafenClient: 4,
   stallClient: 4,
@@ -67,6 +68,8 @@ export function fault(world: World): void {
       return pick(random, links)?.cut();
     case "deafenLink":
       return pick(random, links)?.deafen();
+    case "stallLink":
+      return pick(random, links)?.stall(random() < 0.5 ? 0 : 1, between(random, 10, 1500));
     case "cutClient":
       return pick(random, world.clients).cable?.cut();
     case "deafenClient":
@@ -145,11 +148,8 @@ export function work(world: World, client: SimClient): void {
       return client.channels.includes(channel) ? undefined : client.subscribe(channel);
     case "last":
       return client.subscribe(channel, { last: below(random, 20) });
-    case "again": {
-      const since = client.positionOf(channel);
-      client.unsubscribe(channel);
-      return client.subscribe(channel, since === undefined ? {} : { since });
-    }
+    case "again":
+      return again(world, client, channel);
     case "unsubscribe":
       return client.unsubscribe(channel);
     case "pause":
@@ -162,6 +162,21 @@ export function work(world: World, client: SimClient): void {
   }
 }
 
+/** Goes without a channel, mostly for a while, and subscribes again where it stood. */
+function again(world: World, client: SimClient, channel: string): void {
+  const { random, clock, absences } = world;
+  const since = client.positionOf(channel);
+  const start = since === undefined ? {} : { since };
+  client.unsubscribe(channel);
+  if (random() < 0.5) return client.subscribe(channel, start);
+  const end = () => {
+    if (absences.delete(end) && client.process.isAlive && !client.channels.includes(channel))
+      client.subscribe(channel, start);
+  };
+  absences.add(end);
+  clock.after(between(random, 10, 2000), end);
+}
+
 /** Nothing goes wrong any more. What has gone deaf stays so until somebody notices. */
 export function heal(world: World): void {
   world.network.slowness = 1;
@@ -171,4 +186,5 @@ export function heal(world: World): void {
   }
   for (const { process } of [...world.processes, ...world.clients]) process.continue();
   for (const node of world.nodes) node.undrain();
+  for (const end of world.absences) end();
 }

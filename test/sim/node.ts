@@ -11,6 +11,7 @@ import { ClientSession } from "../../src/node/session/session.ts";
 import type { Uplink } from "../../src/node/uplink/uplink.ts";
 import { below, type Random } from "../../src/runtime/random.ts";
 import type { Cable, End, Network } from "./cable.ts";
+import { Conversation } from "./conversation.ts";
 import { SECRET, SimLink } from "./link.ts";
 import { Process } from "./process.ts";
 import type { SimRelay } from "./relay.ts";
@@ -118,7 +119,7 @@ export class SimNode {
 
   #received(socket: SimSocket, text: string): void {
     if (text === PONG) socket.session?.heard();
-    else if (text !== UPGRADE) socket.session?.received(text);
+    else if (text !== UPGRADE) socket.received(text);
     else if (this.core.isOpen) socket.open(`${this.name}.${++this.#idCount}`);
     else socket.close(1006);
   }
@@ -138,6 +139,7 @@ export class SimSocket implements Socket {
   readonly cable: () => Cable<string>;
   readonly topics = new Set<string>();
   readonly #node: SimNode;
+  readonly #conversation: Conversation;
   session: ClientSession | undefined;
   /** What the client has not read yet. */
   #unread = 0;
@@ -145,6 +147,7 @@ export class SimSocket implements Socket {
 
   constructor(node: SimNode, cable: () => Cable<string>) {
     this.#node = node;
+    this.#conversation = new Conversation(node.name);
     this.cable = cable;
   }
 
@@ -161,9 +164,19 @@ export class SimSocket implements Socket {
   send(frame: Frame): number {
     if (!this.#isOpen) return 0;
     const text = String(frame);
+    this.#conversation.sent(text);
+    this.transmit(text);
+    return text.length;
+  }
+
+  transmit(text: string): void {
     this.#unread += text.length;
     this.cable().send(1, text);
-    return text.length;
+  }
+
+  received(text: string): void {
+    this.#conversation.received(text);
+    this.session?.received(text);
   }
 
   /** The client has read so much. */

@@ -243,11 +243,11 @@ export const PLANTED: readonly Planted[] = [
         takeAnything(),
         patch(
           SimSocket.prototype,
-          "send",
+          "transmit",
           (original) =>
-            function (this: SimSocket, frame) {
-              if (String(frame).startsWith('{"type":"message"')) original.call(this, frame);
-              return original.call(this, frame);
+            function (this: SimSocket, text) {
+              if (text.startsWith('{"type":"message"')) original.call(this, text);
+              original.call(this, text);
             },
         ),
       ),

@@ -26,7 +26,7 @@ export type Profile = {
 };
 
 const PADDINGS = { none: 14, some: 4, much: 2 } as const;
-const CHARACTERS = { none: 0, some: 200, much: 4000 } as const;
+const CHARACTERS = { none: 0, some: 200, much: 9000 } as const;
 
 export function profileOf(random: Random): Profile {
   return {
@@ -47,7 +47,7 @@ export function profileOf(random: Random): Profile {
 
 const HISTORIES = {
   long: { size: 100_000, bytes: 512 * 1024 * 1024 },
-  short: { size: 5 },
+  short: { size: 3 },
   fleeting: { ttl: "1s" },
 } as const;
 

@@ -79,6 +79,8 @@ export function run(seed: number, options: RunOptions = {}): Outcome {
   const { history } = world;
   for (const relay of world.relays) relay.end();
   for (const { line } of check(history)) violations.push(line);
+  for (const { value, outcome } of history.publications)
+    if (outcome === "failed") violations.push(`${value} was refused for good`);
   const events = history.readings.flatMap((reading) => reading.events);
   const outcome = {
     seed,

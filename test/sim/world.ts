@@ -23,6 +23,8 @@ export class World {
   readonly nodes: SimNode[];
   readonly lbs: SimLb[];
   readonly clients: SimClient[] = [];
+  /** Ends of clients' absences from a channel, for as long as they last. */
+  readonly absences = new Set<() => void>();
   /** Those that clients talk in; more are opened as time goes by. */
   readonly channels: string[];
   /** Clients that have died; what they did still counts. */
