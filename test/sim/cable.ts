@@ -1,7 +1,7 @@
 // A simulated connection: what is sent arrives in order, after a while; it can be closed in order,
 // cut, stalled, or go deaf, which nobody is told of.
 
-import { between, type Random } from "../../src/runtime/random.ts";
+import { below, between, type Random } from "../../src/runtime/random.ts";
 import type { Clock } from "./clock.ts";
 import type { Process } from "./process.ts";
 
@@ -37,6 +37,11 @@ export class Network {
   delayMs(): number {
     const { random } = this;
     return (random() < 0.05 ? between(random, 5, 60) : between(random, 0.1, 3)) * this.slowness;
+  }
+
+  /** How many of these bytes a socket takes at once: mostly all. */
+  bytesTaken(bytes: number): number {
+    return this.random() < 0.03 ? below(this.random, bytes) : bytes;
   }
 }
 

@@ -7,7 +7,7 @@ import {
   type LinkPorts,
 } from "../../src/runtime/link-core.ts";
 import { NONCE_BYTES } from "../../src/wire/proof.ts";
-import { ABNORMAL, Cable, type Network } from "./cable.ts";
+import { ABNORMAL, Cable, type Network, NORMAL } from "./cable.ts";
 import type { Process } from "./process.ts";
 import type { SimRelay } from "./relay.ts";
 
@@ -73,16 +73,21 @@ class Dialer implements LinkPorts {
       this.#relay.accept(() => cable),
     ]);
     this.cable = cable;
-    process.run(() => link.opened(attempt, connectionOf(cable)));
+    process.run(() => link.opened(attempt, this.#connectionOf(cable, link, attempt)));
+  }
+
+  #connectionOf(cable: Cable<Uint8Array>, link: LinkCore, attempt: number): LinkConnection {
+    const network = this.#network;
+    return {
+      write: (bytes) => {
+        const taken = network.bytesTaken(bytes.length);
+        // A copy: what is sent again may be patched then.
+        if (taken > 0) cable.send(0, new Uint8Array(bytes.subarray(0, taken)));
+        if (taken < bytes.length) this.clock.after(network.delayMs(), () => link.drained(attempt));
+        return taken;
+      },
+      end: () => cable.close(0, NORMAL),
+      terminate: () => cable.close(0, ABNORMAL),
+    };
   }
 }
-
-const connectionOf = (cable: Cable<Uint8Array>): LinkConnection => ({
-  write: (bytes) => {
-    // A copy: what is sent again may be patched then.
-    cable.send(0, new Uint8Array(bytes));
-    return bytes.length;
-  },
-  end: () => cable.close(0, ABNORMAL),
-  terminate: () => cable.close(0, ABNORMAL),
-});

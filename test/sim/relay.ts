@@ -161,11 +161,16 @@ export class SimRelay {
     const connections = this.#connections;
     let connection: Connection | undefined;
     this.#cables.add(cable);
+    const drained = () => {
+      if (connection !== undefined) connections?.drained(connection);
+    };
     const transport: LinkTransport = {
       write: (bytes) => {
+        const taken = this.#network.bytesTaken(bytes.length);
         // A copy: the outbox uses its bytes again (and a Buffer's slice is no copy).
-        cable().send(1, new Uint8Array(bytes));
-        return bytes.length;
+        if (taken > 0) cable().send(1, new Uint8Array(bytes.subarray(0, taken)));
+        if (taken < bytes.length) process.after(this.#network.delayMs(), drained);
+        return taken;
       },
       shutdown: () => cable().finish(1),
       terminate: () => {
