@@ -13,7 +13,7 @@ export class Alarm {
     this.#ring = ring;
   }
 
-  /** Rings once, at that time of the day or before; what is due later has to be set again. */
+  /** Rings once, at that wall time or earlier. After ringing, set the next deadline again. */
   set(atMs: number): void {
     if (atMs >= this.#atMs) return;
     this.#cancelTimer?.();

@@ -1,5 +1,5 @@
 // One node without its sockets: uplinks to every relay, channels, sessions, canaries, and the
-// schedule of all that is due. Pure: links, clock, randomness and the native publish are ports.
+// schedule of periodic work. Pure: links, clock, randomness and the native publish are ports.
 
 import { UsageError } from "../runtime/arguments.ts";
 import type { ChildStatus } from "../runtime/child-ipc.ts";
@@ -65,16 +65,16 @@ export type Health = {
 };
 
 const SWEEP_MS = 1000;
-/** How long a session that asked too much at once waits for its next turn, ms. */
+/** How long a session that exceeds its request rate waits before it resumes, ms. */
 const RESUME_MS = 20;
-/** Slow readers are looked for after so many bytes were published, but not more often than this. */
+/** Slow readers are checked for after so many published bytes, at most this often. */
 const CHECK_BYTES = 256 * 1024;
 const CHECK_MS = 50;
-/** How long after the time it was told a client may stay on a draining node, ms. */
+/** How long a client may stay on a draining node after the time it was told to leave, ms. */
 const LEAVE_MS = 250;
 /** How long a stopping node waits for its clients to leave, ms. */
 const DRAIN_MS = 4000;
-/** How long a stopping node waits for relays to answer for what it has sent them, ms. */
+/** How long a stopping node waits for relays to acknowledge its publications, ms. */
 const ANSWER_MS = 1000;
 const WAIT_STEP_MS = 10;
 
@@ -90,10 +90,10 @@ export class NodeCore {
   readonly #cluster: Cluster;
   readonly #flushAlarm: Alarm;
   readonly #timers: Cancel[] = [];
-  /** Of clients that are to leave. */
+  /** Timers that close clients which do not leave by themselves. */
   #departing: Cancel[] = [];
   #state: "starting" | "up" | "draining" | "stopping" = "starting";
-  /** Settled once every relay has delivered, or when one has another secret. */
+  /** Resolved when every relay has delivered; rejected when one has another secret. */
   readonly #proven = Promise.withResolvers<void>();
   /** What the relays were last told, as JSON. */
   #registered = "";
@@ -144,7 +144,7 @@ export class NodeCore {
     return this.#state === "up";
   }
 
-  /** Whether it works, and which relays deliver to it. */
+  /** Whether this node works, and which relays deliver to it. */
   get health(): Health {
     const relays = this.#canaries.map(({ relay, isProven }) => ({ id: relay, delivers: isProven }));
     const isHealthy = this.#state !== "starting" && relays.every(({ delivers }) => delivers);
@@ -162,7 +162,7 @@ export class NodeCore {
     if (this.#state === "starting") this.#enter("up");
   }
 
-  /** Takes no new clients and sends the others away, each at a moment of its own. */
+  /** Takes no new clients, and sends the others away, spread over time. */
   drain(): void {
     if (this.#state === "draining" || this.#state === "stopping") return;
     this.#enter("draining");
@@ -179,7 +179,7 @@ export class NodeCore {
     this.#enter("up");
   }
 
-  /** Drains. Resolves when the server can be closed; `end` follows. */
+  /** Drains. Resolves when the server can be closed; call `end` after that. */
   async stop(): Promise<void> {
     this.drain();
     this.#state = "stopping";
@@ -261,7 +261,7 @@ export class NodeCore {
     this.#register();
   }
 
-  /** Tells the relays how this node is, if that has changed. */
+  /** Registers this node with the relays, if its membership has changed. */
   #register(): void {
     const membership = { address: this.#ports.address(), ...this.status };
     const registered = JSON.stringify(membership);
@@ -293,7 +293,7 @@ export class NodeCore {
     });
   }
 
-  /** Closes a client that has not left by itself, once what it published is answered. */
+  /** Closes a client that has not left by then, once its publications are answered. */
   #sendAwayAfter(session: ClientSession, delayMs: number): void {
     const cancel = this.#ports.clock.after(delayMs, () => {
       if (session.isBusy) this.#sendAwayAfter(session, LEAVE_MS);
@@ -307,13 +307,13 @@ export class NodeCore {
     this.#departing = [];
   }
 
-  /** Resolves when it is so, or the time is over. */
-  #until(isSo: () => boolean, withinMs: number): Promise<void> {
+  /** Resolves when the condition holds, or the time is over. */
+  #until(holds: () => boolean, withinMs: number): Promise<void> {
     const { clock } = this.#ports;
     const deadlineMs = clock.monotonicMs() + withinMs;
     return new Promise((resolve) => {
       const look = () => {
-        if (isSo() || clock.monotonicMs() >= deadlineMs) resolve();
+        if (holds() || clock.monotonicMs() >= deadlineMs) resolve();
         else clock.after(WAIT_STEP_MS, look);
       };
       look();

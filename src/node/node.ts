@@ -1,5 +1,5 @@
-// One node on real sockets: Bun.serve, links to the relays, the system's clock and randomness, and
-// the log, bound to the node's core.
+// One node on real sockets: binds Bun.serve, links to the relays, the system's clock and
+// randomness, and the log to the node's core.
 
 import { type Address, formatAddress, type NamedRelay } from "../runtime/arguments.ts";
 import type { ChildStatus } from "../runtime/child-ipc.ts";
@@ -73,7 +73,7 @@ export class ClusterNode {
     return this.#core.start();
   }
 
-  /** Takes no new clients and sends the others away, each at a moment of its own. */
+  /** Takes no new clients, and sends the others away, spread over time. */
   drain(): void {
     this.#core.drain();
   }

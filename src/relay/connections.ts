@@ -1,6 +1,6 @@
-// The relay's connections: hands their bytes to the relay, and at the end of each turn lets it
-// journal, then writes what waits for each link. Bounds their number, handshakes, silence and
-// endings. Pure: sockets and the clock are ports. What the bytes mean is relay.ts's business.
+// The relay's connections: passes their bytes to the relay, and at the end of each turn lets it
+// journal, then writes what is queued for each link. Bounds the number of connections, and the time
+// of a handshake, a silence and an ending. Pure: sockets and the clock are ports.
 
 import type { Cancel, Clock } from "../runtime/clock.ts";
 import { FRAME_BYTES_MAX, FrameDecoder, HELLO_BYTES_MAX } from "../wire/frame.ts";
@@ -38,7 +38,7 @@ export type Connection = {
 
 /** For the log. */
 export type ConnectionEvents = {
-  /** The link said something that is not of the protocol, and is ended. */
+  /** The link violated the protocol, and is ended. */
   refused(link: RelayLink, reason: string, message: string): void;
   cut(link: RelayLink, why: "silent" | "slow"): void;
 };
@@ -51,7 +51,7 @@ export class Connections {
   readonly #connections = new Map<RelayLink, Connection>();
   readonly #cancelSweep: Cancel;
   #isTurnScheduled = false;
-  /** The time that this chunk's publications bear. */
+  /** The timestamp of this chunk's publications. */
   #nowMs = 0;
   #sweptAtMs: number;
 
@@ -64,7 +64,7 @@ export class Connections {
     this.#cancelSweep = clock.every(SWEEP_MS, () => this.#sweep());
   }
 
-  /** Of a new socket; call `opened` once the socket knows it: it may be cut at once. */
+  /** Call `opened` once the socket refers to the connection: that may cut it at once. */
   create(transport: LinkTransport): Connection {
     const nowMs = this.#clock.monotonicMs();
     const link = this.#relay.connect();
@@ -115,7 +115,7 @@ export class Connections {
     this.#scheduleTurnEnd();
   }
 
-  /** Tells every link that the relay goes away. */
+  /** Tells every link that the relay is stopping. */
   stop(): void {
     this.#cancelSweep();
     this.#relay.endTurn();
@@ -125,8 +125,8 @@ export class Connections {
   }
 
   /**
-   * Of too many unproven connections the oldest is cut: a member proves itself long before, and one
-   * that comes now must get in.
+   * Cuts the oldest of too many unproven connections: a member proves itself long before, and a
+   * new one must get in.
    */
   #boundUnproven(): void {
     const unproven = [...this.#connections.values()].filter(({ link }) => link.phase !== "up");
@@ -157,7 +157,7 @@ export class Connections {
     }
   }
 
-  /** Writes what the link's outbox holds until the socket takes no more; `drained` goes on. */
+  /** Writes the link's outbox until the socket takes no more; `drained` continues. */
   #write(connection: Connection): void {
     const { transport, link } = connection;
     const { outbox } = link;
@@ -186,7 +186,7 @@ export class Connections {
     const nowMs = this.#clock.monotonicMs();
     const hasSlept = nowMs - this.#sweptAtMs > 2 * SWEEP_MS;
     this.#sweptAtMs = nowMs;
-    // What links have sent meanwhile may not be read yet.
+    // What links sent while this process slept is not read yet.
     if (!hasSlept) this.#cutOverdue(nowMs);
     this.#relay.tick(this.#clock.wallMs());
   }

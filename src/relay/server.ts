@@ -1,4 +1,4 @@
-// The relay's listening socket, bound to its connections, and their log lines.
+// The relay's listening socket: binds Bun.listen and the log to the relay's connections.
 
 import type { TCPSocketListener } from "bun";
 import { systemClock } from "../runtime/clock.ts";
@@ -48,7 +48,7 @@ export class RelayServer {
     return this.#listener.port;
   }
 
-  /** Tells every link that the relay goes away, and lets go of the port. */
+  /** Tells every link that the relay is stopping, and closes the port. */
   stop(): void {
     this.#listener.stop();
     this.#connections.stop();

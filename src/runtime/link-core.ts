@@ -1,6 +1,6 @@
 // The connecting end of a relay link: dials, proves the cluster secret, notices silence, gathers
-// what is sent into one write per turn, and dials again when the link is lost. Pure: sockets, timers
-// and randomness are ports. What the frames mean is its owner's business.
+// what is sent into one write per turn, and dials again when the link is lost. Pure: sockets,
+// timers and randomness are ports. The owner interprets the frames.
 
 import {
   FRAME_BYTES_MAX,

@@ -1,5 +1,5 @@
-// A relay link on a real socket: Bun.connect, the system's clock and randomness, bound to the link's
-// core.
+// A relay link on a real socket: binds Bun.connect and the system's clock and randomness to the
+// link's core.
 
 import { NONCE_BYTES } from "../wire/proof.ts";
 import { systemClock } from "./clock.ts";

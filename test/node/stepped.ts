@@ -1,5 +1,5 @@
-// The cores of a relay and of nodes that a test steps by hand: bytes arrive when the test lets them,
-// turns end at once, and no timer runs.
+// The cores of a relay and of nodes that a test steps by hand: bytes arrive when the test delivers
+// them, turns end at once, and no timer runs.
 
 import { ANYONE } from "../../src/node/app/authentication.ts";
 import type { Rules } from "../../src/node/app/rules.ts";

@@ -169,7 +169,7 @@ export class SimLb {
 
   #sweep(): void {
     const [held, over]: [Tunnel[], Tunnel[]] = [[], []];
-    for (const tunnel of this.#tunnels) (tunnel.cable.isHeld ? held : over).push(tunnel);
+    for (const tunnel of this.#tunnels) (tunnel.cable.isOpen ? held : over).push(tunnel);
     this.#tunnels = held;
     for (const { node } of over) this.pool.release(node);
     if (over.length > 0) for (const link of this.links) this.#report(link);

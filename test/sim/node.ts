@@ -154,7 +154,7 @@ export class SimSocket implements Socket {
   open(id: string): void {
     const { core, sockets } = this.#node;
     this.session = new ClientSession(core.context, id, "json", "", ANYONE);
-    this.cable().onTaken = (text) => this.#wasRead(text.length);
+    this.cable().onArrived = (text) => this.#wasRead(text.length);
     this.cable().send(1, UPGRADED);
     sockets.add(this);
     core.sessions.add(this.session);

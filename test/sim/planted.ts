@@ -1,5 +1,5 @@
-// Planted faults: what a wrong relay, node or client would do, put into the real cores from outside
-// for the time of a test. A checker and a simulation are worth what they catch.
+// Planted faults: bugs that a relay, node or client could have, patched into the cores for the time
+// of a test. The simulation must catch each of them.
 
 import { Connection } from "../../src/client/connection.ts";
 import { Outbox as ClientOutbox } from "../../src/client/outbox.ts";
@@ -19,7 +19,7 @@ import type { RunOptions } from "./run.ts";
 
 export type Planted = {
   readonly name: string;
-  /** Puts it in; returns what takes it out again. */
+  /** Applies the fault; returns what removes it. */
   readonly plant?: () => () => void;
   readonly options?: RunOptions;
 };
@@ -41,7 +41,7 @@ const both = (first: () => void, second: () => void) => () => {
   second();
 };
 
-/** Changes what the relay says to the nodes. */
+/** Changes messages from the relay to the nodes. */
 const onTheWay = (change: (message: RelayMessage) => RelayMessage) => () =>
   patch(
     Uplink.prototype,

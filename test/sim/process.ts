@@ -8,7 +8,7 @@ export class Process implements Clock {
   readonly name: string;
   readonly #clock: VirtualClock;
   #isAlive = true;
-  /** What waits for the process to be continued; undefined while it runs. */
+  /** Events that wait for SIGCONT; undefined while the process runs. */
   #stopped: (() => void)[] | undefined;
 
   constructor(name: string, clock: VirtualClock) {
@@ -31,7 +31,7 @@ export class Process implements Clock {
     return this.#isAlive && this.#stopped === undefined;
   }
 
-  /** Something happens to the process: now, when it is continued, or never. */
+  /** Runs an event of the process: now, when it is continued, or never. */
   run(work: () => void): void {
     if (!this.#isAlive) return;
     if (this.#stopped !== undefined) this.#stopped.push(work);

@@ -1,5 +1,5 @@
-// A simulated relay process around the real core and store: its disk outlives it, can tear the last
-// write, be full, or lose power.
+// A simulated relay process: the relay's core, store and connections on simulated cables and a
+// disk that outlives the process, and can tear the last write, be full, or lose power.
 
 import { type Connection, Connections, type LinkTransport } from "../../src/relay/connections.ts";
 import { Relay } from "../../src/relay/relay.ts";
@@ -14,10 +14,7 @@ import { Process } from "./process.ts";
 
 const SEGMENTS = 8;
 
-/**
- * Segments whose memory is used again: relays start all the time here. What a dead one left in it,
- * nobody reads.
- */
+/** Segments whose memory is reused, because relays start often here. */
 class PooledSegments extends Segments {
   static readonly #pool: Buffer[] = [];
   readonly #slots = new Map<number, Buffer>();
@@ -63,7 +60,7 @@ export class SimRelay {
   readonly #cables = new Set<() => Cable<Uint8Array>>();
   #hasLostPower = false;
 
-  /** `onTornWrite`: the process has died of one. */
+  /** `onTornWrite`: called when a torn write has ended the process. */
   constructor(
     id: string,
     network: Network,
@@ -99,7 +96,7 @@ export class SimRelay {
     this.#hooks.started?.(store);
     this.#connections = new Connections(this.#core, segments, this.#createClock(this.process), {
       refused: (link, reason, message) => {
-        // Our own processes say nothing malformed, whatever happens to them.
+        // The cores never send malformed frames, whatever the faults.
         throw new Error(`${this.id} cannot read what ${link.key} says: ${reason}: ${message}`);
       },
       cut: () => {},
@@ -147,7 +144,7 @@ export class SimRelay {
     this.#segments?.giveBack();
   }
 
-  /** The machine goes dark: of what was written last, not all is on the disk. */
+  /** The power fails: the disk keeps only a part of the last segment. */
   losePower(): void {
     this.kill();
     this.#hasLostPower = true;
@@ -211,7 +208,7 @@ export class SimRelay {
     };
   }
 
-  /** A write that was torn is the process's last. */
+  /** A torn write ends the process. */
   #guard(work: () => void): void {
     try {
       work();

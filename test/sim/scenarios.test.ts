@@ -1,6 +1,5 @@
-// The races that are too rare to wait for, each played out on the simulated cluster; the checker
-// judges them too. Those that only real processes can show (R13: two relays on one journal) are
-// tests of the relay.
+// Races that are too rare to wait for, each set up on the simulated cluster and judged by the
+// checker. Those that need real processes (R13: two relays on one journal) are tests of the relay.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { check } from "../../src/chaos/checker.ts";
@@ -52,7 +51,7 @@ function scenario(profile: Partial<Profile> = {}, seed = 1) {
 
 type Scenario = ReturnType<typeof scenario>;
 
-/** Everything comes to rest, and the checker has nothing to say. */
+/** Everything comes to rest, and the checker finds no violation. */
 function isWell({ world, rest }: Scenario): void {
   rest();
   expect(check(world.history)).toEqual([]);
@@ -160,9 +159,9 @@ test("R9: a relay that restarts while readers catch up changes nothing", () => {
   }
 });
 
-test("R10: a link that is up but deaf is noticed and dialled anew", () => {
+test("R10: a link that is up but delivers nothing is noticed and dialed again", () => {
   const now = scenario();
-  for (const { links } of now.world.nodes) links[0].cable?.deafen();
+  for (const { links } of now.world.nodes) links[0].cable?.silence();
   now.publish(5);
   isWell(now);
   expect(read(now.reader)).toBe(5);
@@ -240,8 +239,8 @@ test("R16: a half-open connection and the new one of the same client do not dist
     now.publish(20);
     now.pass(seed / 4);
     const old = now.writer.cable;
-    now.reader.cable?.deafen();
-    old?.deafen();
+    now.reader.cable?.silence();
+    old?.silence();
     now.publish(20);
     now.writer.step({ type: "online" });
     isWell(now);
@@ -273,7 +272,7 @@ test("R18: on a full disk publications wait, in their order, and service comes b
     // There is room again in the middle of the pipeline, and the link is lost besides.
     now.relay.disk.isFull = false;
     now.publish(50);
-    if (seed % 2 === 0) for (const { links } of now.world.nodes) links[0].cable?.deafen();
+    if (seed % 2 === 0) for (const { links } of now.world.nodes) links[0].cable?.silence();
     isWell(now);
     expect(read(now.reader)).toBe(103);
   }
