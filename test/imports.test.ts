@@ -40,10 +40,11 @@ const ALIASES: Record<string, string> = {
 const SHELLS: Record<string, string[]> = {
   wire: [],
   runtime: [
-    ...["arguments.ts", "child-ipc.ts", "file-descriptor-limit.ts", "link.ts", "lock.ts", "log.ts"],
+    ...["arguments.ts", "child-ipc.ts", "clock.ts", "file-descriptor-limit.ts"],
+    ...["link.ts", "lock.ts", "log.ts"],
   ],
   relay: ["main.ts", "server.ts", "recover.ts", "journal.ts"],
-  node: ["alarm.ts", "main.ts", "node.ts", "server.ts", "load-app.ts", "session/client-writer.ts"],
+  node: ["main.ts", "node.ts", "server.ts", "load-app.ts", "session/client-writer.ts"],
   lb: [
     ...["main.ts", "load-balancer.ts", "upstreams/directory.ts", "upstreams/checks.ts"],
     ...["net/dial.ts", "net/socket-owner.ts", "net/socket-writer.ts"],
