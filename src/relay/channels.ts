@@ -3,7 +3,6 @@
 
 import { RoundRobin } from "../runtime/round-robin.ts";
 import type { Channel } from "./channel.ts";
-import { CHANNEL_ID_MAX } from "./records.ts";
 
 /**
  * How long a channel that nobody has open and that remembers nothing is kept, so that readers can
@@ -18,17 +17,13 @@ export class Channels {
   readonly #byId = new Map<number, Channel>();
   /** Whose turn it is to be swept. */
   readonly #sweeping = new RoundRobin(this.#byName);
-  #nextId = 1;
+  /** The id that a new channel gets; above CHANNEL_ID_MAX there are none left. */
+  nextId = 1;
   /** Frame bytes that the histories hold. */
   historyBytes = 0;
 
   get size(): number {
     return this.#byName.size;
-  }
-
-  /** An id for a new channel. Undefined: there is none left. */
-  get nextId(): number | undefined {
-    return this.#nextId > CHANNEL_ID_MAX ? undefined : this.#nextId;
   }
 
   get(name: string): Channel | undefined {
@@ -46,8 +41,13 @@ export class Channels {
   add(channel: Channel): void {
     this.#byName.set(channel.name, channel);
     this.#byId.set(channel.id, channel);
-    this.#nextId = Math.max(this.#nextId, channel.id + 1);
+    this.raiseNextId(channel.id + 1);
     this.historyBytes += channel.historyBytes;
+  }
+
+  /** Ids below this one may have been given: none of them is given again. */
+  raiseNextId(id: number): void {
+    if (id > this.nextId) this.nextId = id;
   }
 
   /** A channel's history loses what its ttl says. */

@@ -13,7 +13,7 @@ import {
 import { failToStart, obeySupervisor, report } from "../runtime/child-ipc.ts";
 import { lockFile } from "../runtime/lock.ts";
 import { createLogger } from "../runtime/log.ts";
-import { type Recovered, recover } from "./recover.ts";
+import { recover } from "./recover.ts";
 import { Relay } from "./relay.ts";
 import { RelayServer } from "./server.ts";
 
@@ -21,6 +21,7 @@ const HELP = `usage: bun src/relay/main.ts --data DIR --secret-file FILE [option
   --id NAME            what this relay is called (relay-1)
   --listen HOST:PORT   where nodes and lbs link to it (127.0.0.1:0)
   --memory-mb N        memory and journal size, 32 to 65536 (128)
+  --relays N           how many relays share the channels (1)
   --fsync              acknowledge only what has reached the disk
   --log-level LEVEL    debug, info, warn, error or silent (info)`;
 
@@ -35,6 +36,7 @@ function options() {
         data: { type: "string" },
         "secret-file": { type: "string" },
         "memory-mb": { type: "string", default: "128" },
+        relays: { type: "string", default: "1" },
         fsync: { type: "boolean", default: false },
         "log-level": { type: "string", default: "info" },
       },
@@ -50,13 +52,14 @@ function options() {
     folder: values.data,
     secret: readSecret(values["secret-file"]),
     memoryBytes: parseInteger(values["memory-mb"], "--memory-mb", 32, 65_536) * 1024 * 1024,
+    relays: parseInteger(values.relays, "--relays", 1, 1000),
     isSynced: values.fsync,
     logLevel: parseLogLevel(values["log-level"]),
   };
 }
 
-function start(): void {
-  const { id, address, folder, secret, memoryBytes, isSynced, logLevel } = options();
+async function start(): Promise<void> {
+  const { id, address, folder, secret, memoryBytes, relays, isSynced, logLevel } = options();
   const log = createLogger("relay", id, logLevel);
   const nowMs = Date.now();
   const lock = orRefuse(`The relay's data folder ${folder} cannot be written`, () => {
@@ -68,16 +71,18 @@ function start(): void {
       `Another relay is using ${realpathSync(folder)}: stop it, or choose another --data.`,
     );
   let relay: Relay | undefined;
-  const recovered: Recovered = orRefuse(`The relay's data folder ${folder} cannot be used`, () =>
-    recover({
-      folder,
-      memoryBytes,
-      isSynced,
-      nowMs,
-      log,
-      onFree: (segment) => relay?.cutLaggards(segment),
-    }),
-  );
+  const recovered = await recover({
+    folder,
+    memoryBytes,
+    isSynced,
+    relays,
+    nowMs,
+    log,
+    onFree: (segment) => relay?.cutLaggards(segment),
+    onProgress: () => report({ type: "progress" }),
+  }).catch((error: unknown): never => {
+    throw refusal(`The relay's data folder ${folder} cannot be used`, error);
+  });
   const { store, lineage } = recovered;
   const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes));
   relay = new Relay({ id, secret, lineage, pingMs: PING_MS, startedAtMs: nowMs }, store, random);
@@ -110,12 +115,15 @@ function orRefuse<T>(what: string, step: () => T): T {
   try {
     return step();
   } catch (error) {
-    throw new UsageError(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+    throw refusal(what, error);
   }
 }
 
+const refusal = (what: string, error: unknown): UsageError =>
+  new UsageError(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+
 try {
-  start();
+  await start();
 } catch (error) {
   if (!(error instanceof UsageError)) throw error;
   failToStart(error.message);

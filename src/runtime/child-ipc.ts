@@ -47,10 +47,11 @@ const statusShape = object({
 export type ChildStatus = Shaped<typeof statusShape>;
 
 /**
- * `ready`: serving, at `address`. `status`: the answer to `ping`. `fatal`: cannot start, with a
+ * `progress`: still starting, and not hanging. `ready`: serving, at `address`. `status`: the answer to `ping`. `fatal`: cannot start, with a
  * sentence for the operator.
  */
 export type Report =
+  | { type: "progress" }
   | { type: "ready"; address: string }
   | { type: "status"; status: ChildStatus }
   | { type: "fatal"; message: string };
@@ -66,6 +67,7 @@ const orderType = oneOf("ping", "drain", "undrain");
 /** The report in an IPC message; undefined for anything else. */
 export function reportIn(value: unknown): Report | undefined {
   if (!isRecord(value)) return undefined;
+  if (value.type === "progress") return { type: "progress" };
   if (value.type === "ready")
     return { type: "ready", address: text(0, 255)(value.address, "address") };
   if (value.type === "status")

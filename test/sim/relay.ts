@@ -92,19 +92,19 @@ export class SimRelay {
     this.disk.diesAfter = undefined;
     const newEpoch = () => `${this.id}.${this.starts}.${below(this.#random, 1_000_000)}`;
     try {
-      const { store, damaged } = storeOn(this.disk, SEGMENTS, {
+      const { store, damages, renewed } = storeOn(this.disk, SEGMENTS, {
         nowMs: clock.now,
         mayHaveLost,
         newEpoch,
         onFree: (segment) => this.#core?.cutLaggards(segment),
-        segments: (count, first) => {
-          this.#segments = new PooledSegments(count, first);
+        segments: (wanted, first, found) => {
+          this.#segments = new PooledSegments(wanted, first, found);
           return this.#segments;
         },
       });
-      if (damaged && !this.#hasLostPower)
+      if (damages.length > 0 && !this.#hasLostPower)
         throw new Error(`${this.id}: a killed relay left a damaged journal`);
-      if ((mayHaveLost || damaged) && !store.defineAll()) return false;
+      if (!renewed.every((channel) => store.define(channel))) return false;
       this.store = store;
     } catch (error) {
       if (this.disk.isFull) return false;
