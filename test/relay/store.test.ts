@@ -172,6 +172,34 @@ test("sweeps take their turns, and each channel is freed when it has been unused
   expect(sizes(1_300_000).at(-1)).toBe(0);
 });
 
+describe("as many channels as there may be", () => {
+  const full = (nowMs: number) => {
+    const { store } = storeOn(new MemoryDisk(), 8);
+    while (store.channels.size < store.channelsMax)
+      publish(store, open(store, `room:${store.channels.size}`), 1, "x", newLink(), nowMs);
+    return store;
+  };
+
+  test("one that is not used makes room for a new one, after a minute though it has history", () => {
+    const store = full(1000);
+    expect(store.open("new", POLICY, "e", 2000)).toBe("limit");
+    expect(store.channels.historyBytes).toBe(49 * store.channelsMax);
+    const later = store.open("new", { ...POLICY }, "e", 61_000);
+    expect(typeof later).toBe("object");
+    expect(store.channels.historyBytes).toBeLessThan(49 * store.channelsMax);
+  });
+
+  test("one that a link has open never does", () => {
+    const store = full(0);
+    for (const channel of store.channels.values()) store.channels.opened(channel, 0);
+    expect(store.open("new", POLICY, "e", 59_000)).toBe("limit");
+    const [first] = store.channels.values();
+    store.channels.released(first);
+    expect(typeof store.open("new", POLICY, "e", 120_000)).toBe("object");
+    expect(store.channels.get(first.name)).toBeUndefined();
+  });
+});
+
 describe("the ring of segments", () => {
   const big = (text: string) => text.padEnd(400_000, " ");
 
@@ -268,7 +296,7 @@ describe("the ring of segments", () => {
     const held = Array.from({ length: store.channelsMax }, (_, i) => {
       const channel = store.open(`${"long-".repeat(38)}${i}`, policy, "e", 0);
       if (typeof channel === "string") throw new Error(channel);
-      channel.openers = 1;
+      store.channels.opened(channel, 0);
       return channel;
     });
     for (let n = 1; n <= 70_000; n++) {
