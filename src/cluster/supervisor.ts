@@ -183,11 +183,11 @@ export class Supervisor {
   }
 
   #createRelay(id: string): ChildProcess {
-    const { memoryMb, fsync } = this.#settings;
+    const { memoryMb, relays, fsync } = this.#settings;
     return this.#createProcess("relay", id, (self) => [
       ...["--listen", self.address ?? "127.0.0.1:0"],
       ...["--data", this.#layout.relayFolder(id)],
-      ...["--memory-mb", String(memoryMb)],
+      ...["--memory-mb", String(memoryMb), "--relays", String(relays)],
       ...(fsync ? ["--fsync"] : []),
     ]);
   }

@@ -3,7 +3,7 @@
 
 import { producerHighAt, producerLowAt, seqAt, timeAt } from "../wire/frame.ts";
 import type { Readable } from "../wire/position.ts";
-import type { Policy } from "../wire/relay-messages.ts";
+import { POLICY_SIZE_MAX, type Policy } from "../wire/relay-messages.ts";
 import { type Place, positionOf, type Segments, segmentOf } from "./segments.ts";
 
 /** A place in the ring whose publication has not been found (while a journal is replayed). */
@@ -178,17 +178,14 @@ export class Channel {
     return undefined;
   }
 
-  /** Whether an offset lies more than so many from every publication that is remembered. */
-  isFarFrom(offset: number, distance: number): boolean {
-    return this.remembered > 0 && (offset > this.top + distance || offset < this.first - distance);
-  }
-
   /**
    * Replay: a publication was found at a place. Places arrive in any order of offsets; the latest
    * copy of one wins.
    */
   restore(offset: number, place: Place, frameBytes: number): void {
-    if (this.first > this.top) {
+    if (offset + POLICY_SIZE_MAX < this.first) return;
+    // So far above the others, they are out of its history's reach.
+    if (this.first > this.top || offset > this.top + POLICY_SIZE_MAX) {
       this.first = offset;
       this.top = offset - 1;
     }

@@ -109,6 +109,11 @@ export class Connections {
     this.#write(connection);
   }
 
+  /** Something about it failed: whatever it was, the socket must not outlive the connection. */
+  failed(connection: Connection): void {
+    this.#cut(connection);
+  }
+
   closed(connection: Connection): void {
     this.#connections.delete(connection.link);
     this.#relay.disconnect(connection.link);

@@ -13,7 +13,6 @@ import {
   readFileSync,
   readSync,
   renameSync,
-  rmSync,
   statSync,
   truncateSync,
   unlinkSync,
@@ -22,7 +21,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import type { Logger } from "../runtime/log.ts";
-import { flag, integer, object, type Shaped, text } from "../wire/shape.ts";
+import { flag, integer, object, optional, type Shaped, text } from "../wire/shape.ts";
 import type { Disk } from "./head.ts";
 import { JOURNAL_VERSION } from "./records.ts";
 import { SEGMENT_BYTES } from "./segments.ts";
@@ -30,15 +29,23 @@ import { SEGMENT_BYTES } from "./segments.ts";
 const SEGMENT_FILE = /^(\d{1,15})\.segment$/;
 
 const runShape = object({
-  version: integer(JOURNAL_VERSION, JOURNAL_VERSION),
+  version: integer(1, JOURNAL_VERSION),
   lineage: text(1, 32),
   bootId: text(0, 64),
   isClean: flag,
   isSynced: flag,
+  relays: optional(integer(1, 1000)),
+  end: optional(
+    object({
+      segment: integer(0, Number.MAX_SAFE_INTEGER),
+      bytes: integer(0, SEGMENT_BYTES),
+    }),
+  ),
 });
 /**
  * How a run of the relay left its journal. `isSynced`: each write had reached the disk before it
- * was acknowledged.
+ * was acknowledged. `relays`: how many shared the channels. `end`: where the journal ends, known
+ * after a clean stop.
  */
 export type Run = Shaped<typeof runShape>;
 
@@ -48,6 +55,8 @@ export class Journal implements Disk {
   readonly #log: Logger;
   #file: { segment: number; descriptor: number } | undefined;
   #isFailing = false;
+  /** Segments with bytes that may not have reached the disk. */
+  readonly #unsynced = new Set<number>();
 
   constructor(folder: string, isSynced: boolean, log: Logger) {
     mkdirSync(folder, { recursive: true, mode: 0o700 });
@@ -59,7 +68,7 @@ export class Journal implements Disk {
   create(segment: number): boolean {
     return this.#attempt(() => {
       this.#close();
-      this.#file = { segment, descriptor: openSync(this.#path(segment), "w+", 0o600) };
+      this.#file = { segment, descriptor: openSync(this.pathOf(segment), "w+", 0o600) };
       if (this.#isSynced) this.#syncFolder();
     });
   }
@@ -70,6 +79,7 @@ export class Journal implements Disk {
       try {
         for (let at = from; at < to; ) at += writeSync(descriptor, bytes, at, to - at, at);
         if (this.#isSynced) fdatasyncSync(descriptor);
+        else this.#unsynced.add(segment);
       } catch (error) {
         ftruncateSync(descriptor, from);
         throw error;
@@ -78,7 +88,8 @@ export class Journal implements Disk {
   }
 
   remove(segment: number): void {
-    this.#attempt(() => unlinkSync(this.#path(segment)));
+    this.#unsynced.delete(segment);
+    this.#attempt(() => unlinkSync(this.pathOf(segment)));
   }
 
   /** The segments on disk in the order of their numbers, and how many bytes each has. */
@@ -91,13 +102,13 @@ export class Journal implements Disk {
       .sort((a, b) => a - b)
       .map((number) => ({
         number,
-        length: Math.min(SEGMENT_BYTES, statSync(this.#path(number)).size),
+        length: Math.min(SEGMENT_BYTES, statSync(this.pathOf(number)).size),
       }));
   }
 
   /** Reads a segment's file into memory. Returns the bytes read. */
   read(segment: number, into: Uint8Array): number {
-    const descriptor = openSync(this.#path(segment), "r");
+    const descriptor = openSync(this.pathOf(segment), "r");
     try {
       let at = 0;
       for (let taken = -1; taken !== 0 && at < into.length; at += taken)
@@ -110,12 +121,12 @@ export class Journal implements Disk {
 
   /** Cuts off what follows the last whole frame. */
   truncate(segment: number, length: number): void {
-    truncateSync(this.#path(segment), length);
+    truncateSync(this.pathOf(segment), length);
   }
 
   /** Takes a segment that cannot be read in order out of the journal; its file stays, renamed. */
   setAside(segment: number): void {
-    renameSync(this.#path(segment), `${this.#path(segment)}.unreadable`);
+    renameSync(this.pathOf(segment), `${this.pathOf(segment)}.unreadable`);
   }
 
   /** What the last run wrote; undefined when there is none, or it cannot be read. */
@@ -127,9 +138,20 @@ export class Journal implements Disk {
     }
   }
 
+  /** Sees to it that these segments have reached the disk. */
+  sync(segments: Iterable<number>): void {
+    for (const segment of segments) {
+      const descriptor = openSync(this.pathOf(segment), "r");
+      fsyncSync(descriptor);
+      closeSync(descriptor);
+      this.#unsynced.delete(segment);
+    }
+    this.#syncFolder();
+  }
+
   /** Writes how this run stands: unclean while it goes on, clean when it ends in order. */
   noteRun(run: Run): void {
-    if (run.isClean && this.#file !== undefined) fsyncSync(this.#file.descriptor);
+    if (run.isClean) this.sync(this.#unsynced);
     const draft = `${this.#runPath}.new`;
     writeFileSync(draft, JSON.stringify(run), { mode: 0o600 });
     const descriptor = openSync(draft, "r");
@@ -139,24 +161,19 @@ export class Journal implements Disk {
     this.#syncFolder();
   }
 
-  /** Takes back what was noted: the next run can rely on nothing. */
-  forgetRun(): void {
-    rmSync(this.#runPath, { force: true });
-    this.#syncFolder();
-  }
-
   get #runPath(): string {
     return join(this.#folder, "run.json");
   }
 
-  #path(segment: number): string {
+  /** The file of a segment. */
+  pathOf(segment: number): string {
     return join(this.#folder, `${String(segment).padStart(8, "0")}.segment`);
   }
 
   #descriptor(segment: number): number {
     if (this.#file?.segment !== segment) {
       this.#close();
-      this.#file = { segment, descriptor: openSync(this.#path(segment), "r+") };
+      this.#file = { segment, descriptor: openSync(this.pathOf(segment), "r+") };
     }
     return this.#file.descriptor;
   }

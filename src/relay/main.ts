@@ -14,7 +14,7 @@ import {
 import { obeySupervisor, orFailToStart, report } from "../runtime/child-ipc.ts";
 import { lockFile } from "../runtime/lock.ts";
 import { createLogger } from "../runtime/log.ts";
-import { type Recovered, recover } from "./recover.ts";
+import { recover } from "./recover.ts";
 import { Relay } from "./relay.ts";
 import { RelayServer } from "./server.ts";
 
@@ -22,6 +22,7 @@ const HELP = `usage: bun src/relay/main.ts --data DIR --secret-file FILE [option
   --id NAME            what this relay is called (relay-1)
   --listen HOST:PORT   where nodes and lbs link to it (127.0.0.1:0)
   --memory-mb N        memory and journal size, 32 to 65536 (128)
+  --relays N           how many relays share the channels (1)
   --fsync              acknowledge only what has reached the disk
   --log-level LEVEL    debug, info, warn, error or silent (info)`;
 
@@ -36,6 +37,7 @@ function options() {
         data: { type: "string" },
         "secret-file": { type: "string" },
         "memory-mb": { type: "string", default: "128" },
+        relays: { type: "string", default: "1" },
         fsync: { type: "boolean", default: false },
         "log-level": { type: "string", default: "info" },
       },
@@ -51,13 +53,14 @@ function options() {
     folder: values.data,
     secret: readSecret(values["secret-file"]),
     memoryBytes: parseInteger(values["memory-mb"], "--memory-mb", 32, 65_536) * 1024 * 1024,
+    relays: parseInteger(values.relays, "--relays", 1, 1000),
     isSynced: values.fsync,
     logLevel: parseLogLevel(values["log-level"]),
   };
 }
 
-function start(): void {
-  const { id, address, folder, secret, memoryBytes, isSynced, logLevel } = options();
+async function start(): Promise<void> {
+  const { id, address, folder, secret, memoryBytes, relays, isSynced, logLevel } = options();
   const log = createLogger("relay", id, logLevel);
   const nowMs = Date.now();
   const lock = orRefuse(`The relay's data folder ${folder} cannot be written`, () => {
@@ -69,16 +72,20 @@ function start(): void {
       `Another relay is using ${realpathSync(folder)}: stop it, or choose another --data.`,
     );
   let relay: Relay | undefined;
-  const recovered: Recovered = orRefuse(`The relay's data folder ${folder} cannot be used`, () =>
-    recover({
-      folder,
-      memoryBytes,
-      isSynced,
-      nowMs,
-      log,
-      onFree: (segment) => relay?.cutLaggards(segment),
-    }),
-  );
+  const recovered = await recover({
+    folder,
+    memoryBytes,
+    isSynced,
+    relays,
+    nowMs,
+    log,
+    onFree: (segment) => relay?.cutLaggards(segment),
+    onProgress: () => report({ type: "progress" }),
+  }).catch((error: unknown): never => {
+    return orRefuse(`The relay's data folder ${folder} cannot be used`, () => {
+      throw error;
+    });
+  });
   const { store, lineage } = recovered;
   const random = (bytes: number) => crypto.getRandomValues(new Uint8Array(bytes));
   relay = new Relay({ id, secret, lineage, pingMs: PING_MS, startedAtMs: nowMs }, store, random);
@@ -106,4 +113,8 @@ function start(): void {
   report({ type: "ready", address: listening });
 }
 
-orFailToStart(start);
+start().catch((error: unknown) =>
+  orFailToStart(() => {
+    throw error;
+  }),
+);

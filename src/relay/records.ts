@@ -1,6 +1,6 @@
 // What the journal holds besides publications: the same frames as on a link, with opcodes of their
-// own. A segment begins with its header; a channel's definition names its id, its epoch and a top
-// it had reached.
+// own. A segment begins with its header; a channel's definition names its id, its epoch and its top
+// at that moment.
 
 import { channelName } from "../wire/channel-name.ts";
 import { codec } from "../wire/codec.ts";
@@ -8,18 +8,32 @@ import { epochShape, offsetShape } from "../wire/position.ts";
 import { policyShape } from "../wire/relay-messages.ts";
 import { binary, integer } from "../wire/shape.ts";
 
-export const JOURNAL_VERSION = 1;
+export const JOURNAL_VERSION = 2;
+/** Written without batches; read once, and never written again. */
+export const JOURNAL_VERSION_WITHOUT_BATCHES = 1;
 /** Snapshots in one PRODUCERS record, at most: the record then stays far below a segment. */
 export const PRODUCERS_PER_RECORD = 1000;
 /** More than any record has. */
 export const RECORD_BYTES_MAX = 64 * 1024;
-/** Ids are given in turn: one that is higher was never given. */
-export const CHANNEL_ID_MAX = 0x7fff_ffff;
+/** Ids are given in turn and never again: one that is higher was never given. */
+export const CHANNEL_ID_MAX = 0xffff_ffff;
+/** Fewer bytes than any definition has. */
+export const DEFINITION_BYTES_MIN = 32;
 
 const u32 = integer(0, 0xffff_ffff);
 
 const table = {
-  segment: { opcode: 0x50, fields: { version: u32, number: integer(0, Number.MAX_SAFE_INTEGER) } },
+  /** How a segment of version 1 begins. */
+  segment1: { opcode: 0x50, fields: { version: u32, number: integer(0, Number.MAX_SAFE_INTEGER) } },
+  /** How a segment begins. `nextId`: every channel id below it may have been given. */
+  segment: {
+    opcode: 0x55,
+    fields: {
+      version: u32,
+      number: integer(0, Number.MAX_SAFE_INTEGER),
+      nextId: integer(1, CHANNEL_ID_MAX + 1),
+    },
+  },
   define: {
     opcode: 0x51,
     fields: {

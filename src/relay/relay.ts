@@ -232,8 +232,7 @@ export class Relay {
       throw new Malformed("the channel is already open on this link: close it first");
     const { live, presence, since } = message;
     link.openings.set(channel.id, { channel, live, presence });
-    channel.openers++;
-    channel.usedAtMs = nowMs;
+    this.#store.channels.opened(channel, nowMs);
     if (live) channel.live.push(link);
     this.#store.channels.expire(channel, nowMs);
     const { after, gap } =
@@ -266,7 +265,7 @@ export class Relay {
 
   /** Undoes what `#openChannel` did to the channel. */
   #releaseOpening(link: RelayLink, { channel, live, presence }: Opening): void {
-    channel.openers--;
+    this.#store.channels.released(channel);
     if (live) channel.live.splice(channel.live.indexOf(link), 1);
     if (presence) channel.observers.splice(channel.observers.indexOf(link), 1);
     this.#presence.linkClosed(link, channel);

@@ -4,170 +4,214 @@
 import { readU32 } from "../wire/bytes.ts";
 import {
   channelIdAt,
-  FRAME_BYTES_MAX,
   isPublicationLayout,
   offsetAt,
   opcodeOf,
   PUBLICATION,
-  PUBLICATION_HEAD_BYTES,
   producerHighAt,
   producerLowAt,
   seqAt,
 } from "../wire/frame.ts";
-import { OFFSET_MAX } from "../wire/position.ts";
-import { POLICY_SIZE_MAX } from "../wire/relay-messages.ts";
 import { Malformed } from "../wire/shape.ts";
-import { Channel } from "./channel.ts";
+import { batchKindOf, eraseDamage, readBatch } from "./batch.ts";
+import { Channel, NO_PLACE } from "./channel.ts";
 import { SNAPSHOT_BYTES } from "./producers.ts";
-import { decodeRecord, RECORD_BYTES_MAX } from "./records.ts";
-import { SEGMENT_BYTES, type Segments } from "./segments.ts";
+import { DEFINITION_BYTES_MIN, decodeRecord } from "./records.ts";
+import { type Place, SEGMENT_BYTES } from "./segments.ts";
 import type { Store } from "./store.ts";
+
+/** The opcode with which a segment of version 1 begins. */
+const VERSION_1_OPCODE = 0x50;
 
 /** A segment that was read into the store's memory: its number and how many bytes its file had. */
 export type ReadSegment = { readonly number: number; readonly length: number };
 
-/**
- * What a replay came to. `ends`: where the last whole frame of each segment ends; what follows in
- * the newest was never acknowledged, and in any can never be read. `damaged`: publications may be
- * missing, which only a fault of the disk or a loss of power can cause.
- */
-export type Replayed = { readonly ends: readonly number[]; readonly damaged: boolean };
+/** Bytes that could not be believed: in which segment, where they begin, how many they are. */
+export type Damage = { readonly segment: number; readonly at: number; readonly bytes: number };
 
 /**
- * Fills the store from its segments, oldest first. A channel's definition may lie behind its
- * publications, so definitions are read first. With `newEpoch`, or when anything is damaged, every
- * channel begins a new lineage by `newEpoch`.
+ * What a replay came to. `ends`: where the usable part of each segment ends; what follows in the
+ * newest was never acknowledged, and in any can never be read. `damages`: what was lost to a fault
+ * of the disk. `renewed`: channels that have begun a new epoch, which the journal does not say yet.
  */
-export function replay(
+export type Replayed = {
+  readonly ends: readonly number[];
+  readonly damages: readonly Damage[];
+  readonly renewed: readonly Channel[];
+};
+
+/** Where a segment's usable part ends, where nothing in it can be believed, and its records. */
+type Layout = {
+  readonly end: number;
+  readonly damages: readonly Damage[];
+  readonly records: readonly number[];
+  readonly isVersion1: boolean;
+};
+
+/** A channel while the journal is read. `provedAt`: where its newest publication is said last. */
+type Found = { readonly channel: Channel; top: number; provedAt: Place };
+
+export type ReplayOptions = {
+  readonly nowMs: number;
+  /** Publications may be missing that no damage shows: every channel begins a new epoch. */
+  readonly mayHaveLost: boolean;
+  readonly newEpoch: () => string;
+};
+
+/**
+ * Fills the store from its segments, oldest first, and yields after each. A channel's definition
+ * may lie behind its publications, so definitions are read first. A channel whose newest
+ * publication may have been in a part that is damaged begins a new epoch.
+ */
+export function* replay(
   store: Store,
   read: readonly ReadSegment[],
-  nowMs: number,
-  mayHaveLost: boolean,
-  newEpoch: () => string,
-): Replayed {
+  { nowMs, mayHaveLost, newEpoch }: ReplayOptions,
+): Generator<undefined, Replayed, undefined> {
   const { segments } = store;
-  const whole = read.map(({ number, length }) => wholeBytes(segments.bytes(number), length));
-  let damaged = whole.some(
-    ({ end, isTorn }, i) => end < read[i].length && !(isTorn && i === read.length - 1),
-  );
-  read.forEach(({ number }, i) => {
-    segments.cut(number, whole[i].end);
-  });
-  const channels = new Map<number, Channel>();
-  const tops = new Map<Channel, number>();
-
-  const records = read.flatMap(({ number }, i) =>
-    whole[i].records.map((at) => recordAt(segments, number, at)),
-  );
-  for (const { record, place } of records) {
-    if (record.type !== "define") continue;
-    const { id, channel: name, epoch, policy, top } = record;
-    const channel = channels.get(id) ?? new Channel(segments, { id, name, epoch, policy, nowMs });
-    channel.epoch = epoch;
-    channel.setPolicy(policy);
-    channel.definedAt = place;
-    channels.set(id, channel);
-    tops.set(channel, top);
+  const found = new Map<number, Found>();
+  const layouts: Layout[] = [];
+  for (const [i, { number, length }] of read.entries()) {
+    const layout = layoutOf(segments.bytes(number), number, length, i === read.length - 1);
+    layouts.push(layout);
+    segments.cut(number, layout.end);
+    for (const { at, bytes } of layout.damages)
+      if (at < layout.end) eraseDamage(segments.bytes(number), at, bytes);
+    for (const at of layout.records) readDefinition(store, found, number, at, nowMs);
+    yield;
   }
-  let next = 0;
-  read.forEach(({ number }, i) => {
-    const bytes = segments.bytes(number);
-    for (let at = 0, end = 0; at < whole[i].end; at = end) {
-      end = at + 4 + readU32(bytes, at);
-      if (opcodeOf(bytes, at) !== PUBLICATION) restoreProducers(store, records[next++].record);
-      else if (!restorePublication(store, channels, bytes, at, end, number * SEGMENT_BYTES + at))
-        damaged = true;
+  for (const [i, { number }] of read.entries()) {
+    readPublications(store, found, number, layouts[i]);
+    yield;
+  }
+  const damages = layouts.flatMap((layout) => layout.damages);
+  const isUnproven =
+    mayHaveLost || layouts.some((each) => each.isVersion1 && each.damages.length > 0);
+  const last = damages.at(-1);
+  const damagedAt = last === undefined ? NO_PLACE : last.segment * SEGMENT_BYTES + last.at;
+  const renewed: Channel[] = [];
+  const newest = new Map([...found.values()].map((each) => [each.channel.name, each]));
+  for (const { channel, top, provedAt } of newest.values()) {
+    if (isUnproven || provedAt < damagedAt) {
+      channel.epoch = newEpoch();
+      renewed.push(channel);
     }
-  });
-
-  const newest = new Map([...channels.values()].map((channel) => [channel.name, channel]));
-  for (const channel of newest.values()) {
-    if (damaged || mayHaveLost) channel.epoch = newEpoch();
-    channel.settle(tops.get(channel) ?? 0);
+    channel.settle(top);
     store.channels.add(channel);
   }
-  return { ends: whole.map(({ end }) => end), damaged };
+  const lostBytes = damages.reduce((sum, { bytes }) => sum + bytes, 0);
+  store.channels.raiseNextId(store.channels.nextId + Math.ceil(lostBytes / DEFINITION_BYTES_MIN));
+  return { ends: layouts.map(({ end }) => end), damages, renewed };
 }
 
-/**
- * How far a segment holds whole frames, and where those are that are no publications. `isTorn`:
- * what follows is what a write leaves that was cut off, or nothing but zeros.
- */
-function wholeBytes(
-  bytes: Uint8Array,
-  length: number,
-): { end: number; isTorn: boolean; records: number[] } {
+function layoutOf(bytes: Buffer, segment: number, length: number, isNewest: boolean): Layout {
+  if (length >= 6 && opcodeOf(bytes, 0) === VERSION_1_OPCODE)
+    return layoutOfVersion1(bytes, segment, length, isNewest);
+  const damages: Damage[] = [];
   const records: number[] = [];
   let at = 0;
   while (at < length) {
-    const end = length - at < 4 ? length + 1 : at + 4 + readU32(bytes, at);
-    if (end > length) return { end: at, isTorn: isBeginning(bytes, at, end, length), records };
-    if (!isWholeFrame(bytes, at, end))
-      return { end: at, isTorn: bytes.subarray(at, length).every((byte) => byte === 0), records };
+    const batch = readBatch(bytes, at, length, segment);
+    if (batch.is === "whole") findRecords(bytes, batch.from, batch.end, records);
+    else if (batch.is === "damaged") damages.push({ segment, at, bytes: batch.end - at });
+    else break;
+    at = batch.end;
+  }
+  // Only the newest segment was being written when the relay died.
+  if (at < length && !isNewest) damages.push({ segment, at, bytes: length - at });
+  return { end: at, damages, records, isVersion1: false };
+}
+
+/** A segment of version 1, which has no batches, is taken as far as it holds whole frames. */
+function layoutOfVersion1(
+  bytes: Buffer,
+  segment: number,
+  length: number,
+  isNewest: boolean,
+): Layout {
+  const records: number[] = [];
+  let at = 0;
+  for (let end = frameEnd(bytes, at, length); end !== undefined; ) {
     if (opcodeOf(bytes, at) !== PUBLICATION) records.push(at);
     at = end;
+    end = frameEnd(bytes, at, length);
   }
-  return { end: at, isTorn: false, records };
+  const isDamaged = at < length && !isNewest;
+  const damages = isDamaged ? [{ segment, at, bytes: length - at }] : [];
+  return { end: at, damages, records, isVersion1: true };
 }
 
-/**
- * Whether a frame of which only the bytes up to `length` are there may have been cut off; if not,
- * its length field is wrong.
- */
-function isBeginning(bytes: Uint8Array, at: number, end: number, length: number): boolean {
-  if (length - at < 6) return true;
-  if (opcodeOf(bytes, at) !== PUBLICATION) return end - at <= RECORD_BYTES_MAX;
-  return length - at < PUBLICATION_HEAD_BYTES
-    ? end - at <= FRAME_BYTES_MAX
-    : isPublicationLayout(bytes, at, end);
+function findRecords(bytes: Buffer, from: number, to: number, records: number[]): void {
+  for (let at = from; at < to; at += 4 + readU32(bytes, at))
+    if (opcodeOf(bytes, at) !== PUBLICATION) records.push(at);
 }
 
-function isWholeFrame(bytes: Uint8Array, at: number, end: number): boolean {
-  if (end - at < 6) return false;
-  if (opcodeOf(bytes, at) === PUBLICATION) {
-    const offset = offsetAt(bytes, at);
-    return (
-      isPublicationLayout(bytes, at, end) &&
-      offset >= 1 &&
-      offset <= OFFSET_MAX &&
-      seqAt(bytes, at) >= 1
-    );
-  }
+/** Where the frame at `at` ends; undefined: there is none that can be read. */
+function frameEnd(bytes: Buffer, at: number, length: number): number | undefined {
+  if (length - at < 6) return undefined;
+  const end = at + 4 + readU32(bytes, at);
+  if (end - at < 6 || end > length) return undefined;
+  if (opcodeOf(bytes, at) === PUBLICATION)
+    return isPublicationLayout(bytes, at, end) && offsetAt(bytes, at) >= 1 ? end : undefined;
   try {
     decodeRecord(bytes, at, end);
-    return true;
+    return end;
   } catch (error) {
-    if (error instanceof Malformed) return false;
+    if (error instanceof Malformed) return undefined;
     throw error;
   }
 }
 
-function recordAt(segments: Segments, segment: number, at: number) {
+function readDefinition(
+  store: Store,
+  found: Map<number, Found>,
+  segment: number,
+  at: number,
+  nowMs: number,
+): void {
+  const { segments, channels } = store;
   const bytes = segments.bytes(segment);
-  return {
-    record: decodeRecord(bytes, at, at + 4 + readU32(bytes, at)),
-    place: segment * SEGMENT_BYTES + at,
-  };
+  const record = decodeRecord(bytes, at, at + 4 + readU32(bytes, at));
+  if (record.type === "segment") channels.raiseNextId(record.nextId);
+  if (record.type !== "define") return;
+  const { id, channel: name, epoch, policy, top } = record;
+  const place = segment * SEGMENT_BYTES + at;
+  const channel =
+    found.get(id)?.channel ?? new Channel(segments, { id, name, epoch, policy, nowMs });
+  channel.epoch = epoch;
+  channel.setPolicy(policy);
+  channel.definedAt = place;
+  found.set(id, { channel, top, provedAt: place });
 }
 
-/**
- * False: the publication cannot be where its offset says. What of a channel is in the journal lies
- * close together.
- */
-function restorePublication(
+/** What the frames between the records say; producers in the order in which they were written. */
+function readPublications(
   store: Store,
-  channels: Map<number, Channel>,
-  bytes: Uint8Array,
-  at: number,
-  end: number,
-  place: number,
-): boolean {
-  const channel = channels.get(channelIdAt(bytes, at));
-  const offset = offsetAt(bytes, at);
-  if (channel?.isFarFrom(offset, POLICY_SIZE_MAX) === true) return false;
-  channel?.restore(offset, place, end - at);
-  store.producers.record(producerHighAt(bytes, at), producerLowAt(bytes, at), seqAt(bytes, at));
-  return true;
+  found: Map<number, Found>,
+  segment: number,
+  { end, records }: Layout,
+): void {
+  const bytes = store.segments.bytes(segment);
+  let record = 0;
+  let isCopy = false;
+  for (let at = 0, next = 0; at < end; at = next) {
+    next = at + 4 + readU32(bytes, at);
+    const opcode = opcodeOf(bytes, at);
+    if (opcode === PUBLICATION) {
+      const id = channelIdAt(bytes, at);
+      const place = segment * SEGMENT_BYTES + at;
+      const known = found.get(id);
+      known?.channel.restore(offsetAt(bytes, at), place, next - at);
+      if (known !== undefined && !isCopy && place > known.provedAt) known.provedAt = place;
+      store.channels.raiseNextId(id + 1);
+      store.producers.record(producerHighAt(bytes, at), producerLowAt(bytes, at), seqAt(bytes, at));
+    } else if (at === records[record]) {
+      record++;
+      restoreProducers(store, decodeRecord(bytes, at, next));
+    } else {
+      isCopy = batchKindOf(opcode) === "copy";
+    }
+  }
 }
 
 function restoreProducers(store: Store, record: ReturnType<typeof decodeRecord>): void {

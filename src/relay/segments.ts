@@ -10,6 +10,8 @@ export const SEGMENT_BYTES = 4 * 1024 * 1024;
  * begin.
  */
 const SPARE_SEGMENTS = 4;
+/** Segments that a journal may need beyond those that were found, until the oldest are freed. */
+const SEGMENTS_TO_TURN = 8;
 
 /**
  * Where a frame begins: segment number × SEGMENT_BYTES + position. Places only grow; they stay
@@ -23,6 +25,8 @@ export const positionOf = (place: Place): number => place - segmentOf(place) * S
 export class Segments {
   /** How many segments the ring has. */
   readonly count: number;
+  /** How many there are to be. A journal that is read back may have more, for a while. */
+  readonly wanted: number;
   /** The number of the oldest segment that is in use. */
   oldest: number;
   /** The number of the segment that is being filled; numbers only grow. */
@@ -30,12 +34,19 @@ export class Segments {
   /** Where the next frame of the head segment goes. */
   end = 0;
   readonly #slots: (Buffer | undefined)[];
+  /** Memory of freed segments. */
+  readonly #spare: Buffer[] = [];
   /** How far each slot's segment is filled. */
   readonly #ends: number[];
 
-  /** `count`: segments in the ring, at least 8. `first`: the number of the first one. */
-  constructor(count: number, first = 0) {
+  /**
+   * `wanted`: segments that the memory is to have, at least 8. `found`: how many a journal has that
+   * is to be read back. `first`: the number of the first one.
+   */
+  constructor(wanted: number, first = 0, found = 0) {
+    const count = Math.max(wanted, found + SEGMENTS_TO_TURN);
     this.count = count;
+    this.wanted = wanted;
     this.oldest = first;
     this.head = first;
     this.#slots = new Array(count).fill(undefined);
@@ -45,7 +56,8 @@ export class Segments {
   /** The bytes of a segment in use. They are reused once it is freed. */
   bytes(segment: number): Buffer {
     const slot = segment % this.count;
-    const bytes = this.#slots[slot] ?? Buffer.allocUnsafeSlow(SEGMENT_BYTES).fill(0);
+    const bytes =
+      this.#slots[slot] ?? this.#spare.pop() ?? Buffer.allocUnsafeSlow(SEGMENT_BYTES).fill(0);
     this.#slots[slot] = bytes;
     return bytes;
   }
@@ -64,13 +76,13 @@ export class Segments {
     return 4 + readU32(this.bytes(segmentOf(place)), positionOf(place));
   }
 
-  hasRoom(bytes: number): boolean {
-    return this.end + bytes <= SEGMENT_BYTES;
-  }
-
   /** How many segments may be in use. */
   get usable(): number {
-    return this.count - SPARE_SEGMENTS;
+    return this.wanted - SPARE_SEGMENTS;
+  }
+
+  hasRoom(bytes: number): boolean {
+    return this.end + bytes <= SEGMENT_BYTES;
   }
 
   /** Whether every segment but the spare ones is in use: the oldest must be emptied and freed. */
@@ -117,7 +129,12 @@ export class Segments {
     else this.#ends[segment % this.count] = end;
   }
 
+  /** The oldest is used no more; its memory serves the next head. */
   freeOldest(): void {
+    const slot = this.oldest % this.count;
+    const bytes = this.#slots[slot];
+    this.#slots[slot] = undefined;
+    if (bytes !== undefined && this.#spare.length < SPARE_SEGMENTS) this.#spare.push(bytes);
     this.oldest++;
   }
 }

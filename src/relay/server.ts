@@ -38,7 +38,7 @@ export class RelayServer {
         close: (socket) => connections.closed(socket.data),
         error: (socket, error) => {
           log.debug({ err: error }, "link error");
-          connections.closed(socket.data);
+          connections.failed(socket.data);
         },
       },
     });

@@ -49,8 +49,11 @@ export class StagedPublications {
     }
   }
 
-  /** Takes the publications back, newest first, and refuses them: they could not be stored. */
-  retract(channels: Channels, producers: Producers): void {
+  /**
+   * Takes the publications back, newest first, and refuses them: they could not be stored. Returns
+   * where the first one began.
+   */
+  retract(channels: Channels, producers: Producers): Place {
     const segments = this.#segments;
     const head = segments.bytes(segments.head);
     for (let i = this.#channels.length - 1; i >= 0; i--) {
@@ -65,7 +68,7 @@ export class StagedPublications {
       this.#links[i].outcomes[this.#outcomes[i]] = OUTCOME_STORAGE;
       this.#links[i].refusing.add(channel.id);
     }
-    segments.truncate(positionOf(this.#places[0]));
+    return this.#places[0];
   }
 
   clear(): void {

@@ -18,18 +18,19 @@ import {
   type Policy,
 } from "../wire/relay-messages.ts";
 import { Malformed } from "../wire/shape.ts";
+import { type BatchKind, isFiller } from "./batch.ts";
 import { Channel } from "./channel.ts";
 import { Channels } from "./channels.ts";
 import { type Disk, Head } from "./head.ts";
 import type { Producers } from "./producers.ts";
-import { decodeRecord, encodeRecord } from "./records.ts";
+import { CHANNEL_ID_MAX, decodeRecord, encodeRecord } from "./records.ts";
 import type { RelayLink } from "./relay-link.ts";
-import { type Place, positionOf, SEGMENT_BYTES, type Segments } from "./segments.ts";
+import { type Place, SEGMENT_BYTES, type Segments } from "./segments.ts";
 import { Snapshots } from "./snapshots.ts";
 import { StagedPublications } from "./staged-publications.ts";
 
 /** How many publications are searched for the original of a repeat. */
-const ORIGINAL_SEARCH_MAX = 10_000;
+const ORIGINAL_SEARCH_MAX = 256;
 /**
  * The share of the usable segments that history may fill; the rest is for definitions, producers,
  * and unused ends of segments.
@@ -66,19 +67,20 @@ export class Store {
     this.segments = segments;
     this.producers = producers;
     this.#disk = disk;
-    this.#head = new Head(segments, disk);
+    this.#head = new Head(segments, disk, () => this.channels.nextId);
     this.#onFree = onFree;
     this.#staged = new StagedPublications(segments);
     this.#historyBytesMax =
-      Math.min(segments.count / 2, HISTORY_SHARE * segments.usable) * SEGMENT_BYTES;
-    this.channelsMax = Math.floor((segments.count * SEGMENT_BYTES) / BYTES_PER_CHANNEL);
+      Math.min(segments.wanted / 2, HISTORY_SHARE * segments.usable) * SEGMENT_BYTES;
+    this.channelsMax = Math.floor((segments.wanted * SEGMENT_BYTES) / BYTES_PER_CHANNEL);
   }
 
   /**
-   * Goes on where a journal ends that was read back, or begins a new one. False: the disk failed.
+   * Goes on where a journal ends that was read back, or begins a new one. `beginsSegment`: not in
+   * the segment where that journal ends. False: the disk failed.
    */
-  start(): boolean {
-    return this.#head.start();
+  start(beginsSegment = false): boolean {
+    return this.#head.start(beginsSegment);
   }
 
   /** The channel of that name, created and journaled if needed. `epoch`: of a new one. */
@@ -88,7 +90,7 @@ export class Store {
     if (known !== undefined) return this.#adoptPolicy(known, policy);
     if (this.channels.size >= this.channelsMax) this.channels.freeUnused(nowMs);
     const id = this.channels.nextId;
-    if (this.channels.size >= this.channelsMax || id === undefined) return "limit";
+    if (this.channels.size >= this.channelsMax || id > CHANNEL_ID_MAX) return "limit";
     const channel = new Channel(this.segments, { id, name, epoch, policy, nowMs });
     if (!this.define(channel)) return "storage";
     this.channels.add(channel);
@@ -99,22 +101,17 @@ export class Store {
   define(channel: Channel): boolean {
     if (!this.#makeRoom(BYTES_PER_CHANNEL)) return false;
     const { definedAt } = channel;
-    if (!this.#appendDefinition(channel)) return false;
+    if (!this.#appendDefinition("commit", channel)) return false;
     if (this.#head.write()) return true;
-    // It must not come into the journal with what is written next: its id is free for another
-    // channel.
-    this.segments.truncate(positionOf(channel.definedAt));
+    // It must not come into the journal with what is written next: nobody is told of it.
+    this.#head.retract(channel.definedAt);
     channel.definedAt = definedAt;
     return false;
   }
 
-  /**
-   * Journals every channel's definition. False: the disk failed, and a successor may know some of
-   * them as they were before.
-   */
-  defineAll(): boolean {
-    for (const channel of this.channels.values()) if (!this.define(channel)) return false;
-    return true;
+  /** How much of the head segment is journaled. */
+  get writtenBytes(): number {
+    return this.#head.written;
   }
 
   /**
@@ -145,7 +142,8 @@ export class Store {
         return;
       }
     }
-    if (link.refusing.size > 0 && link.refusing.has(channel.id)) {
+    const isRefused = link.refusing.size > 0 && link.refusing.has(channel.id);
+    if (isRefused || !this.#head.open("commit")) {
       this.producers.forget(high, low, seq);
       this.#refuse(link, channel);
       return;
@@ -162,7 +160,7 @@ export class Store {
   commit(): void {
     if (this.#staged.isEmpty) return;
     if (this.#head.write()) this.#staged.forward();
-    else this.#staged.retract(this.channels, this.producers);
+    else this.#head.retract(this.#staged.retract(this.channels, this.producers));
     this.#staged.clear();
   }
 
@@ -185,9 +183,10 @@ export class Store {
     return this.define(channel) ? channel : "storage";
   }
 
-  #appendDefinition(channel: Channel): boolean {
+  #appendDefinition(kind: BatchKind, channel: Channel): boolean {
     const { id, name, epoch, top, policy } = channel;
     const place = this.#head.append(
+      kind,
       encodeRecord({ type: "define", id, channel: name, epoch, top, policy }),
     );
     if (place === undefined) return false;
@@ -197,7 +196,7 @@ export class Store {
 
   /** Ensures that so many bytes fit into the head. False: the disk failed, or there is no room. */
   #makeRoom(bytes: number): boolean {
-    while (!this.segments.hasRoom(bytes)) if (!this.#advance()) return false;
+    while (!this.#head.hasRoom(bytes)) if (!this.#advance()) return false;
     this.#emptied = 0;
     return true;
   }
@@ -237,7 +236,7 @@ export class Store {
       at = next;
     }
     for (const record of snapshots.records())
-      if (this.#head.append(record) === undefined) return false;
+      if (this.#head.append("copy", record) === undefined) return false;
     if (!this.#head.write()) return false;
     this.#onFree(oldest);
     segments.freeOldest();
@@ -260,14 +259,14 @@ export class Store {
         this.channels.historyBytes <= this.#historyBytesMax &&
         this.#emptied < this.segments.count
       ) {
-        const copy = this.#head.append(bytes, at, end);
+        const copy = this.#head.append("copy", bytes, at, end);
         if (copy !== undefined) channel.move(offset, copy);
         return copy !== undefined;
       }
       this.channels.historyBytes -= channel.evict(offset);
     }
     snapshots.add(producerHighAt(bytes, at), producerLowAt(bytes, at), seqAt(bytes, at));
-    return channel?.topAt !== place || this.#appendDefinition(channel);
+    return channel?.topAt !== place || this.#appendDefinition("copy", channel);
   }
 
   #keepRecord(
@@ -277,12 +276,13 @@ export class Store {
     place: Place,
     snapshots: Snapshots,
   ): boolean {
+    if (isFiller(opcodeOf(bytes, at))) return true;
     const record = decodeRecord(bytes, at, end);
     if (record.type === "producers") {
       snapshots.addAll(record.snapshots);
       return true;
     }
     const channel = record.type === "define" ? this.channels.withId(record.id) : undefined;
-    return channel?.definedAt !== place || this.#appendDefinition(channel);
+    return channel?.definedAt !== place || this.#appendDefinition("copy", channel);
   }
 }

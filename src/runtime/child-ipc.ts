@@ -48,10 +48,12 @@ const statusShape = object({
 export type ChildStatus = Shaped<typeof statusShape>;
 
 /**
- * `ready`: the process serves at `address`. `status`: the reply to `ping`. `fatal`: the process
- * cannot start, with a sentence for the operator.
+ * `progress`: the process is still starting, and does not hang. `ready`: the process serves at
+ * `address`. `status`: the reply to `ping`. `fatal`: the process cannot start, with a sentence for
+ * the operator.
  */
 export type Report =
+  | { type: "progress" }
   | { type: "ready"; address: string }
   | { type: "status"; status: ChildStatus }
   | { type: "fatal"; message: string };
@@ -67,6 +69,7 @@ const orderType = oneOf("ping", "drain", "undrain");
 /** Decodes an IPC message; undefined when it is not a report. Throws Malformed. */
 export function reportIn(value: unknown): Report | undefined {
   if (!isRecord(value)) return undefined;
+  if (value.type === "progress") return { type: "progress" };
   if (value.type === "ready")
     return { type: "ready", address: text(0, 255)(value.address, "address") };
   if (value.type === "status")

@@ -45,8 +45,9 @@ export function codec<const T extends Table>(table: T): Codec<MessageOf<T>> {
 
   function decode(bytes: Uint8Array, start: number, end: number): MessageOf<T> {
     const values = unpackArray(bytes.subarray(start + 4, end));
-    const row = rows.get(Number(values[0]));
-    if (row === undefined) throw new Malformed(`opcode ${String(values[0])} is not known`);
+    const [opcode] = values;
+    const row = typeof opcode === "number" ? rows.get(opcode) : undefined;
+    if (row === undefined) throw new Malformed("the opcode is not known");
     if (values.length !== row.names.length + 1)
       throw new Malformed(`${row.type} has ${values.length - 1} fields, not ${row.names.length}`);
     const fields = shapeFields(

@@ -39,35 +39,51 @@ function change(file: string, at: number, ...bytes: number[]): void {
   writeFileSync(file, whole);
 }
 
-/** What is done to the folder, and whether readers can be told that nothing was lost. */
-const DAMAGES: readonly [what: string, isHarmless: boolean, damage: (folder: string) => void][] = [
+/**
+ * What is done to the folder, and what a successor makes of it: all is kept, something old is out
+ * of reach, or the newest may be lost, so that the channel begins a new epoch.
+ */
+const DAMAGES: readonly [
+  what: string,
+  outcome: "kept" | "gap" | "new epoch",
+  damage: (folder: string) => void,
+][] = [
   [
     "a torn end",
-    true,
+    "kept",
     (folder) => writeFileSync(segment(folder, 2), Buffer.of(0, 0, 1, 0, 0x97, 0x11), { flag: "a" }),
   ],
   [
     "a lying length at the beginning of the newest",
-    false,
+    "gap",
     (folder) => change(segment(folder, 2), 0, 0, 0x3f, 0xff, 0xff),
   ],
   [
     "a lying length in the middle",
-    false,
+    "gap",
     (folder) => change(segment(folder, 1), 100_100, 0xff, 0xff, 0xff, 0xff),
   ],
   [
     "zeros in the oldest",
-    false,
-    (folder) => change(segment(folder, 0), 5000, ...Array<number>(100_000).fill(0)),
+    "gap",
+    (folder) => change(segment(folder, 0), 550_000, ...Array<number>(100_000).fill(0)),
   ],
-  ["a segment that is cut short", false, (folder) => truncateSync(segment(folder, 1), 1_000_001)],
+  ["a segment that is cut short", "gap", (folder) => truncateSync(segment(folder, 1), 1_000_001)],
   [
     "a segment of garbage",
-    false,
+    "gap",
     (folder) => writeFileSync(segment(folder, 1), crypto.getRandomValues(new Uint8Array(60_000))),
   ],
-  ["a run.json of garbage", false, (folder) => writeFileSync(join(folder, "run.json"), "{]")],
+  [
+    "a flipped bit in the newest publication",
+    "new epoch",
+    (folder) => {
+      const file = segment(folder, 2);
+      const whole = readFileSync(file);
+      change(file, whole.length - 1000, whole[whole.length - 1000] ^ 1);
+    },
+  ],
+  ["a run.json of garbage", "new epoch", (folder) => writeFileSync(join(folder, "run.json"), "{]")],
 ];
 
 /**
@@ -77,26 +93,29 @@ const DAMAGES: readonly [what: string, isHarmless: boolean, damage: (folder: str
 async function serve(
   folder: string,
   seq: number,
+  from = since,
 ): Promise<{ opened: RelayMessageOf<"opened">; offset: number }> {
   const relay = await startRelay(folder);
   using link = new TestLink(relay.port, "reader");
   await link.next("welcome");
-  const opened = await link.open("news", { since });
+  const opened = await link.open("news", { since: from });
   link.publish(opened.id, seq, "after", { high: 5, low: 5 });
   const [offset] = (await link.next("ack")).outcomes;
   await relay.kill();
   return { opened, offset };
 }
 
-for (const [what, isHarmless, damage] of DAMAGES)
+for (const [what, outcome, damage] of DAMAGES)
   test(what, async () => {
     using place = testFolder();
     cpSync(original.path, place.path, { recursive: true });
     damage(join(place.path, "relay"));
     const first = await serve(place.path, 1);
-    expect(first.opened.epoch === since.epoch).toBe(isHarmless);
-    expect(first.opened.gap === null).toBe(isHarmless);
+    const keepsEpoch = outcome !== "new epoch";
+    expect(first.opened.epoch === since.epoch).toBe(keepsEpoch);
+    expect(first.opened.gap === null).toBe(keepsEpoch);
     expect(first.offset).toBe(first.opened.top + 1);
-    const second = await serve(place.path, 2);
-    expect(second.opened).toMatchObject({ epoch: first.opened.epoch, top: first.offset });
+    const { opened } = await serve(place.path, 2, { epoch: first.opened.epoch, offset: 3 });
+    expect(opened).toMatchObject({ epoch: first.opened.epoch, top: first.offset });
+    if (keepsEpoch) expect(opened.gap?.reason).toBe(outcome === "gap" ? "evicted" : undefined);
   });

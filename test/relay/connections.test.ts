@@ -76,6 +76,18 @@ function createConnections() {
   return { relay, connections, process, events, pass, dial };
 }
 
+test("a connection that fails is ended, in whatever state it is", () => {
+  const { connections, relay, dial } = createConnections();
+  const unproven = dial();
+  const proven = dial();
+  proven.prove();
+  for (const { connection, transport } of [unproven, proven]) {
+    connections.failed(connection);
+    expect(transport.state).toBe("terminated");
+  }
+  expect(relay.linkCount).toBe(0);
+});
+
 test("what links say in one turn is answered at its end", () => {
   const { pass, dial } = createConnections();
   const { transport, say, prove } = dial();

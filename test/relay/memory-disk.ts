@@ -54,12 +54,14 @@ export function storeOn(
     mayHaveLost?: boolean;
     newEpoch?: () => string;
     onFree?: (segment: number) => void;
-    segments?: (count: number, first: number) => Segments;
+    segments?: (wanted: number, first: number, found: number) => Segments;
   } = {},
 ) {
   const files = [...disk.files].sort(([a], [b]) => a - b);
-  const create = options.segments ?? ((count: number, first: number) => new Segments(count, first));
-  const segments = create(segmentCount, files[0]?.[0] ?? 0);
+  const create =
+    options.segments ??
+    ((wanted: number, first: number, found: number) => new Segments(wanted, first, found));
+  const segments = create(segmentCount, files[0]?.[0] ?? 0, files.length);
   const freed: number[] = [];
   const store = new Store(
     segments,
@@ -76,10 +78,13 @@ export function storeOn(
   }
   const read = files.map(([number, { length }]) => ({ number, length }));
   const { nowMs = 0, mayHaveLost = false, newEpoch = () => "renewed" } = options;
-  const { ends, damaged } = replay(store, read, nowMs, mayHaveLost, newEpoch);
+  const replaying = replay(store, read, { nowMs, mayHaveLost, newEpoch });
+  let step = replaying.next();
+  while (step.done !== true) step = replaying.next();
+  const { ends, damages, renewed } = step.value;
   files.forEach(([, file], i) => {
     file.length = ends[i];
   });
   if (!store.start()) throw new Error("the disk failed at start");
-  return { store, segments, damaged, freed };
+  return { store, segments, damages, renewed, freed };
 }

@@ -200,6 +200,11 @@ describe("strangers and bad links", () => {
     expect(
       (await send(encodePublish(1, { high: 1, low: 1 }, 1, new Uint8Array(2)))).toString("latin1"),
     ).toContain("malformed");
+    for (const opcode of ["\x82\xa8toString\x01\xa7valueOf\x01", "\x91\x01", "\xa1x", "\xc0"]) {
+      const body = Buffer.from(`\x91${opcode}`, "latin1");
+      const frame = Buffer.concat([Buffer.of(0, 0, 0, body.length), body]);
+      expect((await send(frame)).toString("latin1")).toContain("malformed");
+    }
     const lie = new Uint8Array(8);
     writeU32(lie, 0, 0x7fff_ffff);
     expect((await send(lie)).toString("latin1")).toContain("frame_too_long");

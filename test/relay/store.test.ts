@@ -1,12 +1,12 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
+import { BATCH_HEADER_BYTES } from "../../src/relay/batch.ts";
 import type { Channel } from "../../src/relay/channel.ts";
 import { gatherBuffer } from "../../src/relay/outbox.ts";
 import { RelayLink } from "../../src/relay/relay-link.ts";
 import { positionOf, SEGMENT_BYTES, segmentOf } from "../../src/relay/segments.ts";
 import type { Store } from "../../src/relay/store.ts";
-import { readU32, writeU32 } from "../../src/wire/bytes.ts";
-import { encodePublish, offsetAt, opcodeOf, PUBLICATION, payloadOf } from "../../src/wire/frame.ts";
+import { encodePublish, offsetAt, payloadOf } from "../../src/wire/frame.ts";
 import {
   OUTCOME_DUPLICATE,
   OUTCOME_STORAGE,
@@ -64,7 +64,7 @@ describe("order and memory", () => {
     expect(disk.files.get(0)?.length).toBe(written);
     store.commit();
     expect(subscriber.outbox.bytes).toBe(48 + 1);
-    expect(disk.files.get(0)?.length).toBe(written + 49);
+    expect(disk.files.get(0)?.length).toBe(written + BATCH_HEADER_BYTES + 49);
   });
 
   test("the policy's size, bytes and ttl bound the history", () => {
@@ -174,6 +174,34 @@ test("sweeps take their turns, and each channel is freed when it has been unused
   expect(sizes(1_300_000).at(-1)).toBe(0);
 });
 
+describe("as many channels as there may be", () => {
+  const full = (nowMs: number) => {
+    const { store } = storeOn(new MemoryDisk(), 8);
+    while (store.channels.size < store.channelsMax)
+      publish(store, open(store, `room:${store.channels.size}`), 1, "x", newLink(), nowMs);
+    return store;
+  };
+
+  test("one that is not used makes room for a new one, after a minute though it has history", () => {
+    const store = full(1000);
+    expect(store.open("new", POLICY, "e", 2000)).toBe("limit");
+    expect(store.channels.historyBytes).toBe(49 * store.channelsMax);
+    const later = store.open("new", { ...POLICY }, "e", 61_000);
+    expect(typeof later).toBe("object");
+    expect(store.channels.historyBytes).toBeLessThan(49 * store.channelsMax);
+  });
+
+  test("one that a link has open never does", () => {
+    const store = full(0);
+    for (const channel of store.channels.values()) store.channels.opened(channel, 0);
+    expect(store.open("new", POLICY, "e", 59_000)).toBe("limit");
+    const [first] = store.channels.values();
+    store.channels.released(first);
+    expect(typeof store.open("new", POLICY, "e", 120_000)).toBe("object");
+    expect(store.channels.get(first.name)).toBeUndefined();
+  });
+});
+
 describe("the ring of segments", () => {
   const big = (text: string) => text.padEnd(400_000, " ");
 
@@ -193,8 +221,8 @@ describe("the ring of segments", () => {
       [3, "q3"],
     ];
     expect(remembered(store, quiet)).toEqual(expected);
-    const { store: successor, damaged } = storeOn(disk, 10);
-    expect(damaged).toBe(false);
+    const { store: successor, damages } = storeOn(disk, 10);
+    expect(damages).toEqual([]);
     const again = open(successor, "quiet");
     expect([again.epoch, again.top, remembered(successor, again)]).toEqual([
       "epoch-of-quiet",
@@ -270,7 +298,7 @@ describe("the ring of segments", () => {
     const held = Array.from({ length: store.channelsMax }, (_, i) => {
       const channel = store.open(`${"long-".repeat(38)}${i}`, policy, "e", 0);
       if (typeof channel === "string") throw new Error(channel);
-      channel.openers = 1;
+      store.channels.opened(channel, 0);
       return channel;
     });
     for (let n = 1; n <= 70_000; n++) {
@@ -335,10 +363,10 @@ describe("a successor", () => {
       disk.diesAfter = bytes;
       expect(() => store.commit()).toThrow(Died);
       disk.diesAfter = undefined;
-      const { store: successor, damaged } = storeOn(disk, 8);
+      const { store: successor, damages } = storeOn(disk, 8);
       const again = open(successor);
-      expect([damaged, again.epoch]).toEqual([false, "epoch-of-news"]);
-      const whole = 1 + Math.min(2, Math.floor(bytes / 49));
+      expect([damages, again.epoch]).toEqual([[], "epoch-of-news"]);
+      const whole = bytes >= BATCH_HEADER_BYTES + 2 * 49 ? 3 : 1;
       expect(remembered(successor, again).map(([offset]) => offset)).toEqual(
         [1, 2, 3].slice(0, whole),
       );
@@ -349,66 +377,153 @@ describe("a successor", () => {
     }
   });
 
-  test("damage inside the journal, and a machine that lost power, begin a new epoch", () => {
+  test("a machine that lost power begins a new epoch", () => {
     const disk = new MemoryDisk();
     const { store } = storeOn(disk, 8);
-    const channel = open(store);
-    for (let seq = 1; seq <= 5; seq++) publish(store, channel, seq);
+    publish(store, open(store), 1);
     store.commit();
     expect(open(storeOn(disk, 8, { mayHaveLost: true }).store).epoch).toBe("renewed");
+  });
+
+  /**
+   * A journal in which each publication is a batch of its own: "steady" gets every other one, "news"
+   * only the first three. Returns where each batch begins in the only segment.
+   */
+  function journalOfBatches(): { disk: MemoryDisk; file: Uint8Array; batches: number[] } {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 8);
+    const [news, steady] = [open(store, "news"), open(store, "steady")];
+    const batches: number[] = [];
+    for (let seq = 1; seq <= 5; seq++)
+      for (const channel of seq <= 3 ? [news, steady] : [steady]) {
+        batches.push(store.segments.end);
+        publish(store, channel, seq);
+        store.commit();
+      }
     const file = disk.files.get(0);
     if (file === undefined) throw new Error("no file");
-    file.bytes[file.length - 49 + 5] = 0x7f;
-    const { store: successor, damaged } = storeOn(disk, 8);
-    expect([damaged, open(successor).epoch]).toEqual([true, "renewed"]);
-  });
-
-  /** A journal of several segments, full of large publications. */
-  function journalOf(segmentsFilled: number): { disk: MemoryDisk } {
-    const disk = new MemoryDisk();
-    const { store } = storeOn(disk, 9);
-    const channel = open(store);
-    for (let seq = 1; store.segments.head < segmentsFilled - 1 || seq % 8 !== 0; seq++)
-      publish(store, channel, seq, "x".repeat(500_000));
-    store.commit();
-    return { disk };
+    return { disk, file: file.bytes, batches };
   }
 
-  /** Changes a number in the nth publication of a segment. */
-  function change(disk: MemoryDisk, segment: number, nth: number, at: number, value: number): void {
+  test("a flipped bit costs the batch that it is in, wherever it is", () => {
+    for (let bit = 0; bit < 8 * (BATCH_HEADER_BYTES + 49); bit += 5) {
+      const { disk, file, batches } = journalOfBatches();
+      const [, , , thirdOfSteady] = batches;
+      file[thirdOfSteady + (bit >>> 3)] ^= 1 << (bit & 7);
+      const { store, damages } = storeOn(disk, 8);
+      const bytes = BATCH_HEADER_BYTES + 49;
+      expect(damages).toEqual([{ segment: 0, at: thirdOfSteady, bytes }]);
+      const [news, steady] = [open(store, "news"), open(store, "steady")];
+      // Both have later publications, which prove that no newer one is missing.
+      expect([news.epoch, steady.epoch]).toEqual(["epoch-of-news", "epoch-of-steady"]);
+      expect(remembered(store, news)).toEqual([
+        [1, "1"],
+        [2, "2"],
+        [3, "3"],
+      ]);
+      expect([steady.first, steady.top, steady.trimmed]).toEqual([3, 5, "evicted"]);
+    }
+  });
+
+  test("a channel whose newest publication may be damaged begins a new epoch, and stays in it", () => {
+    const { disk, file, batches } = journalOfBatches();
+    const [, , , , thirdOfNews] = batches;
+    file[thirdOfNews + BATCH_HEADER_BYTES + 45] ^= 1;
+    for (let start = 1; start <= 2; start++) {
+      const { store, damages, renewed } = storeOn(disk, 8);
+      expect(damages.length).toBe(1);
+      expect(renewed.map(({ name }) => name)).toEqual(start === 1 ? ["news"] : []);
+      expect(renewed.every((channel) => store.define(channel))).toBe(true);
+      const [news, steady] = [open(store, "news"), open(store, "steady")];
+      expect([news.epoch, news.top]).toEqual(["renewed", 2]);
+      expect([steady.epoch, steady.top]).toEqual(["epoch-of-steady", 5]);
+    }
+  });
+
+  test("a copy that was made to free a segment does not prove what is the newest", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 10);
+    const quiet = open(store, "quiet");
+    publish(store, quiet, 1);
+    store.commit();
+    const busy = open(store, "busy", { ...POLICY, size: 0 });
+    const turn = (until: number) => {
+      for (; store.segments.head < until; ) publish(store, busy, busy.top + 1, " ".repeat(400_000));
+      store.commit();
+    };
+    turn(1);
+    // A new definition, so that the first segment holds nothing of it but the publication.
+    open(store, "quiet", { ...POLICY, size: 11 });
+    turn(3);
+    const [segment, at] = [store.segments.head, store.segments.end];
+    publish(store, quiet, 2);
+    store.commit();
+    turn(6);
+    expect(store.segments.oldest).toBe(1);
     const file = disk.files.get(segment);
     if (file === undefined) throw new Error("no file");
-    let frame = 0;
-    for (let seen = 0; opcodeOf(file.bytes, frame) !== PUBLICATION || seen++ < nth; )
-      frame += 4 + readU32(file.bytes, frame);
-    writeU32(file.bytes, frame + at, value);
-  }
-
-  test("a length that lies is damage, though it looks like a torn end", () => {
-    const { disk } = journalOf(1);
-    change(disk, 0, 3, 0, SEGMENT_BYTES - 5);
-    const { store, damaged } = storeOn(disk, 9);
-    expect([damaged, open(store).epoch]).toEqual([true, "renewed"]);
-  });
-
-  test("an offset that cannot be is damage, and costs neither time nor memory", () => {
-    const { disk } = journalOf(1);
-    change(disk, 0, 3, 12, 0x000f_ffff);
-    const { store, damaged } = storeOn(disk, 9);
-    expect([damaged, open(store).epoch]).toEqual([true, "renewed"]);
-    expect(publish(store, open(store, "other"), 1).outcomes).toEqual([1]);
+    file.bytes[at + BATCH_HEADER_BYTES + 44] ^= 1;
+    const { store: successor, damages } = storeOn(disk, 10);
+    expect(damages.length).toBe(1);
+    expect(open(successor, "quiet").epoch).toBe("renewed");
+    expect(open(successor, "busy", { ...POLICY, size: 0 }).epoch).toBe("epoch-of-busy");
   });
 
   test("the ring turns over segments that were damaged, and a successor finds the rest in order", () => {
-    const { disk } = journalOf(4);
-    change(disk, 1, 2, 0, 3);
-    const { store, damaged } = storeOn(disk, 9);
-    expect(damaged).toBe(true);
-    const other = open(store, "other");
-    for (let seq = 1; store.segments.oldest < 4; seq++)
-      publish(store, other, seq, "x".repeat(500_000));
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 9);
+    const channel = open(store);
+    for (let seq = 1; store.segments.head < 3; seq++) {
+      publish(store, channel, seq, "x".repeat(500_000));
+      store.commit();
+    }
+    const file = disk.files.get(1);
+    if (file === undefined) throw new Error("no file");
+    file.bytes[1_000_000] ^= 1;
+    const { store: successor, damages } = storeOn(disk, 9);
+    expect(damages.length).toBe(1);
+    const other = open(successor, "other");
+    for (let seq = 1; successor.segments.oldest < 4; seq++)
+      publish(successor, other, seq, "x".repeat(500_000));
+    successor.commit();
+    expect(storeOn(disk, 9).damages).toEqual([]);
+  });
+
+  test("an id is never given twice: not when only publications tell of it, nor after damage", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 8);
+    const lobby = open(store, "lobby", { ...POLICY, ttlMs: 1000 });
+    publish(store, lobby, 1);
     store.commit();
-    expect(storeOn(disk, 9).damaged).toBe(false);
+    const highest = lobby.id;
+    // The channel is freed; its publication is still in the journal.
+    store.channels.freeUnused(2000);
+    expect(store.channels.size).toBe(0);
+    const file = disk.files.get(0);
+    if (file === undefined) throw new Error("no file");
+    const next = open(storeOn(disk, 8).store, "payroll").id;
+    expect(next).toBeGreaterThan(highest);
+    file.bytes[BATCH_HEADER_BYTES + 40] ^= 1;
+    const afterDamage = storeOn(disk, 8);
+    expect(afterDamage.damages.length).toBe(1);
+    expect(open(afterDamage.store, "stock").id).toBeGreaterThan(next + 1);
+  });
+
+  test("a ring that was larger shrinks to what is wanted", () => {
+    const disk = new MemoryDisk();
+    const large = storeOn(disk, 20).store;
+    const busy = open(large, "busy", { ...POLICY, size: 0 });
+    for (let seq = 1; disk.files.size < 14; seq++) publish(large, busy, seq, " ".repeat(400_000));
+    large.commit();
+    for (let restart = 0; restart < 5; restart++) {
+      const { store } = storeOn(disk, 8);
+      const again = open(store, "busy", { ...POLICY, size: 0 });
+      const { head } = store.segments;
+      while (store.segments.head < head + 2)
+        publish(store, again, again.top + 1, " ".repeat(400_000));
+      store.commit();
+      expect(disk.files.size).toBeLessThan(8);
+    }
   });
 
   test("model: after any publications, repeats, full disks and deaths, each channel is what the model says", () => {
@@ -488,11 +603,12 @@ test("a full disk is no place for new epochs: that they are not all journaled is
   const { store } = storeOn(disk, 8);
   for (const name of ["a", "b"])
     store.open(name, { size: 10, ttlMs: 60_000, bytes: 1000 }, "old", 0);
-  const { store: successor } = storeOn(disk, 8, { mayHaveLost: true });
+  const { store: successor, renewed } = storeOn(disk, 8, { mayHaveLost: true });
   disk.isFull = true;
-  expect(successor.defineAll()).toBe(false);
+  expect(renewed.length).toBe(2);
+  expect(renewed.every((channel) => successor.define(channel))).toBe(false);
   disk.isFull = false;
-  expect(successor.defineAll()).toBe(true);
+  expect(renewed.every((channel) => successor.define(channel))).toBe(true);
   const { store: third } = storeOn(disk, 8);
   expect([...third.channels.values()].map(({ epoch }) => epoch)).toEqual(["renewed", "renewed"]);
 });

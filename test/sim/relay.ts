@@ -107,19 +107,19 @@ export class SimRelay {
   #recover(): { store: Store; segments: Segments } | undefined {
     const mayHaveLost = this.#hasLostPower && this.#hooks.ignoresPowerLoss !== true;
     try {
-      const { store, segments, damaged } = storeOn(this.disk, SEGMENTS, {
+      const { store, segments, damages, renewed } = storeOn(this.disk, SEGMENTS, {
         nowMs: this.#network.clock.now,
         mayHaveLost,
         newEpoch: () => `${this.id}.${this.starts}.${below(this.#random, 1_000_000)}`,
         onFree: (segment) => this.#core?.cutLaggards(segment),
-        segments: (count, first) => {
-          this.#segments = new PooledSegments(count, first);
+        segments: (wanted, first, found) => {
+          this.#segments = new PooledSegments(wanted, first, found);
           return this.#segments;
         },
       });
-      if (damaged && !this.#hasLostPower)
+      if (damages.length > 0 && !this.#hasLostPower)
         throw new Error(`${this.id}: a killed relay left a damaged journal`);
-      if ((mayHaveLost || damaged) && !store.defineAll()) return undefined;
+      if (!renewed.every((channel) => store.define(channel))) return undefined;
       return { store, segments };
     } catch (error) {
       if (this.disk.isFull) return undefined;
