@@ -1,0 +1,248 @@
+// A cluster with bystanders, on which attacks take place one after the other; what each attack has
+// cost the others is read from outside: from the bystanders, `status`, the logs and /proc.
+
+import { readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { layout } from "../../src/cluster/data-folder.ts";
+import type { ProcessStatus } from "../../src/cluster/status.ts";
+import { type Cluster, startCluster } from "../cluster/start.ts";
+import { eventually } from "../eventually.ts";
+import { type Random, randomFrom } from "../fuzz/random.ts";
+import { rssMb } from "../storm/watch.ts";
+import { Attacker } from "./attacker.ts";
+import { Bystanders, type Notes } from "./bystanders.ts";
+import { add, type MemoryMb, type Outcome, quantile, type Tally } from "./report.ts";
+
+export const NODES = 2;
+const MEMORY_MB = "32";
+const LOOK_MS = 100;
+const BACK_WITHIN_MS = 20_000;
+const CALM_WITHIN_MS = 10_000;
+/** What a process may take for an attack, and what of it may be left when it is over. */
+const PEAK_MB_MAX = 256;
+const LEFT_MB_MAX = 128;
+
+/** What an attack gets to work with. */
+export type Target = {
+  readonly cluster: Cluster;
+  readonly address: string;
+  readonly relayPort: number;
+  readonly seconds: number;
+  readonly random: Random;
+  readonly told: Tally;
+  readonly wrong: string[];
+};
+
+export type Attack = {
+  readonly name: string;
+  /** Processes that the attack itself ends, and whose links and clients end with them. */
+  readonly ends?: readonly string[];
+  /** The codes with which bystanders may be closed by it, beyond those that its victims bring. */
+  readonly closes?: readonly number[];
+  /** How long it takes in its short form; longer where it is told. */
+  readonly seconds: number;
+  /** Does it; resolves to what was done, in words. */
+  run(target: Target): Promise<string>;
+};
+
+const NO_NOTES: Notes = {
+  latenciesMs: [],
+  published: 0,
+  acknowledged: 0,
+  delivered: 0,
+  expected: 0,
+  closed: {},
+  wrong: ["the bystanders cannot be asked"],
+};
+
+export class Stage implements AsyncDisposable {
+  readonly #cluster: Cluster;
+  readonly #address: string;
+  readonly #relayPort: number;
+
+  static async open(): Promise<Stage> {
+    const cluster = await startCluster({
+      nodes: NODES,
+      app: join(import.meta.dir, "app.ts"),
+      args: ["--memory-mb", MEMORY_MB],
+    });
+    return new Stage(cluster, await relayPortOf(cluster));
+  }
+
+  private constructor(cluster: Cluster, relayPort: number) {
+    this.#cluster = cluster;
+    this.#address = cluster.address;
+    this.#relayPort = relayPort;
+  }
+
+  /** Carries the attack out, and looks at what is left. Throws nothing that the attack is to blame for. */
+  async run(attack: Attack, seconds: number, seed: number): Promise<Outcome> {
+    const cluster = this.#cluster;
+    await using bystanders = await Bystanders.open(this.#address, NODES);
+    const before = (await cluster.status()).processes;
+    const lostBefore = lostLinks(cluster.dataDir);
+    using memory = new MemoryWatch(before);
+    const told: Tally = {};
+    const wrong: string[] = [];
+    const target: Target = {
+      cluster,
+      address: this.#address,
+      relayPort: this.#relayPort,
+      random: randomFrom(seed, attack.name),
+      seconds,
+      told,
+      wrong,
+    };
+    const did = await attack.run(target).catch((error: unknown) => {
+      wrong.push(`the attack ended: ${error}`);
+      return attack.name;
+    });
+    const after = await this.#comesBack(wrong);
+    const notes = await bystanders.stop().catch(() => NO_NOTES);
+    await this.#serves(wrong);
+    const memoryMb = await memory.calm(wrong);
+    const ends = attack.ends ?? [];
+    if (!ends.includes("relay-1"))
+      for (const line of lostLinks(cluster.dataDir).slice(lostBefore.length))
+        wrong.push(`a link to the relay was lost: ${line}`);
+    const { acknowledged, delivered, published, expected } = notes;
+    if (acknowledged !== published) wrong.push(`${published - acknowledged} never acknowledged`);
+    if (delivered !== expected) wrong.push(`${delivered} delivered of ${expected}`);
+    return {
+      attack: attack.name,
+      did,
+      told,
+      p50Ms: quantile(notes.latenciesMs, 0.5),
+      p99Ms: quantile(notes.latenciesMs, 0.99),
+      acknowledged,
+      delivered,
+      published,
+      expected,
+      closed: notes.closed,
+      restarts: restarts(before, after, ends, wrong),
+      memoryMb,
+      wrong: [...wrong, ...notes.wrong, ...closedWrongly(notes.closed, attack)],
+    };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#cluster[Symbol.asyncDispose]();
+  }
+
+  /** All processes are up again. */
+  async #comesBack(wrong: string[]): Promise<readonly ProcessStatus[]> {
+    const look = () =>
+      this.#cluster.status().then(
+        ({ processes }) => processes,
+        () => [],
+      );
+    const isUp = (processes: readonly ProcessStatus[]) =>
+      processes.length > 0 && processes.every(({ state }) => state === "up");
+    const patience = { withinMs: BACK_WITHIN_MS, what: "the cluster" };
+    await eventually(look, isUp, patience).catch(async () => {
+      const states = (await look()).map(({ id, state }) => `${id} ${state}`);
+      wrong.push(`not all is up again: ${states.join(", ") || "the cluster's command has ended"}`);
+    });
+    return await look();
+  }
+
+  /** A newcomer can publish. */
+  async #serves(wrong: string[]): Promise<void> {
+    const newcomer = async () => {
+      using client = await Attacker.open(this.#address);
+      const message = { type: "publish", id: 1, channel: "room:after", data: "still there?" };
+      return (await client.ask(message))?.type;
+    };
+    const isServed = () => newcomer().catch(() => undefined);
+    await eventually(isServed, (type) => type === "ok", { withinMs: CALM_WITHIN_MS }).catch(
+      (error) => wrong.push(`a newcomer cannot publish: ${error}`),
+    );
+  }
+}
+
+/** Nodes are started with the relay's address. */
+async function relayPortOf(cluster: Cluster): Promise<number> {
+  const { pid } = await cluster.process("node-1");
+  const line = readFileSync(`/proc/${pid}/cmdline`, "utf8");
+  return Number(/relay-1=[^\0]*:(\d+)/.exec(line)?.[1]);
+}
+
+/** What nodes and lbs have said about links that were up and are lost. */
+function lostLinks(dataDir: string): string[] {
+  const { logFolder } = layout(dataDir);
+  return readdirSync(logFolder)
+    .filter((name) => /^(node|lb)-/.test(name))
+    .flatMap((name) => readFileSync(join(logFolder, name), "utf8").split("\n"))
+    .filter((line) => line.includes("link lost") || line.includes("lost the relay"));
+}
+
+function restarts(
+  before: readonly ProcessStatus[],
+  after: readonly ProcessStatus[],
+  ends: readonly string[],
+  wrong: string[],
+): Tally {
+  const tally: Tally = {};
+  for (const { id, pid, restarts } of before) {
+    const now = after.find((each) => each.id === id);
+    const count = (now?.restarts ?? restarts) - restarts;
+    if (count > 0) add(tally, id, count);
+    if (now !== undefined && now.pid !== pid && !ends.includes(id))
+      wrong.push(`${id} is another process now`);
+  }
+  return tally;
+}
+
+/** A bystander may lose its connection only with its node, or as the attack says. */
+function closedWrongly(closed: Tally, { ends = [], closes = [] }: Attack): string[] {
+  return Object.entries(closed)
+    .filter(([name]) => !closes.includes(Number(name.split(" ")[1])))
+    .filter(([name]) => !ends.includes(name.split(" ")[0]))
+    .map(([name, count]) => `${count} bystanders were closed: ${name}`);
+}
+
+/** Looks at the memory of nodes and relays until it is disposed of. */
+class MemoryWatch implements Disposable {
+  readonly #seen = new Map<string, { pid: number; before: number; peak: number }>();
+  readonly #timer = setInterval(() => this.#look(), LOOK_MS);
+
+  constructor(processes: readonly ProcessStatus[]) {
+    for (const { id, pid, role } of processes) {
+      if (pid === null || role === "lb") continue;
+      const mb = rssMb(pid);
+      this.#seen.set(id, { pid, before: mb, peak: mb });
+    }
+  }
+
+  /** Resolves once what was taken is back, and says what is too much. */
+  async calm(wrong: string[]): Promise<Record<string, MemoryMb>> {
+    const grown = () =>
+      [...this.#seen].filter(([, { pid, before }]) => now(pid) - before > LEFT_MB_MAX);
+    const patience = { withinMs: CALM_WITHIN_MS };
+    await eventually(grown, (left) => left.length === 0, patience).catch(() => {});
+    for (const [id, { pid, before }] of grown())
+      wrong.push(`${id} keeps ${(now(pid) - before).toFixed(0)} MB`);
+    for (const [id, { before, peak }] of this.#seen)
+      if (peak - before > PEAK_MB_MAX) wrong.push(`${id} took ${(peak - before).toFixed(0)} MB`);
+    return Object.fromEntries(
+      [...this.#seen].map(([id, { pid, before, peak }]) => [id, { before, peak, after: now(pid) }]),
+    );
+  }
+
+  #look(): void {
+    for (const each of this.#seen.values()) each.peak = Math.max(each.peak, now(each.pid) || 0);
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+  }
+}
+
+/** NaN where the process is gone. */
+function now(pid: number): number {
+  try {
+    return rssMb(pid);
+  } catch {
+    return Number.NaN;
+  }
+}
