@@ -87,7 +87,7 @@ async function drainEscape(target: Target): Promise<string> {
 }
 
 export const kills: readonly Attack[] = [
-  { name: "drain-escape", seconds: 1, closes: [1012], run: drainEscape },
+  { name: "drain-escape", seconds: 1, closes: [1000, 1012], run: drainEscape },
   { name: "crashing-calls", seconds: 4, ends: [VICTIM], run: crashes },
   { name: "relay-kills", seconds: 3, ends: ["relay-1"], run: relayKills },
 ];
