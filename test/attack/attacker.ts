@@ -11,7 +11,7 @@ export type Message = Record<string, unknown>;
 type Options = { readonly encoding?: Encoding; readonly path?: string };
 
 export class Attacker implements Disposable {
-  /** "ok", "error rate", "closed 4429": how often each was heard. */
+  /** "ok", "error rate", "closed 4429": how often each was heard. Its own leaving is not. */
   readonly told: Tally;
   /** The answers that carried an id, by it. */
   readonly answers = new Map<unknown, Message>();
@@ -21,6 +21,7 @@ export class Attacker implements Disposable {
   readonly closed: Promise<number>;
   readonly #socket: WebSocket;
   readonly #welcomed = Promise.withResolvers<void>();
+  #hasLeft = false;
 
   /** Resolves when it is welcomed, or closed before that. `told`: where it counts. */
   static async open(address: string, told: Tally = {}, options: Options = {}): Promise<Attacker> {
@@ -39,7 +40,7 @@ export class Attacker implements Disposable {
     this.closed = new Promise((resolve) => {
       this.#socket.onclose = ({ code }) => {
         this.closeCode = code;
-        add(told, `closed ${code}`);
+        if (!this.#hasLeft) add(told, `closed ${code}`);
         resolve(code);
       };
     });
@@ -85,6 +86,7 @@ export class Attacker implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#hasLeft = true;
     this.#socket.close();
   }
 }

@@ -1,16 +1,16 @@
 // Good clients in a process of their own: `bun bystander-process.ts ADDRESS PAIRS`. Each of the
-// publishers has a channel, and each of the readers reads them all. Told "stop", they publish no
-// more, wait for what is under way, and say what they have seen.
+// publishers has a channel, and each of the readers reads them all. Told to stop within
+// some time, they publish no more, wait for what is under way, and say what they have seen.
 
 import type { Client } from "../../src/client/index.ts";
 import { connect } from "../../src/client/index.ts";
+import { isRecord } from "../../src/wire/shape.ts";
 import { eventually } from "../eventually.ts";
 import type { Notes } from "./bystanders.ts";
 import { add } from "./report.ts";
 
 const PUBLISH_MS = 25;
 const OPEN_WITHIN_MS = 10_000;
-const SETTLE_WITHIN_MS = 15_000;
 const WRONG_MAX = 50;
 
 type Sent = { readonly n: number; readonly atMs: number };
@@ -81,15 +81,17 @@ const timer = setInterval(() => {
   });
 }, PUBLISH_MS);
 
-async function stop(): Promise<void> {
+async function stop(withinMs: number): Promise<void> {
   clearInterval(timer);
   notes.expected = notes.published * count;
   const isSettled = () =>
     notes.acknowledged === notes.published && notes.delivered >= notes.expected;
-  await eventually(isSettled, Boolean, { withinMs: SETTLE_WITHIN_MS }).catch(() => {});
+  await eventually(isSettled, Boolean, { withinMs }).catch(() => {});
   process.send?.(notes);
 }
 
-process.on("message", () => void stop());
+process.on("message", (order: unknown) => {
+  if (isRecord(order)) void stop(Number(order.withinMs));
+});
 process.on("disconnect", () => process.exit(0));
 process.send?.(notes);

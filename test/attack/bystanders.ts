@@ -35,10 +35,13 @@ export class Bystanders implements AsyncDisposable {
     });
   }
 
-  /** Ends their publishing; resolves to all that they have seen. */
-  async stop(): Promise<Notes> {
+  /**
+   * Ends their publishing; resolves to all that they have seen, once everything is acknowledged and
+   * delivered or the time is over.
+   */
+  async stop(withinMs: number): Promise<Notes> {
     this.#answer = Promise.withResolvers();
-    this.#child.send("stop");
+    this.#child.send({ withinMs });
     return await this.#answer.promise;
   }
 

@@ -10,13 +10,9 @@ const RELAY_KILLS = 10;
 const RELAY_KILL_EVERY_MS = 300;
 const SLOW_CLIENTS = 20;
 const VICTIM = "node-1";
-const CRASHES_WITHIN_MS = 8000;
+const CRASHES_WITHIN_MS = 6000;
 /** Longer than the slow `connect` and the spread of a drain's goodbyes take together. */
 const GONE_WITHIN_MS = 3000;
-
-const isThere = ({ cluster, wrong }: Target) => {
-  if (!isRunning(cluster.pid)) wrong.push("the cluster's command has ended");
-};
 
 /** A client of the victim, while it can be had; the others are left to the other nodes. */
 async function clientOfVictim(target: Target): Promise<Attacker | undefined> {
@@ -47,7 +43,6 @@ async function crashes(target: Target): Promise<string> {
     calls++;
     await Promise.race([attacker.closed, Bun.sleep(1000)]);
   }
-  isThere(target);
   return `${calls} calls that end ${VICTIM}, of ${CALLS} at most`;
 }
 
@@ -61,7 +56,6 @@ async function relayKills(target: Target): Promise<string> {
     );
     await Bun.sleep(RELAY_KILL_EVERY_MS);
   }
-  isThere(target);
   return `the relay killed every ${RELAY_KILL_EVERY_MS} ms, ${killed} of ${kills} times`;
 }
 

@@ -5,7 +5,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { layout } from "../../src/cluster/data-folder.ts";
 import type { ProcessStatus } from "../../src/cluster/status.ts";
-import { type Cluster, startCluster } from "../cluster/start.ts";
+import { type Cluster, isRunning, startCluster } from "../cluster/start.ts";
 import { eventually } from "../eventually.ts";
 import { type Random, randomFrom } from "../fuzz/random.ts";
 import { rssMb } from "../storm/watch.ts";
@@ -18,6 +18,7 @@ const MEMORY_MB = "32";
 const LOOK_MS = 100;
 const BACK_WITHIN_MS = 20_000;
 const CALM_WITHIN_MS = 10_000;
+const SETTLE_WITHIN_MS = 15_000;
 /** What a process may take for an attack, and what of it may be left when it is over. */
 const PEAK_MB_MAX = 256;
 const LEFT_MB_MAX = 128;
@@ -98,9 +99,10 @@ export class Stage implements AsyncDisposable {
       return attack.name;
     });
     const after = await this.#comesBack(wrong);
-    const notes = await bystanders.stop().catch(() => NO_NOTES);
-    await this.#serves(wrong);
-    const memoryMb = await memory.calm(wrong);
+    const settleMs = isRunning(cluster.pid) ? SETTLE_WITHIN_MS : 0;
+    const notes = await bystanders.stop(settleMs).catch(() => NO_NOTES);
+    if (isRunning(cluster.pid)) await this.#serves(wrong);
+    const memoryMb = await memory.calm(after, wrong);
     const ends = attack.ends ?? [];
     const lost = lostLinks(cluster.dataDir).slice(lostBefore.length);
     if (lost.length > 0 && !ends.includes("relay-1"))
@@ -137,12 +139,14 @@ export class Stage implements AsyncDisposable {
         () => [],
       );
     const isUp = (processes: readonly ProcessStatus[]) =>
-      processes.length > 0 && processes.every(({ state }) => state === "up");
+      !isRunning(this.#cluster.pid) ||
+      (processes.length > 0 && processes.every(({ state }) => state === "up"));
     const patience = { withinMs: BACK_WITHIN_MS, what: "the cluster" };
     await eventually(look, isUp, patience).catch(async () => {
       const states = (await look()).map(({ id, state }) => `${id} ${state}`);
-      wrong.push(`not all is up again: ${states.join(", ") || "the cluster's command has ended"}`);
+      wrong.push(`not all is up again: ${states.join(", ")}`);
     });
+    if (!isRunning(this.#cluster.pid)) wrong.push("the cluster's command has ended");
     return await look();
   }
 
@@ -214,8 +218,15 @@ class MemoryWatch implements Disposable {
     }
   }
 
-  /** Resolves once what was taken is back, and says what is too much. */
-  async calm(wrong: string[]): Promise<Record<string, MemoryMb>> {
+  /** Resolves once what was taken is back, and says what is too much. A new process counts as well. */
+  async calm(
+    processes: readonly ProcessStatus[],
+    wrong: string[],
+  ): Promise<Record<string, MemoryMb>> {
+    for (const { id, pid } of processes) {
+      const seen = this.#seen.get(id);
+      if (seen !== undefined && pid !== null) seen.pid = pid;
+    }
     const grown = () =>
       [...this.#seen].filter(([, { pid, before }]) => now(pid) - before > LEFT_MB_MAX);
     const patience = { withinMs: CALM_WITHIN_MS };
