@@ -15,6 +15,11 @@ const READERS = 100;
 const HISTORY_BYTES = 1_000_000;
 const REMEMBERED_BYTES = 4000;
 const HISTORY_MB_MAX = 16;
+/**
+ * What is taken of one client a second; as much again for what it saved up before, and for the
+ * second in which it waits for answers.
+ */
+const INTAKE_MB_MAX = 1;
 const WAIT_MS = 2;
 const DRAIN_MS = 1000;
 
@@ -118,7 +123,9 @@ async function large(target: Target): Promise<string> {
     const closed = readers.filter(({ isOpen }) => !isOpen).length;
     add(target.told, "readers closed", closed);
     if (closed > 0) target.wrong.push(`${closed} of ${READERS} good readers were closed`);
-    wasHeldBack(target, sent);
+    const mb = ((target.told.ok ?? 0) * LARGE.length) / 1e6;
+    if (mb > INTAKE_MB_MAX * (2 + target.seconds))
+      target.wrong.push(`${mb.toFixed(1)} MB taken of one client in ${target.seconds} s`);
     return `${sent} publications of ${LARGE.length} bytes to ${READERS} readers`;
   } finally {
     for (const reader of readers) reader[Symbol.dispose]();

@@ -36,12 +36,6 @@ export function add(tally: Tally, name: string, count = 1): void {
   tally[name] = (tally[name] ?? 0) + count;
 }
 
-/** The value below which that part of the values lies; NaN where there are none. */
-export function quantile(values: readonly number[], part: number): number {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;
-}
-
 const listed = (tally: Tally): string =>
   Object.entries(tally)
     .map(([name, count]) => `${name}: ${count}`)

@@ -8,20 +8,17 @@ import type { ProcessStatus } from "../../src/cluster/status.ts";
 import { type Cluster, isRunning, startCluster } from "../cluster/start.ts";
 import { eventually } from "../eventually.ts";
 import { type Random, randomFrom } from "../fuzz/random.ts";
-import { rssMb } from "../storm/watch.ts";
+import { quantile } from "../storm/watch.ts";
 import { Attacker } from "./attacker.ts";
 import { Bystanders, type Notes } from "./bystanders.ts";
-import { add, type MemoryMb, type Outcome, quantile, type Tally } from "./report.ts";
+import { MemoryWatch } from "./memory-watch.ts";
+import { add, type Outcome, type Tally } from "./report.ts";
 
 export const NODES = 2;
 const MEMORY_MB = "32";
-const LOOK_MS = 100;
 const BACK_WITHIN_MS = 20_000;
 const CALM_WITHIN_MS = 10_000;
 const SETTLE_WITHIN_MS = 15_000;
-/** What a process may take for an attack, and what of it may be left when it is over. */
-const PEAK_MB_MAX = 256;
-const LEFT_MB_MAX = 128;
 
 /** What an attack gets to work with. */
 export type Target = {
@@ -203,57 +200,4 @@ function closedWrongly(closed: Tally, { ends = [], closes = [] }: Attack): strin
     .filter(([name]) => !closes.includes(Number(name.split(" ")[1])))
     .filter(([name]) => !ends.includes(name.split(" ")[0]))
     .map(([name, count]) => `${count} bystanders were closed: ${name}`);
-}
-
-/** Looks at the memory of nodes and relays until it is disposed of. */
-class MemoryWatch implements Disposable {
-  readonly #seen = new Map<string, { pid: number; before: number; peak: number }>();
-  readonly #timer = setInterval(() => this.#look(), LOOK_MS);
-
-  constructor(processes: readonly ProcessStatus[]) {
-    for (const { id, pid, role } of processes) {
-      if (pid === null || role === "lb") continue;
-      const mb = rssMb(pid);
-      this.#seen.set(id, { pid, before: mb, peak: mb });
-    }
-  }
-
-  /** Resolves once what was taken is back, and says what is too much. A new process counts as well. */
-  async calm(
-    processes: readonly ProcessStatus[],
-    wrong: string[],
-  ): Promise<Record<string, MemoryMb>> {
-    for (const { id, pid } of processes) {
-      const seen = this.#seen.get(id);
-      if (seen !== undefined && pid !== null) seen.pid = pid;
-    }
-    const grown = () =>
-      [...this.#seen].filter(([, { pid, before }]) => now(pid) - before > LEFT_MB_MAX);
-    const patience = { withinMs: CALM_WITHIN_MS };
-    await eventually(grown, (left) => left.length === 0, patience).catch(() => {});
-    for (const [id, { pid, before }] of grown())
-      wrong.push(`${id} keeps ${(now(pid) - before).toFixed(0)} MB`);
-    for (const [id, { before, peak }] of this.#seen)
-      if (peak - before > PEAK_MB_MAX) wrong.push(`${id} took ${(peak - before).toFixed(0)} MB`);
-    return Object.fromEntries(
-      [...this.#seen].map(([id, { pid, before, peak }]) => [id, { before, peak, after: now(pid) }]),
-    );
-  }
-
-  #look(): void {
-    for (const each of this.#seen.values()) each.peak = Math.max(each.peak, now(each.pid) || 0);
-  }
-
-  [Symbol.dispose](): void {
-    clearInterval(this.#timer);
-  }
-}
-
-/** NaN where the process is gone. */
-function now(pid: number): number {
-  try {
-    return rssMb(pid);
-  } catch {
-    return Number.NaN;
-  }
 }
