@@ -41,6 +41,9 @@ const listed = (tally: Tally): string =>
     .map(([name, count]) => `${name}: ${count}`)
     .join(", ") || "none";
 
+/** A process that is gone has no memory. */
+const rounded = (mb: number): string => (Number.isNaN(mb) ? "gone" : mb.toFixed(0));
+
 function row(outcome: Outcome): string[] {
   const { wrong } = outcome;
   const more = wrong.length > WRONG_SHOWN ? [`and ${wrong.length - WRONG_SHOWN} more`] : [];
@@ -55,7 +58,7 @@ function row(outcome: Outcome): string[] {
     listed(outcome.restarts),
     Object.entries(outcome.memoryMb)
       .map(([id, { before, peak, after }]) =>
-        [`${id}:`, ...[before, peak, after].map((mb) => mb.toFixed(0))].join(" "),
+        [`${id}:`, ...[before, peak, after].map(rounded)].join(" "),
       )
       .join(", "),
     wrong.length === 0
