@@ -54,8 +54,8 @@ export class Audience {
   }
 
   /**
-   * Spreads channels over the connections, each with 1 to `most` subscribers. Resolves to the number
-   * of subscriptions.
+   * Spreads channels over the connections, each with 1 to `most` subscribers. Resolves to the
+   * number of subscriptions.
    */
   async spread(channels: number, first: number, most: number): Promise<number> {
     const { subscriptions } = await this.#subscribers.ask({

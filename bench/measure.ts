@@ -82,8 +82,8 @@ export class Stopwatch {
 export type Figures = Readonly<Record<string, number>>;
 
 /**
- * Measures every contestant once per round, in turns (A B A B), so that other activity on the machine
- * affects all alike.
+ * Measures every contestant once per round, in turns (A B A B), so that other activity on the
+ * machine affects all alike.
  */
 export async function inTurns<C extends { readonly name: string }>(
   what: string,

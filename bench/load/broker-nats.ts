@@ -1,5 +1,5 @@
-// Publishes to nats-server and reads from it: core NATS, which keeps no history, and JetStream, which
-// keeps a stream in files.
+// Publishes to nats-server and reads from it: core NATS, which keeps no history, and JetStream,
+// which keeps a stream in files.
 
 import {
   CHANNELS,
@@ -76,8 +76,8 @@ function publisher(socket: BytesSocket, commands: readonly string[]) {
 }
 
 /**
- * A connection whose subscriptions the server has confirmed. `onTotal`: messages received so far, once
- * per chunk.
+ * A connection whose subscriptions the server has confirmed. `onTotal`: messages received so far,
+ * once per chunk.
  */
 async function subscribe(
   port: number,

@@ -107,8 +107,8 @@ async function connect(kind: Kind, port: number, count: number): Promise<void> {
 const channelName = (index: number): string => `channel-${index}`;
 
 /**
- * Subscribes connections to each channel, spread over all connections; each connection waits for one
- * answer at a time.
+ * Subscribes connections to each channel, spread over all connections; each connection waits for
+ * one answer at a time.
  */
 async function subscribe(
   channels: number,

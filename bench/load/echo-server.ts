@@ -1,5 +1,5 @@
-// The server behind the load balancer in question "lb": echoes each message, and answers HTTP with a
-// few bytes.
+// The server behind the load balancer in question "lb": echoes each message, and answers HTTP with
+// a few bytes.
 
 import { serveTasks } from "./serve.ts";
 

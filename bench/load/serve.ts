@@ -1,5 +1,5 @@
-// The main loop of every load generator: tasks arrive over IPC, one at a time, and are answered with
-// figures.
+// The main loop of every load generator: tasks arrive over IPC, one at a time, and are answered
+// with figures.
 
 /** Answers each task with figures, or with its error. */
 export function serveTasks(run: (task: Record<string, unknown>) => Promise<object>): void {

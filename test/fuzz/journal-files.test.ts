@@ -1,5 +1,5 @@
-// A relay's data folder in which files were damaged: a real relay starts on it all the same, keeps
-// what can be trusted, tells what not, and its successor has nothing more to complain of.
+// A relay's data folder with damaged files: a real relay starts on it, keeps valid records and
+// reports the others, and its successor reports nothing more.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
@@ -39,7 +39,7 @@ function change(file: string, at: number, ...bytes: number[]): void {
   writeFileSync(file, whole);
 }
 
-/** What is done to the folder, and whether readers can be told that nothing was lost. */
+/** The damage, and whether a reader can still be told that nothing was lost. */
 const DAMAGES: readonly [what: string, isHarmless: boolean, damage: (folder: string) => void][] = [
   [
     "a torn end",
@@ -70,10 +70,7 @@ const DAMAGES: readonly [what: string, isHarmless: boolean, damage: (folder: str
   ["a run.json of garbage", false, (folder) => writeFileSync(join(folder, "run.json"), "{]")],
 ];
 
-/**
- * Starts a relay on the folder; resolves to how it opens the channel, and where a new publication
- * lands.
- */
+/** Starts a relay on the folder; resolves to its OPENED, and the offset of a new publication. */
 async function serve(
   folder: string,
   seq: number,

@@ -1,4 +1,4 @@
-// Randomness that runs again alike: everything a fuzz run does follows from its seed.
+// Seeded randomness: a fuzz run is determined by its seed.
 
 export type Random = {
   /** A whole number from 0 up to `below`. */
@@ -7,7 +7,7 @@ export type Random = {
   bytes(count: number): Uint8Array;
 };
 
-/** sfc32 over a seed and words that name what it is for. */
+/** sfc32 over a seed and words that name its purpose. */
 export function randomFrom(seed: number, ...words: (number | string)[]): Random {
   let [a, b, c, counter] = [0x9e3779b9, 0x243f6a88, seed | 0, 1];
   const next = (): number => {
