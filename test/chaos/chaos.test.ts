@@ -1,5 +1,5 @@
-// The chaos command as an operator runs it: a short run against a real cluster, its verdict, and its
-// errors for bad flags.
+// The chaos command as an operator runs it: a short run against a real cluster, its verdict, and
+// its errors for bad flags.
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";

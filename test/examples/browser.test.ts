@@ -36,7 +36,9 @@ afterAll(async () => {
   await Promise.all([cluster?.[Symbol.asyncDispose](), browser?.close()]);
 }, TIMEOUT_MS);
 
-/** Opens the chat for one user. Each context has its own cookies, so the lb assigns another node. */
+/**
+ * Opens the chat for one user. Each context has its own cookies, so the lb assigns another node.
+ */
 async function enter(name: string): Promise<Page> {
   const context = await browser.newContext();
   const page = await context.newPage();
@@ -85,7 +87,7 @@ async function kill(node: string): Promise<void> {
 }
 
 test.skipIf(!hasChromium)(
-  "two pages on different nodes chat while their nodes are killed: no message is missing or repeated",
+  "two pages on different nodes chat while their nodes are killed: no message is lost or repeated",
   async () => {
     const [ada, ben] = [await enter("Ada"), await enter("Ben")];
     expect(await servedBy(ada)).not.toBe(await servedBy(ben));

@@ -117,7 +117,7 @@ describe("the relay protocol", () => {
     expect(await outcomes(link, 4)).toEqual([1, 2, 1, -2]);
   });
 
-  test("missed publications come first, then live ones; two links receive from each other", async () => {
+  test("missed publications come first, then live ones, over two links", async () => {
     using ann = await dial("ann");
     using bob = await dial("bob");
     const { id, epoch } = await open(ann, "talk");

@@ -1,5 +1,5 @@
-// A second implementation of both protocols, written from PROTOCOL.md alone. It imports nothing from
-// src and no package.
+// A second implementation of both protocols, written from PROTOCOL.md alone. It imports nothing
+// from src and no package.
 
 import { createHmac, randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";

@@ -1,5 +1,5 @@
-// Deadlines end clients that send nothing, read nothing, or only hold a connection: at the node, the
-// lb and the relay.
+// Deadlines end clients that send nothing, read nothing, or only hold a connection: at the node,
+// the lb and the relay.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -62,7 +62,7 @@ test("a client that stalls in a flood and never reads again is disconnected", as
   await left(1);
 });
 
-test("silent unauthenticated links do not block members of a relay, and end at the deadline", async () => {
+test("silent unauthenticated links do not block members, and end at the deadline", async () => {
   using folder = testFolder();
   const quiet = await startRelay(folder.path);
   using member = new TestLink(quiet.port, "member");

@@ -1,5 +1,5 @@
-// A raw WebSocket client that misbehaves on request: it sends arbitrary bytes, stops reading, answers
-// no pings, or disconnects without a close.
+// A raw WebSocket client that misbehaves on request: it sends arbitrary bytes, stops reading,
+// answers no pings, or disconnects without a close.
 
 import net from "node:net";
 import { isRecord } from "../../src/wire/shape.ts";

@@ -5,9 +5,9 @@ import { readFileSync } from "node:fs";
 import { relayCommand, startRelay, TestLink, testFolder } from "../relay/process.ts";
 import { soak } from "./soak.ts";
 
-// The heaps grow by some hundred kilobytes over the first 10,000 connections and are flat after that:
-// fewer connections would measure only that growth.
-test("20,000 connections open and close: no process grows, and unused channels are freed", async () => {
+// The heaps grow by some hundred kilobytes over the first 10,000 connections and are flat after
+// that: fewer connections would measure only that growth.
+test("20,000 connections open and close: no process grows, unused channels are freed", async () => {
   const lines: string[] = [];
   const { slopes, openChannels, failed } = await soak({
     connections: 20_000,

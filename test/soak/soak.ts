@@ -1,5 +1,5 @@
-// Clients connect and disconnect in different ways; afterwards each process must use the same memory
-// as before.
+// Clients connect and disconnect in different ways; afterwards each process must use the same
+// memory as before.
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";

@@ -1,6 +1,6 @@
 // Unaffected clients in a process of their own: `bun bystander-process.ts ADDRESS COUNT CHANNEL…`.
-// They subscribe to the channels, publish to them continuously, and measure latencies. On "lap" they
-// report the figures since the last lap; on "stop" they stop publishing and report the totals.
+// They subscribe to the channels, publish to them continuously, and measure latencies. On "lap"
+// they report the figures since the last lap; on "stop" they stop publishing and report the totals.
 
 import { connect } from "../../src/client/index.ts";
 import { isRecord } from "../../src/wire/shape.ts";

@@ -86,7 +86,9 @@ export class SocketWriter implements ByteSink {
   }
 }
 
-/** What the socket did not take; a closed socket (−1) takes nothing and reports it by its callback. */
+/**
+ * What the socket did not take; a closed socket (−1) takes nothing and reports it by its callback.
+ */
 export function sendNow(socket: OwnedSocket, bytes: Buffer): Buffer | undefined {
   const taken = socket.write(bytes);
   return taken >= bytes.length ? undefined : bytes.subarray(Math.max(0, taken));

@@ -1,6 +1,6 @@
-// What an lb decides about its nodes: the pool follows the membership, checks are due at their time,
-// their outcomes change a node's health, and the relays hear what this lb counts. Pure; time, timers,
-// checks and links are ports.
+// What an lb decides about its nodes: the pool follows the membership, checks are due at their
+// time, their outcomes change a node's health, and the relays hear what this lb counts. Pure; time,
+// timers, checks and links are ports.
 
 import { type Address, formatAddress, parseAddress } from "../../runtime/arguments.ts";
 import type { Member, RelayMessage } from "../../wire/relay-messages.ts";
