@@ -4,8 +4,8 @@
 import { TokenBucket } from "../../runtime/token-bucket.ts";
 
 /**
- * The work of this many milliseconds is done at once, at least one job; time missed in a pause is
- * not made up for at once.
+ * The work of this many seconds is done at once, at least one job; time missed in a pause is not
+ * made up for at once.
  */
 const AT_ONCE_SECONDS = 0.004;
 
