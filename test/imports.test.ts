@@ -39,9 +39,12 @@ const ALIASES: Record<string, string> = {
 /** Files that touch sockets, clocks, files, processes or randomness. All others are pure. */
 const SHELLS: Record<string, string[]> = {
   wire: [],
-  runtime: ["arguments.ts", "child-ipc.ts", "link.ts", "lock.ts", "log.ts"],
+  runtime: [
+    ...["arguments.ts", "child-ipc.ts", "clock.ts", "file-descriptor-limit.ts"],
+    ...["link.ts", "lock.ts", "log.ts"],
+  ],
   relay: ["main.ts", "server.ts", "recover.ts", "journal.ts"],
-  node: ["alarm.ts", "main.ts", "node.ts", "server.ts", "load-app.ts", "session/client-writer.ts"],
+  node: ["main.ts", "node.ts", "server.ts", "load-app.ts", "session/client-writer.ts"],
   lb: [
     ...["main.ts", "load-balancer.ts", "upstreams/directory.ts", "upstreams/checks.ts"],
     ...["net/dial.ts", "net/socket-owner.ts", "net/socket-writer.ts"],
@@ -62,7 +65,7 @@ const SHELLS: Record<string, string[]> = {
       "process-run.ts",
       "data-folder.ts",
     ],
-    ...["log-file.ts", "load-settings.ts", "admin.ts", "admin-client.ts"],
+    ...["log-file.ts", "load-settings.ts", "admin-server.ts", "admin-client.ts"],
   ],
 };
 

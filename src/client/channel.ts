@@ -77,7 +77,7 @@ export class Channel<T> {
    */
   subscribe(start?: Start): Promise<Subscribed> {
     if (start !== undefined) this.#unread = new Inbox();
-    this.#resume();
+    this.#resumeIfLow();
     return this.#shell.subscribe(this.name, start);
   }
 
@@ -91,7 +91,7 @@ export class Channel<T> {
     listener: (event: ChannelEvents<T>[K]) => void,
   ): () => void {
     const off = this.#emitter.on(type, listener);
-    if (type === "message") queueMicrotask(() => this.#catchUp());
+    if (type === "message") queueMicrotask(() => this.#deliverUnread());
     return off;
   }
 
@@ -121,7 +121,7 @@ export class Channel<T> {
     const frame = { type: "history", channel: this.name, since: from, ...rest } as const;
     const { position, more = false, gap, data } = await this.#shell.request(frame, LOOK_TIMEOUT_MS);
     const messages = rememberedList(data, "data").map(({ offset, time, data }) =>
-      this.#message(position?.epoch ?? "", offset, time, data),
+      this.#typedMessage(position?.epoch ?? "", offset, time, data),
     );
     return { messages, position: position ?? { epoch: "", offset: 0 }, more, gap };
   }
@@ -146,11 +146,11 @@ export class Channel<T> {
    */
   [Symbol.asyncIterator](): AsyncIterableIterator<Message<T>, undefined> {
     const inbox = this.#openReader();
-    this.subscribe().catch((error: Error) => inbox.end(error));
+    this.subscribe().catch((error: Error) => inbox.endWith(error));
     const iterator: AsyncIterableIterator<Message<T>, undefined> = {
       next: () => {
-        const next = inbox.next();
-        this.#resume();
+        const next = inbox.nextResult();
+        this.#resumeIfLow();
         return next;
       },
       return: () => {
@@ -163,18 +163,18 @@ export class Channel<T> {
   }
 
   /** Called by the client for everything that happens in this channel. */
-  hear(event: ChannelEvent): void {
+  channelEvent(event: ChannelEvent): void {
     switch (event.type) {
       case "message": {
         const { epoch, offset, time, data, characters } = event;
-        return this.#take(this.#message(epoch, offset, time, data), characters);
+        return this.#messageArrived(this.#typedMessage(epoch, offset, time, data), characters);
       }
       case "gap":
         return this.#emitter.emit("gap", { ...event.gap, position: event.position });
       case "subscribed":
         return this.#emitter.emit("subscribed", event.subscribed);
       case "ended":
-        return this.#end(new TuttiError(event.fault));
+        return this.#subscriptionEnded(new TuttiError(event.fault));
       default: {
         const { type, client, info } = event;
         return this.#emitter.emit(type, info === undefined ? { client } : { client, info });
@@ -190,13 +190,13 @@ export class Channel<T> {
    * The one place where what came over the wire gets the type that the app has promised for this
    * channel.
    */
-  #message(epoch: string, offset: number, time: number, data: unknown): Message<T> {
+  #typedMessage(epoch: string, offset: number, time: number, data: unknown): Message<T> {
     return { channel: this.name, epoch, offset, time, data: data as T };
   }
 
-  #take(message: Message<T>, characters: number): void {
+  #messageArrived(message: Message<T>, characters: number): void {
     if (this.#isRead && this.#unread.size === 0) this.#deliver(message, characters);
-    else this.#unread.push(message, characters);
+    else this.#unread.pushMessage(message, characters);
     if (this.#isPaused || !this.#inboxes().some((inbox) => inbox.isFull)) return;
     this.#isPaused = true;
     this.#shell.step({ type: "pause", channel: this.name });
@@ -204,10 +204,10 @@ export class Channel<T> {
 
   #deliver(message: Message<T>, characters: number): void {
     this.#emitter.emit("message", message);
-    for (const inbox of this.#readers) inbox.push(message, characters);
+    for (const inbox of this.#readers) inbox.pushMessage(message, characters);
   }
 
-  #resume(): void {
+  #resumeIfLow(): void {
     if (!this.#isPaused || !this.#inboxes().every((inbox) => inbox.isLow)) return;
     this.#isPaused = false;
     this.#shell.step({ type: "resume", channel: this.name });
@@ -218,11 +218,15 @@ export class Channel<T> {
   }
 
   /** Hands what has come before there was a listener to the listeners there are now. */
-  #catchUp(): void {
+  #deliverUnread(): void {
     if (!this.#isRead) return;
-    for (let next = this.#unread.take(); next !== undefined; next = this.#unread.take())
+    for (
+      let next = this.#unread.takeMessage();
+      next !== undefined;
+      next = this.#unread.takeMessage()
+    )
       this.#deliver(next.value, next.characters);
-    this.#resume();
+    this.#resumeIfLow();
   }
 
   #openReader(): Inbox<Message<T>> {
@@ -236,12 +240,12 @@ export class Channel<T> {
   #closeReader(inbox: Inbox<Message<T>>): void {
     if (!this.#readers.delete(inbox)) return;
     if (!this.#isRead) this.#unread = inbox;
-    this.#resume();
+    this.#resumeIfLow();
   }
 
-  #end(error: TuttiError): void {
+  #subscriptionEnded(error: TuttiError): void {
     const isRefused = error.code !== "closed";
-    for (const inbox of this.#readers) inbox.end(isRefused ? error : undefined);
+    for (const inbox of this.#readers) inbox.endWith(isRefused ? error : undefined);
     this.#readers.clear();
     this.#unread = new Inbox();
     this.#isPaused = false;

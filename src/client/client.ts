@@ -32,13 +32,13 @@ export class Client {
   readonly #shell: Shell;
   readonly #emitter = new Emitter<ClientEvents>();
   readonly #channels = new Map<string, Channel<unknown>>();
-  #hearsBroadcasts = false;
+  #isSubscribedToBroadcasts = false;
 
   /** Clients are made by `connect`. */
   constructor(options: ShellOptions) {
     this.#shell = new Shell(options, {
-      client: (event) => this.#hear(event),
-      channel: (name, event) => this.#channels.get(name)?.hear(event),
+      client: (event) => this.#clientEvent(event),
+      channel: (name, event) => this.#channels.get(name)?.channelEvent(event),
     });
   }
 
@@ -93,7 +93,7 @@ export class Client {
     type: K,
     listener: (event: ClientEvents[K]) => void,
   ): () => void {
-    if (type === "broadcast") this.#hearBroadcasts();
+    if (type === "broadcast") this.#subscribeToBroadcasts();
     return this.#emitter.on(type, listener);
   }
 
@@ -105,7 +105,7 @@ export class Client {
     return this.#shell.close(options.withinMs ?? CLOSE_WITHIN_MS);
   }
 
-  #hear(event: ClientEvent): void {
+  #clientEvent(event: ClientEvent): void {
     switch (event.type) {
       case "connected":
         return this.#emitter.emit("connected", { node: event.node, session: event.session });
@@ -125,9 +125,9 @@ export class Client {
     }
   }
 
-  #hearBroadcasts(): void {
-    if (this.#hearsBroadcasts) return;
-    this.#hearsBroadcasts = true;
+  #subscribeToBroadcasts(): void {
+    if (this.#isSubscribedToBroadcasts) return;
+    this.#isSubscribedToBroadcasts = true;
     const { broadcasts } = this;
     broadcasts.on("message", (message) => this.#emitter.emit("broadcast", message));
     broadcasts.subscribe().catch((error: TuttiError) => {

@@ -27,16 +27,16 @@ type Phase =
 export type ConnectionState = "connecting" | "connected" | "waiting" | "closed" | "refused";
 
 /** `cut`: it is dead, or never came up. */
-export type Due = "dial" | "ping" | "cut";
+export type DueAction = "dial" | "ping" | "cut";
 
 export class Connection {
   /** Before the first dial, which is not ours to decide, nothing is due. */
   #phase: Phase = { is: "dialing", deadline: Number.POSITIVE_INFINITY };
   #welcome: Welcome | undefined;
-  #isLetIn = false;
+  #isAccepted = false;
   #attempt = 0;
-  #heardAt = 0;
-  #saidAt = 0;
+  #receivedAt = 0;
+  #sentAt = 0;
   #pingedAt: number | undefined;
   #leaveAt: number | undefined;
 
@@ -57,56 +57,56 @@ export class Connection {
   }
 
   /** The node has said goodbye. */
-  get isLeaving(): boolean {
+  get hasGoodbye(): boolean {
     return this.#leaveAt !== undefined;
   }
 
   /** The node has said goodbye, and the time to go has come. */
-  isOverdue(now: number): boolean {
+  isLeaveDue(now: number): boolean {
     return this.#leaveAt !== undefined && this.#leaveAt <= now;
   }
 
-  dialed(now: number): void {
+  dialStarted(now: number): void {
     this.#phase = { is: "dialing", deadline: now + GREETING_MS };
   }
 
-  opened(now: number): void {
+  socketOpened(now: number): void {
     this.#phase = { is: "greeting", deadline: now + GREETING_MS };
     this.#welcome = undefined;
-    this.#isLetIn = false;
-    this.#heardAt = now;
-    this.#saidAt = now;
+    this.#isAccepted = false;
+    this.#receivedAt = now;
+    this.#sentAt = now;
     this.#pingedAt = undefined;
     this.#leaveAt = undefined;
   }
 
-  heard(now: number): void {
-    this.#heardAt = now;
+  frameReceived(now: number): void {
+    this.#receivedAt = now;
   }
 
-  said(now: number): void {
-    this.#saidAt = now;
+  frameSent(now: number): void {
+    this.#sentAt = now;
   }
 
   /**
    * The node's welcome, or its ok to our connect; they come in either order. True when with this
    * one we are connected.
    */
-  greeted(message: Welcome | "let_in", now: number): boolean {
+  handshakeReceived(message: Welcome | "let_in", now: number): boolean {
     if (this.#phase.is !== "greeting") return false;
-    if (message === "let_in") this.#isLetIn = true;
+    if (message === "let_in") this.#isAccepted = true;
     else this.#welcome = message;
-    if (!this.#isLetIn || this.#welcome === undefined) return false;
+    if (!this.#isAccepted || this.#welcome === undefined) return false;
     this.#phase = { is: "connected", since: now, welcome: this.#welcome };
     return true;
   }
 
-  saidGoodbye(reconnectAfterMs: number, now: number): void {
+  goodbyeReceived(reconnectAfterMs: number, now: number): void {
     this.#leaveAt = now + reconnectAfterMs;
   }
 
   /** The connection is gone. Returns how long to wait before the next one. */
-  lost(now: number, random: number): number {
+  connectionLost(now: number, random: number): number {
     const wasStable = this.#phase.is === "connected" && now - this.#phase.since >= STABLE_MS;
     if (wasStable) this.#attempt = 0;
     const waitMs =
@@ -118,20 +118,20 @@ export class Connection {
     return waitMs;
   }
 
-  ended(isRefused: boolean): void {
+  end(isRefused: boolean): void {
     this.#phase = { is: "ended", isRefused };
   }
 
   /**
    * The network may have come back: what waits is due now, and what seems connected is to prove it.
    */
-  hurry(now: number): void {
+  retryNow(now: number): void {
     if (this.#phase.is === "waiting") this.#phase = { is: "waiting", until: now };
     this.#attempt = 0;
-    this.#saidAt = Number.NEGATIVE_INFINITY;
+    this.#sentAt = Number.NEGATIVE_INFINITY;
   }
 
-  due(now: number): Due | undefined {
+  dueAction(now: number): DueAction | undefined {
     const phase = this.#phase;
     if (phase.is === "ended") return undefined;
     if (phase.is === "waiting") return phase.until <= now ? "dial" : undefined;
@@ -142,7 +142,7 @@ export class Connection {
     // before judging.
     if (this.#isUnanswered() && lateMs < PONG_MS) return "cut";
     this.#pingedAt = now;
-    this.#saidAt = now;
+    this.#sentAt = now;
     return "ping";
   }
 
@@ -160,12 +160,12 @@ export class Connection {
   }
 
   #isUnanswered(): boolean {
-    return this.#pingedAt !== undefined && this.#heardAt < this.#pingedAt;
+    return this.#pingedAt !== undefined && this.#receivedAt < this.#pingedAt;
   }
 
   /** When to ping (for we also die by our own silence), or to give up on the answer. */
   #heartbeatAt(pingMs: number): number {
     if (this.#pingedAt !== undefined && this.#isUnanswered()) return this.#pingedAt + PONG_MS;
-    return Math.min(this.#heardAt, this.#saidAt) + pingMs;
+    return Math.min(this.#receivedAt, this.#sentAt) + pingMs;
   }
 }

@@ -11,16 +11,10 @@ import { CLOSES, shouldReconnect } from "../wire/codes.ts";
 import type { Position } from "../wire/position.ts";
 import { Malformed } from "../wire/shape.ts";
 import { Connection, type ConnectionState } from "./connection.ts";
+import { FAULTS, type Fault } from "./error.ts";
 import { Outbox } from "./outbox.ts";
 import { Requests } from "./requests.ts";
-import {
-  type ClientEvent,
-  type Command,
-  type Effect,
-  FAULTS,
-  type Fault,
-  type Step,
-} from "./steps.ts";
+import type { ClientEvent, Command, Effect, Step } from "./steps.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 const CONNECT_ID = "connect";
@@ -78,19 +72,19 @@ export class Core {
     this.#effects = [];
     if (step.type === "text") {
       // A message makes nothing else due: the hot path ends here.
-      if (this.#receive(step.text)) return this.#effects;
-    } else if ("ticket" in step) this.#begin(step);
-    else if (!this.isEnded) this.#apply(step);
-    this.#advance();
+      if (this.#textReceived(step.text)) return this.#effects;
+    } else if ("ticket" in step) this.#startCommand(step);
+    else if (!this.isEnded) this.#applyStep(step);
+    this.#runDue();
     return this.#effects;
   }
 
-  #apply(step: Exclude<Step, Command | { type: "text" }>): void {
+  #applyStep(step: Exclude<Step, Command | { type: "text" }>): void {
     switch (step.type) {
       case "start":
         return this.#dial();
       case "opened":
-        this.#connection.opened(this.#now);
+        this.#connection.socketOpened(this.#now);
         return this.#send({
           type: "connect",
           id: CONNECT_ID,
@@ -98,18 +92,18 @@ export class Core {
           token: step.token,
         });
       case "closed":
-        return this.#closed(step.code, step.reason);
+        return this.#socketClosed(step.code, step.reason);
       case "wake":
         this.#wakeAt = Number.POSITIVE_INFINITY;
-        return this.#requests.expire(this.#now);
+        return this.#requests.failExpired(this.#now);
       case "online":
-        return this.#connection.hurry(this.#now);
+        return this.#connection.retryNow(this.#now);
       case "close":
         this.#closeAt ??= this.#now + step.withinMs;
         return undefined;
       case "unsubscribe":
         if (
-          this.#subscriptions.remove(step.channel, FAULTS.unsubscribed) &&
+          this.#subscriptions.unsubscribe(step.channel, FAULTS.unsubscribed) &&
           this.#connection.welcome !== undefined
         )
           this.#send({ type: "unsubscribe", channel: step.channel });
@@ -123,51 +117,51 @@ export class Core {
     }
   }
 
-  #begin(command: Command): void {
+  #startCommand(command: Command): void {
     const { ticket } = command;
     if (this.#closeAt !== undefined || this.isEnded)
       return this.#emit({ type: "failed", ticket, fault: FAULTS.closed });
     if (command.type === "publish")
-      return this.#outbox.add(ticket, command.channel, command.json, command.key);
+      return this.#outbox.enqueuePublication(ticket, command.channel, command.json, command.key);
     if (command.type === "request")
-      return this.#requests.add(ticket, command.frame, this.#now + command.timeoutMs);
-    return this.#subscriptions.add(ticket, command.channel, command.start);
+      return this.#requests.enqueueRequest(ticket, command.frame, this.#now + command.timeoutMs);
+    return this.#subscriptions.subscribe(ticket, command.channel, command.start);
   }
 
   /** Takes a frame in. True for a message, which is what most of them are. */
-  #receive(text: string): boolean {
-    this.#connection.heard(this.#now);
+  #textReceived(text: string): boolean {
+    this.#connection.frameReceived(this.#now);
     let message: NodeMessage | undefined;
     try {
       message = nodeMessage(JSON.parse(text));
     } catch (error) {
       if (!(error instanceof Malformed || error instanceof SyntaxError)) throw error;
-      this.#unreadable(error.message);
+      this.#unreadableFrame(error.message);
       return false;
     }
     if (message?.type === "message") {
-      this.#subscriptions.message(message, text.length);
+      this.#subscriptions.messageArrived(message, text.length);
       return true;
     }
-    if (message !== undefined) this.#hear(message);
+    if (message !== undefined) this.#messageReceived(message);
     return false;
   }
 
-  #hear(message: Exclude<NodeMessage, { type: "message" }>): void {
+  #messageReceived(message: Exclude<NodeMessage, { type: "message" }>): void {
     switch (message.type) {
       case "welcome":
-        return this.#greet(message);
+        return this.#handshakeReceived(message);
       case "ok":
-        return this.#accepted(message);
+        return this.#okReceived(message);
       case "error":
-        return this.#refused(message);
+        return this.#errorReceived(message);
       case "gap":
       case "join":
       case "leave":
-        return this.#subscriptions.told(message);
+        return this.#subscriptions.channelEventArrived(message);
       case "goodbye":
-        this.#connection.saidGoodbye(message.reconnectAfterMs, this.#now);
-        return this.#tell(message);
+        this.#connection.goodbyeReceived(message.reconnectAfterMs, this.#now);
+        return this.#emitEvent(message);
       case "pong":
         return undefined;
       default:
@@ -175,54 +169,55 @@ export class Core {
     }
   }
 
-  #greet(greeting: NodeMessageOf<"welcome"> | "let_in"): void {
-    if (!this.#connection.greeted(greeting, this.#now)) return;
+  #handshakeReceived(greeting: NodeMessageOf<"welcome"> | "let_in"): void {
+    if (!this.#connection.handshakeReceived(greeting, this.#now)) return;
     const { welcome } = this.#connection;
     if (welcome !== undefined)
-      this.#tell({ type: "connected", node: welcome.node, session: welcome.session });
+      this.#emitEvent({ type: "connected", node: welcome.node, session: welcome.session });
   }
 
   /** Replies carry our ids: "p" and a seq, "r" and a ticket, "s" and the number of a subscribe. */
-  #accepted(ok: NodeMessageOf<"ok">): void {
+  #okReceived(ok: NodeMessageOf<"ok">): void {
     const id = String(ok.id);
     const number = Number(id.slice(1));
-    if (id === CONNECT_ID) this.#greet("let_in");
-    else if (id.startsWith("p")) this.#outbox.accepted(number, ok);
-    else if (id.startsWith("r")) this.#requests.accepted(number, ok);
-    else if (!this.#subscriptions.accepted(number, ok))
-      this.#unreadable("a subscribe is answered without a position");
+    if (id === CONNECT_ID) this.#handshakeReceived("let_in");
+    else if (id.startsWith("p")) this.#outbox.publicationAccepted(number, ok);
+    else if (id.startsWith("r")) this.#requests.requestAnswered(number, ok);
+    else if (!this.#subscriptions.subscribeAccepted(number, ok))
+      this.#unreadableFrame("a subscribe is answered without a position");
   }
 
-  #refused({ id, code, message, retry }: NodeMessageOf<"error">): void {
+  #errorReceived({ id, code, message, retry }: NodeMessageOf<"error">): void {
     const fault: Fault = { code, message, retry };
-    if (id === undefined) return this.#tell({ type: "error", fault });
+    if (id === undefined) return this.#emitEvent({ type: "error", fault });
     const name = String(id);
     const number = Number(name.slice(1));
-    if (name.startsWith("p")) return this.#outbox.refused(number, fault, this.#now, this.#random());
-    if (name.startsWith("r")) return this.#requests.refused(number, fault);
+    if (name.startsWith("p"))
+      return this.#outbox.publicationRefused(number, fault, this.#now, this.#random());
+    if (name.startsWith("r")) return this.#requests.requestRefused(number, fault);
     if (name.startsWith("s"))
-      return this.#subscriptions.refused(number, fault, this.#now, this.#random());
-    if (retry) return this.#cut(CLOSES.normal.code, message);
+      return this.#subscriptions.subscribeRefused(number, fault, this.#now, this.#random());
+    if (retry) return this.#closeAndReconnect(CLOSES.normal.code, message);
     return this.#end(fault, CLOSES.refused.code, message);
   }
 
   /** It may have been a message: coming back by position is the way to miss none. */
-  #unreadable(message: string): void {
-    this.#tell({ type: "error", fault: { code: "bad_frame", message, retry: true } });
-    this.#cut(CLOSES.bad_frames.code, "a frame could not be read");
+  #unreadableFrame(message: string): void {
+    this.#emitEvent({ type: "error", fault: { code: "bad_frame", message, retry: true } });
+    this.#closeAndReconnect(CLOSES.bad_frames.code, "a frame could not be read");
   }
 
   /** Does what is due, and asks to be woken for the rest. */
-  #advance(): void {
+  #runDue(): void {
     if (this.isEnded) return;
-    const due = this.#connection.due(this.#now);
+    const due = this.#connection.dueAction(this.#now);
     if (due === "dial") this.#dial();
     else if (due === "ping") this.#send({ type: "ping" });
-    else if (due === "cut") this.#cut(CLOSES.silent.code, "no answer");
+    else if (due === "cut") this.#closeAndReconnect(CLOSES.silent.code, "no answer");
     const { welcome } = this.#connection;
-    if (welcome !== undefined) this.#flush(welcome);
-    if (this.#connection.isOverdue(this.#now) && !this.#requests.isAwaitingReply) {
-      this.#cut(CLOSES.normal.code, "leaving");
+    if (welcome !== undefined) this.#sendPending(welcome);
+    if (this.#connection.isLeaveDue(this.#now) && !this.#requests.isAwaitingReply) {
+      this.#closeAndReconnect(CLOSES.normal.code, "leaving");
       this.#dial();
     }
     if (
@@ -230,19 +225,19 @@ export class Core {
       (this.#closeAt <= this.#now || this.#outbox.size + this.#requests.size === 0)
     )
       this.#end(FAULTS.closed, CLOSES.normal.code, CLOSES.normal.reason);
-    else this.#arm();
+    else this.#scheduleWake();
   }
 
   /** Subscriptions first: what is published or asked after them may be answered through them. */
-  #flush({ limits }: NodeMessageOf<"welcome">): void {
-    this.#subscriptions.flush(this.#now);
-    this.#outbox.flush(this.#now, limits.unacknowledged, limits.frameBytes);
+  #sendPending({ limits }: NodeMessageOf<"welcome">): void {
+    this.#subscriptions.sendSubscribes(this.#now);
+    this.#outbox.sendPublications(this.#now, limits.unacknowledged, limits.frameBytes);
     // A node that has said goodbye may not live to answer: what cannot be asked twice waits for the
     // next.
-    if (!this.#connection.isLeaving) this.#requests.flush(limits.frameBytes);
+    if (!this.#connection.hasGoodbye) this.#requests.sendRequests(limits.frameBytes);
   }
 
-  #arm(): void {
+  #scheduleWake(): void {
     const isConnected = this.#connection.welcome !== undefined;
     const at = Math.min(
       this.#connection.wakeAt(this.#now),
@@ -257,40 +252,40 @@ export class Core {
   }
 
   #dial(): void {
-    this.#connection.dialed(this.#now);
+    this.#connection.dialStarted(this.#now);
     this.#emit({ type: "open" });
   }
 
-  #closed(code: number, reason: string): void {
-    if (shouldReconnect(code)) this.#lost(code, reason);
+  #socketClosed(code: number, reason: string): void {
+    if (shouldReconnect(code)) this.#connectionLost(code, reason);
     else if (code === CLOSES.refused.code)
       this.#end({ ...FAULTS.refused, message: reason }, code, reason);
     else this.#end(FAULTS.closed, code, reason);
   }
 
   /** Gives the connection up from this side. */
-  #cut(code: number, reason: string): void {
+  #closeAndReconnect(code: number, reason: string): void {
     this.#emit({ type: "close", code, reason });
-    this.#lost(code, reason);
+    this.#connectionLost(code, reason);
   }
 
-  #lost(code: number, reason: string): void {
+  #connectionLost(code: number, reason: string): void {
     const wasConnected = this.#connection.welcome !== undefined;
-    const reconnectInMs = this.#connection.lost(this.#now, this.#random());
-    this.#outbox.disconnected();
-    this.#requests.disconnected();
-    this.#subscriptions.disconnected();
-    this.#tell({ type: "disconnected", code, reason, wasConnected, reconnectInMs });
+    const reconnectInMs = this.#connection.connectionLost(this.#now, this.#random());
+    this.#outbox.connectionLost();
+    this.#requests.connectionLost();
+    this.#subscriptions.connectionLost();
+    this.#emitEvent({ type: "disconnected", code, reason, wasConnected, reconnectInMs });
   }
 
   #end(fault: Fault, code: number, reason: string): void {
     const wasConnected = this.#connection.welcome !== undefined;
-    this.#connection.ended(fault.code === "refused");
+    this.#connection.end(fault.code === "refused");
     this.#emit({ type: "close", code: CLOSES.normal.code, reason: "" });
-    this.#tell({ type: "disconnected", code, reason, wasConnected, reconnectInMs: undefined });
-    this.#outbox.clear(fault);
-    this.#requests.clear(fault);
-    this.#subscriptions.clear(fault);
+    this.#emitEvent({ type: "disconnected", code, reason, wasConnected, reconnectInMs: undefined });
+    this.#outbox.failAll(fault);
+    this.#requests.failAll(fault);
+    this.#subscriptions.endAll(fault);
     this.#emit({ type: "ended" });
   }
 
@@ -298,12 +293,12 @@ export class Core {
     this.#emit({ type: "send", text: JSON.stringify(frame) });
   }
 
-  #tell(event: ClientEvent): void {
+  #emitEvent(event: ClientEvent): void {
     this.#emit({ type: "tell", event });
   }
 
   #emit(effect: Effect): void {
-    if (effect.type === "send") this.#connection.said(this.#now);
+    if (effect.type === "send") this.#connection.frameSent(this.#now);
     this.#effects.push(effect);
   }
 }

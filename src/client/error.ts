@@ -1,6 +1,29 @@
-// What every promise of the client rejects with.
+// What can go wrong for the client, and the error that its promises reject with.
 
-import type { Fault, FaultCode } from "./steps.ts";
+import { CLOSES, ERRORS, type ErrorCode } from "../wire/codes.ts";
+
+/** The codes of the protocol, and what can only go wrong on this side. */
+export type FaultCode = ErrorCode | "disconnected" | "timeout" | "closed" | "queue_full";
+/** Why something failed. `retry`: the same may succeed later. */
+export type Fault = { readonly code: FaultCode; readonly message: string; readonly retry: boolean };
+
+export const FAULTS = {
+  closed: { code: "closed", message: "The client is closed.", retry: false },
+  unsubscribed: { code: "closed", message: "The channel was unsubscribed.", retry: false },
+  refused: { code: "refused", message: CLOSES.refused.reason, retry: false },
+  disconnected: {
+    code: "disconnected",
+    message: "The connection was lost before the answer came; whether the app did it is not known.",
+    retry: false,
+  },
+  timeout: { code: "timeout", message: "No answer came in time.", retry: true },
+  queueFull: {
+    code: "queue_full",
+    message: "Too much is waiting to be sent already.",
+    retry: true,
+  },
+  tooLarge: { code: "too_large", ...ERRORS.too_large },
+} as const satisfies Record<string, Fault>;
 
 /** `code` is stable, the message is for people. `retry`: the same may succeed later. */
 export class TuttiError extends Error {

@@ -32,7 +32,7 @@ export class Inbox<T> {
     return this.size <= INBOX_MESSAGES_MAX / 2 && this.#characters <= INBOX_CHARACTERS_MAX / 2;
   }
 
-  push(value: T, characters: number): void {
+  pushMessage(value: T, characters: number): void {
     if (this.#end !== undefined) return;
     const waiter = this.#waiters.shift();
     if (waiter !== undefined) return waiter.resolve({ done: false, value });
@@ -40,7 +40,7 @@ export class Inbox<T> {
     this.#characters += characters;
   }
 
-  take(): Slot<T> | undefined {
+  takeMessage(): Slot<T> | undefined {
     const slot = this.#slots[this.#next];
     if (slot === undefined) return undefined;
     this.#next++;
@@ -53,8 +53,8 @@ export class Inbox<T> {
   }
 
   /** The next message, as an async iterator's `next` answers. */
-  next(): Promise<IteratorResult<T, undefined>> {
-    const slot = this.take();
+  nextResult(): Promise<IteratorResult<T, undefined>> {
+    const slot = this.takeMessage();
     if (slot !== undefined) return Promise.resolve({ done: false, value: slot.value });
     if (this.#end === undefined)
       return new Promise((resolve, reject) => this.#waiters.push({ resolve, reject }));
@@ -66,7 +66,7 @@ export class Inbox<T> {
   }
 
   /** Nothing more comes: whoever waits is told, after what is here has been read. */
-  end(error: Error | undefined): void {
+  endWith(error: Error | undefined): void {
     if (this.#end !== undefined) return;
     this.#end = { error };
     for (const [index, waiter] of this.#waiters.splice(0).entries()) {

@@ -9,8 +9,8 @@ export type { GapReason, Position } from "../wire/position.ts";
 export type { Channel, ChannelEvents, History, Message } from "./channel.ts";
 export type { Client, ClientEvents } from "./client.ts";
 export type { ConnectionState } from "./connection.ts";
-export { TuttiError } from "./error.ts";
-export type { Disconnected, FaultCode } from "./steps.ts";
+export { type FaultCode, TuttiError } from "./error.ts";
+export type { Disconnected } from "./steps.ts";
 export type { Start, Subscribed } from "./subscription.ts";
 
 export type ConnectOptions = {

@@ -3,7 +3,8 @@
 
 import { type NodeMessageOf, SEQ_MAX, UNACKNOWLEDGED_MAX } from "../wire/client-messages.ts";
 import { backoffMs } from "./backoff.ts";
-import { type Emit, FAULTS, type Fault, isLongerThan } from "./steps.ts";
+import { FAULTS, type Fault } from "./error.ts";
+import { type Emit, isLongerThan } from "./steps.ts";
 
 /**
  * Publications that may wait behind the unacknowledged ones, and the characters all of them may
@@ -48,7 +49,7 @@ export class Outbox {
   }
 
   /** Takes a publication whose data is JSON text; fails it where there is no room. */
-  add(ticket: number, channel: string, json: string, key: string | undefined): void {
+  enqueuePublication(ticket: number, channel: string, json: string, key: string | undefined): void {
     const isFull =
       this.#entries.size >= UNACKNOWLEDGED_MAX + WAITING_MAX ||
       (this.#entries.size > 0 && this.#characters + json.length > CHARACTERS_MAX);
@@ -65,7 +66,7 @@ export class Outbox {
   }
 
   /** Sends what may be sent now, in order. The limits are the node's. */
-  flush(now: number, unacknowledgedMax: number, frameBytesMax: number): void {
+  sendPublications(now: number, unacknowledgedMax: number, frameBytesMax: number): void {
     if (this.#unsent === 0) return;
     // Counted from the oldest that is open, answered ones between included: the relay remembers
     // that many seqs, no more.
@@ -75,23 +76,23 @@ export class Outbox {
       if (entry.isSent || !this.#mayPass(entry, now)) continue;
       entry.isSent = true;
       this.#unsent--;
-      if (isLongerThan(entry.text, frameBytesMax)) this.#fail(entry, FAULTS.tooLarge);
+      if (isLongerThan(entry.text, frameBytesMax)) this.#failEntry(entry, FAULTS.tooLarge);
       else this.#emit({ type: "send", text: entry.text });
     }
   }
 
-  accepted(seq: number, { position }: NodeMessageOf<"ok">): void {
-    const entry = this.#settle(seq);
+  publicationAccepted(seq: number, { position }: NodeMessageOf<"ok">): void {
+    const entry = this.#removeEntry(seq);
     if (entry === undefined) return;
     // Offset 0: published before, and where is no longer known.
     const known = position !== undefined && position.offset > 0 ? position : undefined;
     this.#emit({ type: "published", ticket: entry.ticket, position: known });
   }
 
-  refused(seq: number, fault: Fault, now: number, random: number): void {
+  publicationRefused(seq: number, fault: Fault, now: number, random: number): void {
     const entry = this.#entries.get(seq);
     if (entry === undefined || !entry.isSent) return;
-    if (!fault.retry) return this.#fail(entry, fault);
+    if (!fault.retry) return this.#failEntry(entry, fault);
     entry.isSent = false;
     this.#unsent++;
     const hold = this.#holds.get(entry.channel);
@@ -106,7 +107,7 @@ export class Outbox {
   }
 
   /** What was sent and not answered may or may not have arrived: all of it is due again. */
-  disconnected(): void {
+  connectionLost(): void {
     for (const entry of this.#entries.values()) entry.isSent = false;
     this.#unsent = this.#entries.size;
     for (const hold of this.#holds.values()) hold.probe = undefined;
@@ -122,17 +123,17 @@ export class Outbox {
   }
 
   /** Gives up everything. */
-  clear(fault: Fault): void {
-    for (const entry of this.#entries.values()) this.#fail(entry, fault);
+  failAll(fault: Fault): void {
+    for (const entry of this.#entries.values()) this.#failEntry(entry, fault);
     this.#holds.clear();
   }
 
-  #fail(entry: Entry, fault: Fault): void {
-    this.#settle(entry.seq);
+  #failEntry(entry: Entry, fault: Fault): void {
+    this.#removeEntry(entry.seq);
     this.#emit({ type: "failed", ticket: entry.ticket, fault });
   }
 
-  #settle(seq: number): Entry | undefined {
+  #removeEntry(seq: number): Entry | undefined {
     const entry = this.#entries.get(seq);
     if (entry === undefined) return undefined;
     this.#entries.delete(seq);

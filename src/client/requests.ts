@@ -1,7 +1,8 @@
 // Questions that one reply answers: calls of the app's methods, history and presence. Pure.
 
 import type { NodeMessageOf } from "../wire/client-messages.ts";
-import { type Emit, FAULTS, type Fault, isLongerThan } from "./steps.ts";
+import { FAULTS, type Fault } from "./error.ts";
+import { type Emit, isLongerThan, type RequestFrame } from "./steps.ts";
 
 /** Requests that may be open at once, and how many of them the node is asked at a time. */
 const REQUESTS_MAX = 1024;
@@ -15,10 +16,6 @@ type Entry = {
   readonly deadline: number;
   isSent: boolean;
 };
-
-export type RequestFrame = { readonly type: "call" | "history" | "presence" } & Readonly<
-  Record<string, unknown>
->;
 
 export class Requests {
   readonly #emit: Emit;
@@ -39,7 +36,7 @@ export class Requests {
   }
 
   /** `deadline`: when it fails if nobody has answered. */
-  add(ticket: number, frame: RequestFrame, deadline: number): void {
+  enqueueRequest(ticket: number, frame: RequestFrame, deadline: number): void {
     if (this.#entries.size >= REQUESTS_MAX)
       return this.#emit({ type: "failed", ticket, fault: FAULTS.queueFull });
     const text = JSON.stringify({ ...frame, id: `r${ticket}` });
@@ -53,33 +50,33 @@ export class Requests {
     this.#unsent++;
   }
 
-  flush(frameBytesMax: number): void {
+  sendRequests(frameBytesMax: number): void {
     if (this.#unsent === 0) return;
     for (const entry of this.#entries.values()) {
       if (entry.isSent) continue;
       if (this.#entries.size - this.#unsent >= AWAITED_MAX) return;
       entry.isSent = true;
       this.#unsent--;
-      if (isLongerThan(entry.text, frameBytesMax)) this.#fail(entry, FAULTS.tooLarge);
+      if (isLongerThan(entry.text, frameBytesMax)) this.#failEntry(entry, FAULTS.tooLarge);
       else this.#emit({ type: "send", text: entry.text });
     }
   }
 
-  accepted(ticket: number, ok: NodeMessageOf<"ok">): void {
-    if (this.#settle(ticket) !== undefined) this.#emit({ type: "answered", ticket, ok });
+  requestAnswered(ticket: number, ok: NodeMessageOf<"ok">): void {
+    if (this.#removeEntry(ticket) !== undefined) this.#emit({ type: "answered", ticket, ok });
   }
 
-  refused(ticket: number, fault: Fault): void {
+  requestRefused(ticket: number, fault: Fault): void {
     const entry = this.#entries.get(ticket);
-    if (entry !== undefined) this.#fail(entry, fault);
+    if (entry !== undefined) this.#failEntry(entry, fault);
   }
 
   /** What was sent and must not be sent twice fails; the rest is due again. */
-  disconnected(): void {
+  connectionLost(): void {
     for (const entry of this.#entries.values()) {
       if (!entry.isSent) continue;
       if (!entry.isRepeatable) {
-        this.#fail(entry, FAULTS.disconnected);
+        this.#failEntry(entry, FAULTS.disconnected);
         continue;
       }
       entry.isSent = false;
@@ -87,9 +84,9 @@ export class Requests {
     }
   }
 
-  expire(now: number): void {
+  failExpired(now: number): void {
     for (const entry of this.#entries.values())
-      if (entry.deadline <= now) this.#fail(entry, FAULTS.timeout);
+      if (entry.deadline <= now) this.#failEntry(entry, FAULTS.timeout);
   }
 
   wakeAt(): number {
@@ -99,16 +96,16 @@ export class Requests {
   }
 
   /** Gives up everything. */
-  clear(fault: Fault): void {
-    for (const entry of this.#entries.values()) this.#fail(entry, fault);
+  failAll(fault: Fault): void {
+    for (const entry of this.#entries.values()) this.#failEntry(entry, fault);
   }
 
-  #fail(entry: Entry, fault: Fault): void {
-    this.#settle(entry.ticket);
+  #failEntry(entry: Entry, fault: Fault): void {
+    this.#removeEntry(entry.ticket);
     this.#emit({ type: "failed", ticket: entry.ticket, fault });
   }
 
-  #settle(ticket: number): Entry | undefined {
+  #removeEntry(ticket: number): Entry | undefined {
     const entry = this.#entries.get(ticket);
     if (entry === undefined) return undefined;
     this.#entries.delete(ticket);

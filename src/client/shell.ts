@@ -5,8 +5,7 @@ import { type NodeMessageOf, SUBPROTOCOL_JSON } from "../wire/client-messages.ts
 import type { Position } from "../wire/position.ts";
 import { Core } from "./core.ts";
 import { TuttiError } from "./error.ts";
-import type { RequestFrame } from "./requests.ts";
-import type { ChannelEvent, ClientEvent, Command, Effect, Step } from "./steps.ts";
+import type { ChannelEvent, ClientEvent, Command, Effect, RequestFrame, Step } from "./steps.ts";
 import type { Start, Subscribed } from "./subscription.ts";
 
 /**
@@ -46,12 +45,12 @@ export class Shell {
   readonly #publishes = new Map<number, Waiter<Position | undefined>>();
   readonly #requests = new Map<number, Waiter<NodeMessageOf<"ok">>>();
   readonly #subscribes = new Map<number, Waiter<Subscribed>>();
-  readonly #ends: (() => void)[] = [];
+  readonly #closeWaiters: (() => void)[] = [];
   readonly #online = () => this.step({ type: "online" });
   #lastTicket = 0;
   #socket: WebSocketLike | undefined;
   /** Counts the dials: what an older socket still says is not heard. */
-  #dial = 0;
+  #dialNumber = 0;
   #timer: ReturnType<typeof setTimeout> | undefined;
   #effects: Effect[] = [];
   #isApplying = false;
@@ -69,7 +68,7 @@ export class Shell {
   }
 
   publish(channel: string, json: string, key: string | undefined): Promise<Position | undefined> {
-    return this.#ask(this.#publishes, (ticket) => ({
+    return this.#runCommand(this.#publishes, (ticket) => ({
       type: "publish",
       ticket,
       channel,
@@ -79,18 +78,28 @@ export class Shell {
   }
 
   request(frame: RequestFrame, timeoutMs: number): Promise<NodeMessageOf<"ok">> {
-    return this.#ask(this.#requests, (ticket) => ({ type: "request", ticket, frame, timeoutMs }));
+    return this.#runCommand(this.#requests, (ticket) => ({
+      type: "request",
+      ticket,
+      frame,
+      timeoutMs,
+    }));
   }
 
   subscribe(channel: string, start: Start | undefined): Promise<Subscribed> {
-    return this.#ask(this.#subscribes, (ticket) => ({ type: "subscribe", ticket, channel, start }));
+    return this.#runCommand(this.#subscribes, (ticket) => ({
+      type: "subscribe",
+      ticket,
+      channel,
+      start,
+    }));
   }
 
   /** Resolves when nothing is pending any more, after `withinMs` at the latest. */
   close(withinMs: number): Promise<void> {
     if (this.#core.isEnded) return Promise.resolve();
     return new Promise((resolve) => {
-      this.#ends.push(resolve);
+      this.#closeWaiters.push(resolve);
       this.step({ type: "close", withinMs });
     });
   }
@@ -104,13 +113,16 @@ export class Shell {
     this.#isApplying = true;
     try {
       for (let effect = this.#effects.shift(); effect !== undefined; effect = this.#effects.shift())
-        this.#apply(effect);
+        this.#applyEffect(effect);
     } finally {
       this.#isApplying = false;
     }
   }
 
-  #ask<T>(waiters: Map<number, Waiter<T>>, command: (ticket: number) => Command): Promise<T> {
+  #runCommand<T>(
+    waiters: Map<number, Waiter<T>>,
+    command: (ticket: number) => Command,
+  ): Promise<T> {
     return new Promise((resolve, reject) => {
       const ticket = ++this.#lastTicket;
       waiters.set(ticket, { resolve, reject });
@@ -118,7 +130,7 @@ export class Shell {
     });
   }
 
-  #apply(effect: Effect): void {
+  #applyEffect(effect: Effect): void {
     switch (effect.type) {
       case "send":
         return this.#socket?.send(effect.text);
@@ -133,28 +145,28 @@ export class Shell {
       case "subscribed":
         return take(this.#subscribes, effect.ticket)?.resolve(effect.subscribed);
       case "failed":
-        return this.#fail(effect.ticket, new TuttiError(effect.fault));
+        return this.#rejectTicket(effect.ticket, new TuttiError(effect.fault));
       case "open":
-        return this.#open();
+        return this.#dial();
       case "close":
-        return this.#drop(effect.code, effect.reason);
+        return this.#closeSocket(effect.code, effect.reason);
       case "wake":
         return this.#wakeAt(effect.at);
       case "ended":
-        return this.#end();
+        return this.#coreEnded();
       default:
         return effect satisfies never;
     }
   }
 
-  #fail(ticket: number, error: TuttiError): void {
+  #rejectTicket(ticket: number, error: TuttiError): void {
     take(this.#publishes, ticket)?.reject(error);
     take(this.#requests, ticket)?.reject(error);
     take(this.#subscribes, ticket)?.reject(error);
   }
 
-  #open(): void {
-    const dial = ++this.#dial;
+  #dial(): void {
+    const dial = ++this.#dialNumber;
     const { token } = this.#options;
     if (typeof token !== "function") return this.#connect(dial, token);
     Promise.resolve()
@@ -162,15 +174,18 @@ export class Shell {
       .then(
         (fresh) => this.#connect(dial, fresh),
         (error: unknown) =>
-          this.#closed(dial, `no token: ${error instanceof Error ? error.message : String(error)}`),
+          this.#dialFailed(
+            dial,
+            `no token: ${error instanceof Error ? error.message : String(error)}`,
+          ),
       );
   }
 
   #connect(dial: number, token: string | undefined): void {
-    if (dial !== this.#dial) return;
+    if (dial !== this.#dialNumber) return;
     const socket = new this.#options.WebSocket(this.#options.url, [SUBPROTOCOL_JSON]);
     const hear = (step: Step) => {
-      if (dial === this.#dial) this.step(step);
+      if (dial === this.#dialNumber) this.step(step);
     };
     this.#socket = socket;
     socket.addEventListener("open", () => hear({ type: "opened", token }));
@@ -180,12 +195,13 @@ export class Shell {
     socket.addEventListener("error", () => {});
   }
 
-  #closed(dial: number, reason: string): void {
-    if (dial === this.#dial) this.step({ type: "closed", code: CLOSED_WITHOUT_A_WORD, reason });
+  #dialFailed(dial: number, reason: string): void {
+    if (dial === this.#dialNumber)
+      this.step({ type: "closed", code: CLOSED_WITHOUT_A_WORD, reason });
   }
 
-  #drop(code: number, reason: string): void {
-    this.#dial++;
+  #closeSocket(code: number, reason: string): void {
+    this.#dialNumber++;
     this.#socket?.close(code, reason);
     this.#socket = undefined;
   }
@@ -198,10 +214,10 @@ export class Shell {
     );
   }
 
-  #end(): void {
+  #coreEnded(): void {
     clearTimeout(this.#timer);
     globalThis.removeEventListener?.("online", this.#online);
-    for (const resolve of this.#ends.splice(0)) resolve();
+    for (const resolve of this.#closeWaiters.splice(0)) resolve();
   }
 }
 

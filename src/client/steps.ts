@@ -1,33 +1,14 @@
 // What goes into the client's state machine and what comes out of it.
 
 import type { NodeMessageOf } from "../wire/client-messages.ts";
-import { CLOSES, ERRORS, type ErrorCode } from "../wire/codes.ts";
 import type { Gap, Position } from "../wire/position.ts";
-import type { RequestFrame } from "./requests.ts";
+import type { Fault } from "./error.ts";
 import type { Start, Subscribed } from "./subscription.ts";
 
-/** The codes of the protocol, and what can only go wrong on this side. */
-export type FaultCode = ErrorCode | "disconnected" | "timeout" | "closed" | "queue_full";
-/** Why something failed. `retry`: the same may succeed later. */
-export type Fault = { readonly code: FaultCode; readonly message: string; readonly retry: boolean };
-
-export const FAULTS = {
-  closed: { code: "closed", message: "The client is closed.", retry: false },
-  unsubscribed: { code: "closed", message: "The channel was unsubscribed.", retry: false },
-  refused: { code: "refused", message: CLOSES.refused.reason, retry: false },
-  disconnected: {
-    code: "disconnected",
-    message: "The connection was lost before the answer came; whether the app did it is not known.",
-    retry: false,
-  },
-  timeout: { code: "timeout", message: "No answer came in time.", retry: true },
-  queueFull: {
-    code: "queue_full",
-    message: "Too much is waiting to be sent already.",
-    retry: true,
-  },
-  tooLarge: { code: "too_large", ...ERRORS.too_large },
-} as const satisfies Record<string, Fault>;
+/** The frame of a request, without its id. */
+export type RequestFrame = { readonly type: "call" | "history" | "presence" } & Readonly<
+  Record<string, unknown>
+>;
 
 type Publish = {
   readonly channel: string;

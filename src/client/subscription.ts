@@ -76,7 +76,7 @@ export class Subscription {
   }
 
   /** The frame that asks for this channel from where we stand; `ask` numbers the question. */
-  ask(ask: number): string {
+  subscribeFrame(ask: number): string {
     this.#state = { is: "asked", ask };
     const since = this.#position ?? this.#start.since;
     const from = since
@@ -86,7 +86,7 @@ export class Subscription {
   }
 
   /** Whether this is the latest question: answers to older ones say nothing any more. */
-  isAsked(ask: number): boolean {
+  isLatestSubscribe(ask: number): boolean {
     return this.#state.is !== "wanted" && this.#state.ask === ask;
   }
 
@@ -94,7 +94,11 @@ export class Subscription {
    * Takes the node's reply. Undefined where it lacks a position: a subscribe is never answered
    * without.
    */
-  answered({ position, recovered = true, gap }: NodeMessageOf<"ok">): Subscribed | undefined {
+  subscribeAccepted({
+    position,
+    recovered = true,
+    gap,
+  }: NodeMessageOf<"ok">): Subscribed | undefined {
     if (position === undefined || this.#state.is !== "asked") return undefined;
     const before = this.#position ?? this.#start.since;
     this.#position = position;
@@ -118,7 +122,7 @@ export class Subscription {
    * Moves to `offset` and returns the epoch; undefined when the publication is not to be taken:
    * seen, or to come again.
    */
-  take(offset: number): string | undefined {
+  acceptMessage(offset: number): string | undefined {
     if (this.#state.is !== "live" || this.#isPaused || this.#position === undefined)
       return undefined;
     if (offset <= this.#position.offset) return undefined;
@@ -131,7 +135,7 @@ export class Subscription {
    * Moves over what the node says is out of reach. False when that is about an earlier state of
    * ours.
    */
-  skip(position: Position): boolean {
+  skipGap(position: Position): boolean {
     if (this.#state.is !== "live" || this.#isPaused) return false;
     this.#position = position;
     return true;
@@ -151,7 +155,7 @@ export class Subscription {
     if (this.#state.is === "live") this.#state = WANTED;
   }
 
-  disconnected(): void {
+  connectionLost(): void {
     if (this.#state.is !== "wanted") this.#state = WANTED;
   }
 }

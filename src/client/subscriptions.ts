@@ -2,10 +2,11 @@
 
 import type { NodeMessage, NodeMessageOf } from "../wire/client-messages.ts";
 import type { Position } from "../wire/position.ts";
-import type { ChannelEvent, Emit, Fault } from "./steps.ts";
+import type { Fault } from "./error.ts";
+import type { ChannelEvent, Emit } from "./steps.ts";
 import { type Start, Subscription } from "./subscription.ts";
 
-type Told = Extract<NodeMessage, { type: "gap" | "join" | "leave" }>;
+type ChannelFrame = Extract<NodeMessage, { type: "gap" | "join" | "leave" }>;
 
 export class Subscriptions {
   readonly #emit: Emit;
@@ -21,7 +22,7 @@ export class Subscriptions {
   }
 
   /** Without a start, a subscription that stands already is left where it stands. */
-  add(ticket: number, channel: string, start: Start | undefined): void {
+  subscribe(ticket: number, channel: string, start: Start | undefined): void {
     const known = this.#byChannel.get(channel);
     const subscription = known ?? new Subscription(channel, start ?? {});
     if (known === undefined) this.#byChannel.set(channel, subscription);
@@ -33,12 +34,12 @@ export class Subscriptions {
   }
 
   /** False when there is no such subscription. */
-  remove(channel: string, fault: Fault): boolean {
+  unsubscribe(channel: string, fault: Fault): boolean {
     const subscription = this.#byChannel.get(channel);
     if (subscription === undefined) return false;
     this.#byChannel.delete(channel);
     for (const ticket of subscription.tickets) this.#emit({ type: "failed", ticket, fault });
-    this.#tell(channel, { type: "ended", fault });
+    this.#emitChannelEvent(channel, { type: "ended", fault });
     return true;
   }
 
@@ -50,57 +51,64 @@ export class Subscriptions {
     this.#byChannel.get(channel)?.resume();
   }
 
-  flush(now: number): void {
+  sendSubscribes(now: number): void {
     for (const subscription of this.#byChannel.values()) {
       if (!subscription.isDue(now)) continue;
-      this.#emit({ type: "send", text: subscription.ask(++this.#lastAsk) });
+      this.#emit({ type: "send", text: subscription.subscribeFrame(++this.#lastAsk) });
     }
   }
 
   /** False when the reply is not what a subscribe is answered with. */
-  accepted(ask: number, ok: NodeMessageOf<"ok">): boolean {
-    const subscription = this.#asked(ask);
+  subscribeAccepted(ask: number, ok: NodeMessageOf<"ok">): boolean {
+    const subscription = this.#awaitingReply(ask);
     if (subscription === undefined || subscription.isLive) return true;
-    const subscribed = subscription.answered(ok);
+    const subscribed = subscription.subscribeAccepted(ok);
     if (subscribed === undefined) return false;
     const { channel } = subscription;
     const { gap, position } = subscribed;
-    if (gap !== undefined) this.#tell(channel, { type: "gap", gap, position });
-    this.#tell(channel, { type: "subscribed", subscribed });
+    if (gap !== undefined) this.#emitChannelEvent(channel, { type: "gap", gap, position });
+    this.#emitChannelEvent(channel, { type: "subscribed", subscribed });
     for (const ticket of subscription.tickets.splice(0))
       this.#emit({ type: "subscribed", ticket, subscribed });
     return true;
   }
 
   /** The node says no, or that it cannot go on with what it had said yes to. */
-  refused(ask: number, fault: Fault, now: number, random: number): void {
-    const subscription = this.#asked(ask);
+  subscribeRefused(ask: number, fault: Fault, now: number, random: number): void {
+    const subscription = this.#awaitingReply(ask);
     if (subscription === undefined) return;
     if (fault.retry) subscription.postpone(now, random);
-    else this.remove(subscription.channel, fault);
+    else this.unsubscribe(subscription.channel, fault);
   }
 
-  message({ channel, offset, time, data }: NodeMessageOf<"message">, characters: number): void {
-    const epoch = this.#byChannel.get(channel)?.take(offset);
+  messageArrived(
+    { channel, offset, time, data }: NodeMessageOf<"message">,
+    characters: number,
+  ): void {
+    const epoch = this.#byChannel.get(channel)?.acceptMessage(offset);
     if (epoch !== undefined)
-      this.#tell(channel, { type: "message", epoch, offset, time, data, characters });
+      this.#emitChannelEvent(channel, { type: "message", epoch, offset, time, data, characters });
   }
 
-  told(message: Told): void {
+  channelEventArrived(message: ChannelFrame): void {
     const { channel } = message;
     const subscription = this.#byChannel.get(channel);
     if (subscription === undefined) return;
     if (message.type === "gap") {
       const { reason, from, to, position } = message;
-      if (subscription.skip(position))
-        this.#tell(channel, { type: "gap", gap: { reason, from, to }, position });
+      if (subscription.skipGap(position))
+        this.#emitChannelEvent(channel, { type: "gap", gap: { reason, from, to }, position });
     } else {
-      this.#tell(channel, { type: message.type, client: message.client, info: message.info });
+      this.#emitChannelEvent(channel, {
+        type: message.type,
+        client: message.client,
+        info: message.info,
+      });
     }
   }
 
-  disconnected(): void {
-    for (const subscription of this.#byChannel.values()) subscription.disconnected();
+  connectionLost(): void {
+    for (const subscription of this.#byChannel.values()) subscription.connectionLost();
   }
 
   wakeAt(now: number): number {
@@ -110,20 +118,20 @@ export class Subscriptions {
     return at;
   }
 
-  clear(fault: Fault): void {
-    for (const channel of this.#byChannel.keys()) this.remove(channel, fault);
+  endAll(fault: Fault): void {
+    for (const channel of this.#byChannel.keys()) this.unsubscribe(channel, fault);
   }
 
-  #tell(channel: string, event: ChannelEvent): void {
+  #emitChannelEvent(channel: string, event: ChannelEvent): void {
     this.#emit({ type: "tell_channel", channel, event });
   }
 
   /**
    * The subscription that a reply is for, unless it has been asked for anew, or given up, since.
    */
-  #asked(ask: number): Subscription | undefined {
+  #awaitingReply(ask: number): Subscription | undefined {
     for (const subscription of this.#byChannel.values())
-      if (subscription.isAsked(ask)) return subscription;
+      if (subscription.isLatestSubscribe(ask)) return subscription;
     return undefined;
   }
 }

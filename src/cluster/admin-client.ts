@@ -1,4 +1,4 @@
-// Asking a running cluster, through the admin socket in its data folder.
+// The client of a running cluster's admin socket, which is in its data folder.
 
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
@@ -8,7 +8,7 @@ import { Refusal } from "./refusal.ts";
 import { type ClusterStatus, clusterStatus } from "./status.ts";
 
 const QUICK_TIMEOUT_MS = 5000;
-/** A rolling restart of many nodes takes its time. */
+/** A rolling restart of many nodes takes long. */
 const OPERATION_TIMEOUT_MS = 60 * 60 * 1000;
 
 export class AdminClient {
@@ -16,7 +16,7 @@ export class AdminClient {
   readonly #socket: string;
   readonly #pidFile: string;
 
-  /** `data`: the data folder of the cluster that is meant. */
+  /** `data`: the data folder of the cluster. */
   constructor(data: string) {
     this.#folder = realFolder(data);
     const { adminSocket, pidFile } = layout(this.#folder);
@@ -30,24 +30,22 @@ export class AdminClient {
   }
 
   /**
-   * Has the cluster do something; resolves to what it says when that is done, throws a Refusal
-   * where it cannot be done.
+   * Runs an operation; resolves to its message when it is done. Rejects with a Refusal when it
+   * cannot be done.
    */
   async run(command: "scale" | "drain" | "undrain" | "restart", body: object): Promise<string> {
     const response = await this.#fetch(`/${command}`, JSON.stringify(body), OPERATION_TIMEOUT_MS);
     const answer: unknown = await response.json();
     if (isRecord(answer) && typeof answer.message === "string") return answer.message;
     throw new Refusal(
-      isRecord(answer) && typeof answer.error === "string"
-        ? answer.error
-        : "The cluster could not do it.",
+      isRecord(answer) && typeof answer.error === "string" ? answer.error : "The operation failed.",
     );
   }
 
-  /** Stops the cluster; resolves when its supervisor, the last of its processes, is gone. */
+  /** Stops the cluster; resolves when its supervisor has exited. */
   async stop(): Promise<void> {
     const response = await this.#fetch("/stop", "", OPERATION_TIMEOUT_MS);
-    // The answer ends when the supervisor does, and so never properly.
+    // The response ends when the supervisor exits, and so with an error.
     await response.text().catch(() => {});
   }
 
@@ -66,7 +64,7 @@ export class AdminClient {
 
   #explain(error: unknown): string {
     if (error instanceof Error && error.name === "TimeoutError")
-      return `The cluster on ${this.#folder} does not answer: look at its supervisor (pid ${readPid(this.#pidFile) ?? "unknown"}).`;
+      return `The cluster on ${this.#folder} does not answer: check its supervisor (pid ${readPid(this.#pidFile) ?? "unknown"}).`;
     if (
       error instanceof Error &&
       "code" in error &&
@@ -75,7 +73,7 @@ export class AdminClient {
         error.code === "FailedToOpenSocket")
     )
       return `No cluster is running on ${this.#folder}: start one with "bun run cluster", or say which one with --data.`;
-    return `The cluster on ${this.#folder} cannot be asked (${error instanceof Error ? error.message : error}).`;
+    return `The cluster on ${this.#folder} cannot be reached (${error instanceof Error ? error.message : error}).`;
   }
 }
 

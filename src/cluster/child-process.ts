@@ -1,19 +1,18 @@
-// One process of the cluster over all its incarnations: it is started, and started again when it
-// dies, until it is stopped for good or dies too often. What it is for is the supervisor's
-// business.
+// One process of the cluster over all its runs: started, and restarted when it exits, until it is
+// stopped or exits too often.
 
 import { rmSync } from "node:fs";
 import type { Logger } from "../runtime/log.ts";
 import { lastLines } from "./log-file.ts";
-import { type Death, type Environment, ProcessRun } from "./process-run.ts";
+import { type Environment, type Exit, ProcessRun } from "./process-run.ts";
 import { Refusal } from "./refusal.ts";
-import { afterDeath, CRASH_WINDOW_MS, DEATHS_MAX, NO_DEATHS } from "./restart-policy.ts";
 import type { ProcessState, ProcessStatus, Role } from "./status.ts";
+import { afterExit, CRASH_WINDOW_MS, EXITS_MAX, NO_EXITS } from "./supervision-rules.ts";
 
 /**
- * A relay and a node keep freed pages for reuse: giving them back and faulting them in again costs
- * a relay up to half of its CPU, a node a sixth, and saves a few MB. An lb has no more of them than
- * it has tunnels. The operator's environment wins.
+ * Relays and nodes keep freed pages for reuse: returning them and faulting them in again costs a
+ * relay up to half of its CPU, a node a sixth, and saves a few MB. An lb frees few pages. The
+ * operator's environment wins.
  */
 const KEEPS_PAGES: Environment = { MIMALLOC_PURGE_DELAY: "-1" };
 const ENVIRONMENTS: Readonly<Record<Role, Environment>> = {
@@ -32,12 +31,12 @@ export type Program = {
   readonly role: Role;
   readonly id: string;
   readonly logFile: string;
-  /** The socket it listens on, where that is a file: a killed process leaves it behind. */
+  /** Its unix socket, if any: a killed process leaves the file behind. */
   readonly socketFile?: string;
-  /** How long it may take to finish when it is told to stop. */
+  /** How long a graceful stop may take. */
   readonly graceMs: number;
   /**
-   * Script and flags. Asked at every start, for addresses become known only as processes get ready.
+   * Script and flags. Called at every start, because addresses become known as processes get ready.
    */
   readonly command: () => readonly string[];
 };
@@ -48,17 +47,14 @@ export class ChildProcess {
   readonly #onCrashLoop: (sentence: string) => void;
   #current: ProcessRun | undefined;
   #address: string | undefined;
-  #incarnations = 0;
+  #runs = 0;
   #startedAt = new Date();
-  #deaths = NO_DEATHS;
-  #relaunch: ReturnType<typeof setTimeout> | undefined;
+  #exits = NO_EXITS;
+  #restartTimer: ReturnType<typeof setTimeout> | undefined;
   #ready = Promise.withResolvers<string>();
-  /**
-   * Someone waits for this start: when the process says that it cannot, they are told and it is not
-   * tried again.
-   */
-  #isAwaited = false;
-  #wanted: "up" | "drained" | "stopped" = "up";
+  /** Someone awaits this start: if it fails they are told, and it is not retried. */
+  #isStartAwaited = false;
+  #desiredState: "up" | "drained" | "stopped" = "up";
 
   constructor(program: Program, logger: Logger, onCrashLoop: (sentence: string) => void) {
     this.#program = program;
@@ -70,7 +66,7 @@ export class ChildProcess {
     return this.#program.id;
   }
 
-  /** Where it serves, once it has been ready. */
+  /** Where it serves; undefined until it is ready for the first time. */
   get address(): string | undefined {
     return this.#address;
   }
@@ -83,101 +79,101 @@ export class ChildProcess {
       state: this.#state,
       connections: this.#current?.connections ?? 0,
       ...(this.#current?.counters === undefined ? {} : { counters: this.#current.counters }),
-      restarts: Math.max(0, this.#incarnations - 1),
+      restarts: Math.max(0, this.#runs - 1),
       since: this.#startedAt.toISOString(),
     };
   }
 
   get #state(): ProcessState {
     if (this.#current !== undefined) return this.#current.state;
-    if (this.#wanted === "stopped") return "stopped";
-    if (this.#incarnations === 0) return "starting";
-    return this.#relaunch === undefined ? "failed" : "restarting";
+    if (this.#desiredState === "stopped") return "stopped";
+    if (this.#runs === 0) return "starting";
+    return this.#restartTimer === undefined ? "failed" : "restarting";
   }
 
-  /** Starts it. Resolves to its address when it is ready; a Refusal says why it cannot start. */
+  /** Starts it. Resolves to its address when it is ready; rejects with a Refusal. */
   async start(): Promise<string> {
-    this.#isAwaited = true;
+    this.#isStartAwaited = true;
     this.#ready = Promise.withResolvers<string>();
     const timer = setTimeout(
-      () => this.#ready.reject(this.#refusal("is not ready after 30 s")),
+      () => this.#ready.reject(this.#refusalWithLog("is not ready after 30 s")),
       READY_TIMEOUT_MS,
     );
-    this.#launch();
+    this.#startRun();
     try {
       return await this.#ready.promise;
     } finally {
-      this.#isAwaited = false;
+      this.#isStartAwaited = false;
       clearTimeout(timer);
     }
   }
 
-  /** Finishes it in order and starts it again. */
+  /** Stops it gracefully and starts it again. */
   async restart(): Promise<void> {
-    this.#cancelRelaunch();
-    await this.#finish();
-    if (this.#wanted === "stopped") throw new Refusal(`${this.id} is being stopped.`);
+    this.#cancelRestart();
+    await this.#terminateRun();
+    if (this.#desiredState === "stopped") throw new Refusal(`${this.id} is being stopped.`);
     await this.start();
   }
 
-  /** Finishes it for good. */
+  /** Stops it gracefully, for good. */
   async stop(): Promise<void> {
-    this.#retire();
-    await this.#finish();
+    this.#markStopped();
+    await this.#terminateRun();
     this.#removeSocket();
   }
 
-  /** Ends it for good, at once. */
+  /** Kills it, for good. */
   kill(): void {
-    this.#retire();
+    this.#markStopped();
     this.#current?.kill();
   }
 
   /**
-   * Sends its clients away; it takes no new ones, whatever becomes of it, until `undrain`. Resolves
-   * when it has heard.
+   * Disconnects its clients; it accepts no new ones until `undrain`, even after a restart. Resolves
+   * when it has answered.
    */
   async drain(): Promise<void> {
-    this.#wanted = "drained";
-    this.#current?.order({ type: "drain" });
-    await this.ask(ANSWER_TIMEOUT_MS);
+    this.#desiredState = "drained";
+    this.#current?.sendOrder({ type: "drain" });
+    await this.requestStatus(ANSWER_TIMEOUT_MS);
   }
 
   async undrain(): Promise<void> {
-    this.#wanted = "up";
-    this.#current?.order({ type: "undrain" });
-    await this.ask(ANSWER_TIMEOUT_MS);
+    this.#desiredState = "up";
+    this.#current?.sendOrder({ type: "undrain" });
+    await this.requestStatus(ANSWER_TIMEOUT_MS);
   }
 
-  /** Drains it, if it is up; resolves when its clients are gone, or after `timeoutMs`. */
-  async empty(timeoutMs: number): Promise<void> {
+  /** Drains it if it is up. Resolves when it has no clients, or after `timeoutMs`. */
+  async drainAndWait(timeoutMs: number): Promise<void> {
     if (this.#state !== "up" && this.#state !== "draining") return;
     const deadline = performance.now() + timeoutMs;
     await this.drain();
     while (this.status.connections > 0 && performance.now() < deadline) {
       await Bun.sleep(EMPTY_POLL_MS);
-      await this.ask(ANSWER_TIMEOUT_MS);
+      await this.requestStatus(ANSWER_TIMEOUT_MS);
     }
   }
 
-  /** Brings `status` up to date, as far as it answers within `timeoutMs`. */
-  async ask(timeoutMs: number): Promise<void> {
-    await this.#current?.ask(timeoutMs);
+  /** Refreshes `status`, if the process answers within `timeoutMs`. */
+  async requestStatus(timeoutMs: number): Promise<void> {
+    await this.#current?.requestStatus(timeoutMs);
   }
 
-  #retire(): void {
-    this.#wanted = "stopped";
-    this.#cancelRelaunch();
-    if (this.#isAwaited) this.#ready.reject(new Refusal(`${this.id} is being stopped.`));
+  #markStopped(): void {
+    this.#desiredState = "stopped";
+    this.#cancelRestart();
+    if (this.#isStartAwaited) this.#ready.reject(new Refusal(`${this.id} is being stopped.`));
   }
 
-  async #finish(): Promise<void> {
-    await this.#current?.finish(this.#program.graceMs);
+  async #terminateRun(): Promise<void> {
+    await this.#current?.terminate(this.#program.graceMs);
   }
 
-  #cancelRelaunch(): void {
-    clearTimeout(this.#relaunch);
-    this.#relaunch = undefined;
+  #cancelRestart(): void {
+    clearTimeout(this.#restartTimer);
+    this.#restartTimer = undefined;
   }
 
   #removeSocket(): void {
@@ -185,20 +181,20 @@ export class ChildProcess {
     if (socketFile !== undefined) rmSync(socketFile, { force: true });
   }
 
-  #launch(): void {
-    this.#incarnations++;
+  #startRun(): void {
+    this.#runs++;
     this.#startedAt = new Date();
-    this.#cancelRelaunch();
+    this.#cancelRestart();
     try {
       this.#removeSocket();
       const { role, command, logFile } = this.#program;
       const environment = { ...ENVIRONMENTS[role], ...process.env };
       this.#current = new ProcessRun(command(), environment, logFile, {
-        ready: (address) => this.#greet(address),
-        ended: (death) => this.#bury(death),
+        onReady: (address) => this.#onReady(address),
+        onExit: (exit) => this.#onExit(exit),
       });
     } catch (error) {
-      this.#bury({
+      this.#onExit({
         how: error instanceof Error ? error.message : String(error),
         livedMs: 0,
         servedMs: 0,
@@ -208,50 +204,50 @@ export class ChildProcess {
     }
   }
 
-  #greet(address: string): void {
+  #onReady(address: string): void {
     this.#address = address;
-    // The screen tells of the first start.
-    const level = this.#incarnations === 1 ? "debug" : "info";
+    // The startup banner shows the first start.
+    const level = this.#runs === 1 ? "debug" : "info";
     this.#logger[level]({ pid: this.#current?.pid, address }, "ready");
-    if (this.#wanted === "drained") this.#current?.order({ type: "drain" });
+    if (this.#desiredState === "drained") this.#current?.sendOrder({ type: "drain" });
     this.#ready.resolve(address);
   }
 
-  #bury(death: Death): void {
+  #onExit(exit: Exit): void {
     this.#current = undefined;
-    if (death.wasTold) return;
-    if (this.#address === undefined || (this.#isAwaited && death.fatal !== undefined)) {
+    if (exit.wasTold) return;
+    if (this.#address === undefined || (this.#isStartAwaited && exit.fatal !== undefined)) {
       this.#ready.reject(
-        death.fatal === undefined
-          ? this.#refusal(`ended (${death.how}) before it was ready`)
-          : new Refusal(death.fatal),
+        exit.fatal === undefined
+          ? this.#refusalWithLog(`exited (${exit.how}) before it was ready`)
+          : new Refusal(exit.fatal),
       );
       return;
     }
-    const { deaths, delayMs } = afterDeath(this.#deaths, performance.now(), death.servedMs);
-    this.#deaths = deaths;
-    if (delayMs === undefined) return this.#giveUp(death);
-    const { how, fatal } = death;
+    const { exits, delayMs } = afterExit(this.#exits, performance.now(), exit.servedMs);
+    this.#exits = exits;
+    if (delayMs === undefined) return this.#giveUp(exit);
+    const { how, fatal } = exit;
     this.#logger.warn(
-      { how, livedMs: Math.round(death.livedMs), fatal, delayMs },
-      "died, to be restarted",
+      { how, livedMs: Math.round(exit.livedMs), fatal, delayMs },
+      "exited, to be restarted",
     );
-    this.#relaunch = setTimeout(() => this.#launch(), delayMs);
+    this.#restartTimer = setTimeout(() => this.#startRun(), delayMs);
   }
 
-  #giveUp(death: Death): void {
-    const often = `died more than ${DEATHS_MAX} times in ${CRASH_WINDOW_MS / 1000} s, last by ${death.how}`;
-    const refusal = this.#refusal(often);
-    if (this.#isAwaited) this.#ready.reject(refusal);
+  #giveUp(exit: Exit): void {
+    const often = `exited more than ${EXITS_MAX} times in ${CRASH_WINDOW_MS / 1000} s, last: ${exit.how}`;
+    const refusal = this.#refusalWithLog(often);
+    if (this.#isStartAwaited) this.#ready.reject(refusal);
     this.#onCrashLoop(refusal.message);
   }
 
-  /** A sentence about this process, with the end of its log, where the reason usually stands. */
-  #refusal(what: string): Refusal {
+  /** A sentence about this process, with the last lines of its log. */
+  #refusalWithLog(what: string): Refusal {
     const { id, logFile } = this.#program;
     const lines = lastLines(logFile, LOG_LINES_SHOWN);
     return new Refusal(
-      `${id} ${what}; its log is ${logFile}${lines === "" ? "." : `, and ends so:\n${lines}`}`,
+      `${id} ${what}; its log is ${logFile}${lines === "" ? "." : `; its last lines:\n${lines}`}`,
     );
   }
 }

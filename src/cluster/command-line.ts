@@ -1,5 +1,4 @@
-// The words after `bun run cluster`: what may be typed, and what is said about everything else.
-// Pure.
+// The command line of `bun run cluster`: commands, flags and help. Pure.
 
 import { parseCommandLine, UsageError } from "../runtime/arguments.ts";
 import { SETTING_FLAGS } from "./config.ts";
@@ -7,39 +6,41 @@ import { SETTING_FLAGS } from "./config.ts";
 export const HELP = `A WebSocket cluster in a box.
 
   bun run cluster [start]      start a cluster here; Ctrl-C stops it
-  bun run cluster status       show its processes (--counters: what the lbs have counted; --json: all of it, for programs)
+  bun run cluster status       show its processes (--counters: the lbs' counters; --json: for programs)
   bun run cluster scale N      start nodes, or drain and stop them, until there are N
-  bun run cluster drain ID     send a node's clients elsewhere and give it no new ones
-  bun run cluster undrain ID   give it clients again
+  bun run cluster drain ID     move a node's clients to other nodes and give it no new ones
+  bun run cluster undrain ID   give a drained node clients again
   bun run cluster restart      restart the nodes, one after another
   bun run cluster restart ID   restart one process
-  bun run cluster stop         stop the cluster in order; returns when it is gone
+  bun run cluster stop         stop the cluster gracefully; returns when it is gone
 
 Flags of start
   --nodes N          nodes to start (2)
   --host HOST        where clients connect (127.0.0.1)
   --port PORT        0 lets the system choose (8080)
   --app FILE         your app; without one, the default app
-  --open             serve a public --host although the app lets everyone in
+  --open             allow a public --host with an app that lets everyone in
   --relays N         relays that share the channels (1)
   --lb-workers N     lb processes that share the port (1)
   --memory-mb MB     each relay's memory for history (128)
-  --fsync            survive power loss too, not only killed processes
+  --fsync            survive power loss, not only killed processes
   --log-level LEVEL  debug, info, warn, error or silent (info)
-  --tls-cert FILE    speak TLS with this certificate (PEM), and its --tls-key FILE; repeat both for more names
-  --trust NETWORK    a proxy in front whose X-Forwarded-* is believed, such as 10.0.0.0/8 (repeat)
-  --proxy-protocol   these proxies send a PROXY header
-  --access-log FILE  a JSON line for each request and each WebSocket
-  --lb-flags TEXT    any other flags of the lb, such as "--head-timeout-ms 5000" (bun run lb --help lists them)
+  --tls-cert FILE    serve TLS with this certificate (PEM)
+  --tls-key FILE     and its private key; repeat both flags for more certificates
+  --trust NETWORK    trust X-Forwarded-* from this network, such as 10.0.0.0/8 (repeat)
+  --proxy-protocol   the trusted proxies send a PROXY header
+  --access-log FILE  write a JSON line for each request and WebSocket
+  --lb-flags TEXT    other flags of the lb, such as "--head-timeout-ms 5000" (see bun run lb --help)
 
 Flags of every command
-  --data FOLDER      the cluster's folder, which says what cluster is meant (.tutti)
-  --config FILE      settings in a file: export default { nodes: 4 } (tutti.config.ts, where there is one)
+  --data FOLDER      the cluster's data folder, which identifies it (.tutti)
+  --config FILE      settings: export default { nodes: 4 } (tutti.config.ts, if it exists)
 
-Flags win over environment variables (TUTTI_NODES=4; commas between several), these over the config file (arrays for several).
+Flags override environment variables (TUTTI_NODES=4), which override the config file.
+Lists are separated by commas in variables and are arrays in the config file.
 `;
 
-const HINT = 'Type "bun run cluster --help" to see what there is.';
+const HINT = 'See "bun run cluster --help".';
 
 /** What each command takes after its name. */
 const COMMANDS = {
@@ -59,7 +60,7 @@ export type Command = {
   readonly operand: string | undefined;
 };
 
-/** Reads the typed words; throws UsageError where they are no command. */
+/** Parses the arguments; throws UsageError. */
 export function readCommand(typed: readonly string[]): Command {
   if (typed.includes("--help") || typed.includes("-h"))
     return { name: "help", flags: {}, operand: undefined };
@@ -81,7 +82,7 @@ export function readCommand(typed: readonly string[]): Command {
   return { name, flags: values, operand: positionals[0] };
 }
 
-/** A flag and its value as one word: parseArgs refuses values that look like flags. */
+/** Joins a flag and its value: parseArgs refuses values that look like flags. */
 function joined(args: readonly string[], flag: string): string[] {
   const at = args.indexOf(flag);
   return at < 0 || at === args.length - 1

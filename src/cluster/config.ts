@@ -1,13 +1,13 @@
-// What the operator chose: flags win over the environment, the environment over tutti.config.ts,
-// that over the defaults. Pure: the three sources come as plain values, and what cannot be used is
-// refused with a sentence that says where it stands.
+// The settings of a cluster: flags override the environment, which overrides tutti.config.ts, which
+// overrides the defaults. Pure: the sources come as plain values. A bad value is refused with a
+// sentence that names its source.
 
 import { inspect } from "node:util";
 import { parseInteger, UsageError } from "../runtime/arguments.ts";
 import { LOG_LEVELS, type LogLevel } from "../runtime/log.ts";
 import { isRecord } from "../wire/shape.ts";
 
-/** The flags of `cluster start` that are settings, as parseArgs wants them. */
+/** The settings among the flags of `cluster start`, in the form of parseArgs. */
 export const SETTING_FLAGS = {
   nodes: { type: "string" },
   host: { type: "string" },
@@ -37,28 +37,28 @@ export type Settings = {
   readonly lbWorkers: number;
   /** The data folder. */
   readonly data: string;
-  /** The app's file; without one the nodes run the default app. */
+  /** The app's file; undefined: the default app. */
   readonly app: string | undefined;
-  /** A public host may serve an app that lets everyone in. */
+  /** Whether a public host may serve an app that lets everyone in. */
   readonly open: boolean;
   /** Each relay's memory for history. */
   readonly memoryMb: number;
   readonly fsync: boolean;
   readonly logLevel: LogLevel;
-  /** Proxies in front, whose X-Forwarded-* is believed. */
+  /** Networks of proxies whose X-Forwarded-* is trusted. */
   readonly trust: readonly string[];
   /** These proxies send a PROXY header. */
   readonly proxyProtocol: boolean;
-  /** Files in PEM, a key for each certificate; none: no TLS. */
+  /** PEM files, a key for each certificate; none: no TLS. */
   readonly tlsCert: readonly string[];
   readonly tlsKey: readonly string[];
-  /** The file of the access log; undefined: there is none. */
+  /** The file of the access log; undefined: none. */
   readonly accessLog: string | undefined;
-  /** More flags of every lb, as its own command line wants them. */
+  /** Further arguments of every lb. */
   readonly lbFlags: readonly string[];
 };
 
-/** The sources, the winning one first. `fileName` names the config file in complaints. */
+/** The sources, the strongest first. `fileName` names the config file in errors. */
 export type Sources = {
   readonly flags: Readonly<Record<string, unknown>>;
   readonly environment: Readonly<Record<string, string | undefined>>;
@@ -69,8 +69,8 @@ export type Sources = {
 export const NODES_MAX = 256;
 export const DEFAULT_DATA = ".tutti";
 
-/** All settings; throws UsageError for a value or a key of the config file that cannot be used. */
-export function settle(sources: Sources): Settings {
+/** All settings; throws UsageError for a bad value or an unknown key of the config file. */
+export function resolveSettings(sources: Sources): Settings {
   refuseUnknownKeys(sources);
   const pick = <T, D>(flag: string, read: Read<T>, fallback: D): T | D => {
     const found = find(sources, flag);
@@ -108,7 +108,7 @@ const variableOf = (flag: string): string => `TUTTI_${flag.toUpperCase().replace
 const keyOf = (flag: string): string =>
   flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 
-/** An empty environment variable counts as not set: container files write them so. */
+/** An empty environment variable counts as unset: container files define them empty. */
 function find(
   { flags, environment, file, fileName }: Sources,
   flag: string,
@@ -162,13 +162,13 @@ const accessLogFile: Read<string> = (value, where) => {
   throw new UsageError(`${where} must be a file: what the lbs print goes to their own logs.`);
 };
 
-/** What only the cluster itself may say to its lbs, and what has a flag of its own. */
+/** Lb flags that the cluster sets itself, or that have a cluster flag. */
 const NOT_LB_FLAGS =
   /^--(?:listen|upstream|relay|secret-file|id|reuse-port|log-level|trust|proxy-protocol|tls-cert|tls-key|access-log)(?:=|$)/;
 
 /**
- * "--head-timeout-ms 5000", the same as an array of words, or { headTimeoutMs: 5000 }. The lb says
- * what it does not understand.
+ * "--head-timeout-ms 5000", the same as an array of words, or { headTimeoutMs: 5000 }. The lb
+ * checks the flags.
  */
 const lbFlags: Read<readonly string[]> = (value, where) => {
   const words = isRecord(value)
@@ -195,7 +195,7 @@ function split(text: string, where: string): string[] {
     return [...text.matchAll(/(?:[^\s"']|"[^"]*"|'[^']*')+/g)].map(([word]) =>
       word.replace(/"([^"]*)"|'([^']*)'/g, "$1$2"),
     );
-  throw new UsageError(`${where} has a quotation mark without its other.`);
+  throw new UsageError(`${where} has an unclosed quotation mark.`);
 }
 
 function wordsOf(flags: Record<string, unknown>, where: string): string[] {

@@ -1,8 +1,8 @@
-// What `cluster status --counters` says: the counters of all lbs together, as text. Pure.
+// The text of `cluster status --counters`: the counters of all lbs together. Pure.
 
 import type { LbCounters } from "../runtime/child-ipc.ts";
-import { table } from "./screen.ts";
 import type { ClusterStatus } from "./status.ts";
+import { table } from "./status-text.ts";
 
 type Count = (name: string) => number;
 type CountedNode = LbCounters["nodes"][number];
@@ -21,12 +21,11 @@ const FAILURES = [
 ] as const;
 
 /**
- * The tables, a line for each node and then what is counted once; says so where no lb has told
- * anything.
+ * A table with a line per node, then the counters of the lbs themselves.
  */
 export function countersTable({ processes }: ClusterStatus): string {
   const lbs = processes.flatMap(({ counters }) => counters ?? []);
-  if (lbs.length === 0) return "No lb has told its counters.\n";
+  if (lbs.length === 0) return "No lb has reported its counters.\n";
   const total: Count = (name) => sum(lbs.map((lb) => lb.total[name] ?? 0));
   const head = [
     "NODE",
@@ -54,7 +53,7 @@ export function countersTable({ processes }: ClusterStatus): string {
     [
       "clients",
       `${total("connections")} now, ${total("connectionsEver")} ever, ${total("connectionsRefused")} refused, ` +
-        `${total("arrivalsFailed")} that never spoke HTTP`,
+        `${total("arrivalsFailed")} that never sent HTTP`,
     ],
     ["under way", `${total("exchangesNow")} requests, ${total("tunnelsNow")} sockets`],
     [
@@ -94,7 +93,7 @@ function nodesOf(lbs: readonly LbCounters[]): Map<string, CountedNode[]> {
   return byId;
 }
 
-/** One node, as all lbs together see it. */
+/** The row of one node, summed over all lbs. */
 function nodeRow(id: string, views: readonly CountedNode[]): string[] {
   const count: Count = (name) => sum(views.map(({ counts }) => counts[name] ?? 0));
   const health = [...new Set(views.map((view) => view.health))].join("/");

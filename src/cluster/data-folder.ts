@@ -1,5 +1,4 @@
-// The data folder of one cluster: where each file in it lies, the lock that makes it this cluster's
-// alone, and leaving nothing behind.
+// The data folder of a cluster: the paths in it, its lock, and its cleanup.
 
 import {
   chmodSync,
@@ -18,7 +17,7 @@ import { type Lock, lockFile } from "../runtime/lock.ts";
 import { NODES_MAX } from "./config.ts";
 import { Refusal } from "./refusal.ts";
 
-/** Where everything lies in a data folder. */
+/** The paths in a data folder. */
 export const layout = (folder: string) => ({
   adminSocket: join(folder, "admin.sock"),
   pidFile: join(folder, "cluster.pid"),
@@ -47,7 +46,7 @@ export class DataFolder {
   }
 
   /**
-   * Makes the folder if need be and locks it for this process; throws a Refusal where another
+   * Creates the folder if needed and locks it for this process; throws a Refusal when another
    * cluster holds it.
    */
   static claim(wanted: string): DataFolder {
@@ -65,7 +64,7 @@ export class DataFolder {
     }
   }
 
-  /** Creates what the processes need and clears away what a killed cluster has left. */
+  /** Creates what the processes need and removes what a killed cluster left. */
   prepare(): void {
     const { pidFile, runFolder, logFolder } = this.layout;
     try {
@@ -80,8 +79,7 @@ export class DataFolder {
   }
 
   /**
-   * The cluster is over: no socket, pid file or lock stays, nor the folder, where nothing else came
-   * into it.
+   * Removes sockets, pid file and lock, and the folder if it was created here and is empty.
    */
   release(): void {
     this.#clear();
@@ -91,7 +89,7 @@ export class DataFolder {
   }
 
   /**
-   * Makes the cluster secret, once: it must outlive the cluster, and be whole or not there at all.
+   * Creates the cluster secret once, atomically: it must outlive the cluster.
    */
   #keepSecret(): void {
     const { secretFile, secretDraft } = this.layout;
@@ -125,7 +123,7 @@ function occupied(path: string, pidFile: string): string {
   return `Another cluster is already running on ${path}${who}: stop it with "bun run cluster stop --data ${path}", or choose another folder with --data.`;
 }
 
-/** The pid of the supervisor that holds a folder, if one does. */
+/** The pid of the supervisor that holds a folder, if any. */
 export function readPid(pidFile: string): number | undefined {
   try {
     return Number.parseInt(readFileSync(pidFile, "utf8"), 10) || undefined;
@@ -137,7 +135,7 @@ export function readPid(pidFile: string): number | undefined {
 function unusable(path: string, error: unknown): Refusal {
   const reason = error instanceof Error ? error.message : String(error);
   return new Refusal(
-    `The data folder ${path} cannot be used (${reason}): see that it is writable and has room, or choose another with --data.`,
+    `The data folder ${path} cannot be used (${reason}): make sure that it is writable and has free space, or choose another with --data.`,
   );
 }
 
@@ -145,6 +143,6 @@ function removeIfEmpty(path: string): void {
   try {
     rmdirSync(path);
   } catch {
-    // Something is in it: then it is not ours to remove.
+    // It is not empty: then it stays.
   }
 }

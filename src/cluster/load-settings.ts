@@ -1,15 +1,15 @@
-// Where settings come from: the typed flags, the environment, and tutti.config.ts, which is a
-// program and may fail in any way.
+// Loads the settings from flags, environment and tutti.config.ts, which is a program and may fail
+// in any way.
 
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
 import { UsageError } from "../runtime/arguments.ts";
 import { isRecord } from "../wire/shape.ts";
-import { type Settings, settle } from "./config.ts";
+import { resolveSettings, type Settings } from "./config.ts";
 
 const CONFIG_FILE = "tutti.config.ts";
 
-/** The settings in force, paths made absolute; throws UsageError where one cannot be used. */
+/** The settings, with absolute paths; throws UsageError when one cannot be used. */
 export async function loadSettings(flags: Readonly<Record<string, unknown>>): Promise<Settings> {
   const wanted = flags.config ?? process.env.TUTTI_CONFIG;
   const fileName = typeof wanted === "string" && wanted !== "" ? wanted : CONFIG_FILE;
@@ -17,7 +17,7 @@ export async function loadSettings(flags: Readonly<Record<string, unknown>>): Pr
   if (!existsSync(path) && fileName === wanted)
     throw new UsageError(`The config file ${fileName} does not exist: check --config.`);
   const file = existsSync(path) ? await load(path, fileName) : {};
-  const settings = settle({ flags, environment: process.env, file, fileName });
+  const settings = resolveSettings({ flags, environment: process.env, file, fileName });
   const { data, app, accessLog, tlsCert, tlsKey } = settings;
   return {
     ...settings,
@@ -53,7 +53,7 @@ async function load(path: string, fileName: string): Promise<Record<string, unkn
   return values;
 }
 
-/** A path of the file's, made absolute; what is none stays as it is, to be refused. */
+/** A path made absolute; any other value unchanged, to be refused later. */
 const within = (folder: string, value: unknown): unknown =>
   typeof value === "string" && value !== "" && value !== "-"
     ? resolve(folder, value.trim())

@@ -1,5 +1,4 @@
-// The log files of the processes: opened to append, kept small, and read back when one of them
-// explains a failure.
+// The log files of the processes: opened to append, rotated, and read back to explain a failure.
 
 import {
   closeSync,
@@ -15,31 +14,25 @@ import {
 const LOG_BYTES_MAX = 10 * 1024 * 1024;
 const TAIL_BYTES = 8 * 1024;
 
-/**
- * A descriptor that a child may inherit: every write goes to the end, wherever the file was cut
- * meanwhile.
- */
+/** A descriptor that a child may inherit: it appends, even after the file was truncated. */
 export function openLog(path: string): number {
   keepLogSmall(path);
   return openSync(path, "a", 0o600);
 }
 
-/**
- * Moves what a log holds to `<path>.1` once it has grown too long. The file stays the same, so a
- * running process can go on writing to it.
- */
+/** Copies a log that is too long to `<path>.1` and truncates it; its process keeps it open. */
 export function keepLogSmall(path: string): void {
   const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
   if (bytes <= LOG_BYTES_MAX) return;
   try {
     copyFileSync(path, `${path}.1`);
   } catch {
-    // The disk is full: then what is cut off is lost, and makes room.
+    // The disk is full: the old lines are lost.
   }
   if (existsSync(path)) truncateSync(path);
 }
 
-/** The last lines of a log; empty where there is none. */
+/** The last lines of a log; empty when there is none. */
 export function lastLines(path: string, lines: number): string {
   let descriptor: number;
   try {

@@ -1,5 +1,5 @@
-// The command line: `bun run cluster …`. Runs what was typed; what cannot be done is said in one
-// sentence, with exit code 1.
+// The command line: `bun run cluster …`. Runs a command; a failure is one sentence on standard
+// error and exit code 1.
 
 import { join } from "node:path";
 import { parseInteger, UsageError } from "../runtime/arguments.ts";
@@ -9,8 +9,8 @@ import { NODES_MAX } from "./config.ts";
 import { countersTable } from "./counters-table.ts";
 import { loadSettings } from "./load-settings.ts";
 import { Refusal } from "./refusal.ts";
-import { statusTable } from "./screen.ts";
 import { runCluster } from "./start.ts";
+import { statusTable } from "./status-text.ts";
 
 const programs = {
   relay: join(import.meta.dirname, "../relay/main.ts"),
@@ -22,44 +22,46 @@ const programs = {
 async function run({ name, flags, operand = "" }: Command): Promise<number> {
   switch (name) {
     case "help":
-      return say(HELP.trimEnd());
+      return print(HELP.trimEnd());
     case "start":
       return runCluster(await loadSettings(flags), programs);
     case "status": {
-      const status = await (await clusterMeant(flags)).status();
-      if (flags.json === true) return say(JSON.stringify(status));
-      return say(flags.counters === true ? countersTable(status) : statusTable(status, Date.now()));
+      const status = await (await adminClientFor(flags)).status();
+      if (flags.json === true) return print(JSON.stringify(status));
+      return print(
+        flags.counters === true ? countersTable(status) : statusTable(status, Date.now()),
+      );
     }
     case "scale": {
       const nodes = parseInteger(operand, "scale", 1, NODES_MAX);
-      return say(await (await clusterMeant(flags)).run("scale", { nodes }));
+      return print(await (await adminClientFor(flags)).run("scale", { nodes }));
     }
     case "drain":
     case "undrain":
-      return say(await (await clusterMeant(flags)).run(name, { id: operand }));
+      return print(await (await adminClientFor(flags)).run(name, { id: operand }));
     case "restart":
-      return say(
-        await (await clusterMeant(flags)).run("restart", operand === "" ? {} : { id: operand }),
+      return print(
+        await (await adminClientFor(flags)).run("restart", operand === "" ? {} : { id: operand }),
       );
     case "stop":
-      await (await clusterMeant(flags)).stop();
-      return say("The cluster has stopped.");
+      await (await adminClientFor(flags)).stop();
+      return print("The cluster has stopped.");
     default:
       return name satisfies never;
   }
 }
 
 /**
- * A --data folder is enough to say which cluster is meant; the other settings, broken perhaps, do
- * not matter then.
+ * The client of the cluster that the flags name. With --data the other settings, which may be
+ * broken, are not read.
  */
-async function clusterMeant(flags: Command["flags"]): Promise<AdminClient> {
+async function adminClientFor(flags: Command["flags"]): Promise<AdminClient> {
   return new AdminClient(
     typeof flags.data === "string" ? flags.data : (await loadSettings(flags)).data,
   );
 }
 
-function say(text: string): number {
+function print(text: string): number {
   process.stdout.write(`${text}\n`);
   return 0;
 }

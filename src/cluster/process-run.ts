@@ -1,20 +1,20 @@
-// One running process: started, listened to, asked every second how it is, and killed when it does
-// not answer. It lives once; what comes after it is child-process.ts's business.
+// One run of a process: started, pinged every second, and killed when it is unresponsive.
+// child-process.ts decides what follows it.
 
 import { closeSync } from "node:fs";
 import type { Subprocess } from "bun";
 import { type ChildStatus, type LbCounters, type Order, reportIn } from "../runtime/child-ipc.ts";
 import { Malformed } from "../wire/shape.ts";
 import { keepLogSmall, openLog } from "./log-file.ts";
-import { PING_MS, Silence } from "./silence.ts";
+import { PING_MS, Responsiveness } from "./supervision-rules.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
- * How a process ended. `servedMs`: how long it had been ready. `wasTold`: by `finish` or `kill`.
- * `fatal`: the sentence with which it said that it cannot start.
+ * How a process exited. `how`: exit code or signal. `servedMs`: how long it had been ready.
+ * `wasTold`: after `terminate` or `kill`. `fatal`: the reason that it reported for not starting.
  */
-export type Death = {
+export type Exit = {
   readonly how: string;
   readonly livedMs: number;
   readonly servedMs: number;
@@ -22,35 +22,35 @@ export type Death = {
   readonly fatal: string | undefined;
 };
 
-export type IncarnationEvents = {
-  ready(address: string): void;
-  ended(death: Death): void;
+export type ProcessRunEvents = {
+  onReady(address: string): void;
+  onExit(exit: Exit): void;
 };
 
 export class ProcessRun {
   readonly #startedAtMs = performance.now();
   readonly #child: Subprocess<"ignore", number, number>;
   readonly #logFile: string;
-  readonly #events: IncarnationEvents;
-  readonly #ticker = setInterval(() => this.#tick(), PING_MS);
+  readonly #events: ProcessRunEvents;
+  readonly #ticker = setInterval(() => this.#checkAndPing(), PING_MS);
   #phase: "starting" | "ready" | "ending" | "over" = "starting";
   #readyAtMs = Number.POSITIVE_INFINITY;
   #status: ChildStatus = { state: "starting", connections: 0 };
   #counters: LbCounters | undefined;
   #fatal: string | undefined;
-  #hangs = false;
-  readonly #silence = new Silence(this.#startedAtMs);
-  #answer = Promise.withResolvers<void>();
-  readonly #gone = Promise.withResolvers<void>();
+  #isUnresponsive = false;
+  readonly #responsiveness = new Responsiveness(this.#startedAtMs);
+  #statusReceived = Promise.withResolvers<void>();
+  readonly #exitHandled = Promise.withResolvers<void>();
 
   /**
-   * Starts `bun …command`, its output appended to the log. Throws where the system cannot start it.
+   * Starts `bun …command` with its output appended to the log. Throws when it cannot be started.
    */
   constructor(
     command: readonly string[],
     environment: Environment,
     logFile: string,
-    events: IncarnationEvents,
+    events: ProcessRunEvents,
   ) {
     this.#logFile = logFile;
     this.#events = events;
@@ -61,10 +61,10 @@ export class ProcessRun {
         stdout: log,
         stderr: log,
         env: environment,
-        // A session of its own: the terminal's Ctrl-C is for the supervisor alone.
+        // A session of its own: the terminal's Ctrl-C must reach the supervisor alone.
         detached: true,
-        ipc: (message) => this.#hear(message),
-        onExit: () => this.#bury(),
+        ipc: (message) => this.#messageReceived(message),
+        onExit: () => this.#exited(),
       });
     } catch (error) {
       clearInterval(this.#ticker);
@@ -87,37 +87,37 @@ export class ProcessRun {
     return this.#status.connections;
   }
 
-  /** As it said last; undefined while it is asked for the first time, and of all but lbs. */
+  /** The counters last reported; undefined before the first report, and for all but lbs. */
   get counters(): LbCounters | undefined {
     return this.#counters;
   }
 
-  order(order: Order): void {
+  sendOrder(order: Order): void {
     try {
       this.#child.send(order);
     } catch {
-      // It is gone, which `ended` tells, or its channel is, which its silence will.
+      // The process is gone: onExit follows. Or its IPC channel is: it will be unresponsive.
     }
   }
 
-  /** Resolves when it has said how it is, or after `timeoutMs`. */
-  async ask(timeoutMs: number): Promise<void> {
-    this.order({ type: "ping", counters: true });
+  /** Resolves when it has reported its status, or after `timeoutMs`. */
+  async requestStatus(timeoutMs: number): Promise<void> {
+    this.sendOrder({ type: "ping", counters: true });
     const timeout = Promise.withResolvers<void>();
     const timer = setTimeout(timeout.resolve, timeoutMs);
-    await Promise.race([this.#answer.promise, timeout.promise]);
+    await Promise.race([this.#statusReceived.promise, timeout.promise]);
     clearTimeout(timer);
   }
 
   /**
-   * Tells it to finish, and kills it when that takes longer than `graceMs`. Resolves when it is
-   * gone and `ended` was told.
+   * Sends SIGTERM, and SIGKILL after `graceMs`. Resolves when the process is gone and onExit has
+   * returned.
    */
-  async finish(graceMs: number): Promise<void> {
+  async terminate(graceMs: number): Promise<void> {
     this.#phase = "ending";
     this.#child.kill("SIGTERM");
     const timer = setTimeout(() => this.kill(), graceMs);
-    await this.#gone.promise;
+    await this.#exitHandled.promise;
     clearTimeout(timer);
   }
 
@@ -126,58 +126,57 @@ export class ProcessRun {
     this.#child.kill("SIGKILL");
   }
 
-  #hear(message: unknown): void {
+  #messageReceived(message: unknown): void {
     if (this.#phase === "over") return;
-    this.#silence.heard(performance.now());
+    this.#responsiveness.messageReceived(performance.now());
     try {
       const report = reportIn(message);
       if (report?.type === "ready") {
         if (this.#phase === "starting") this.#phase = "ready";
         this.#readyAtMs = Math.min(this.#readyAtMs, performance.now());
-        this.#silence.ready();
-        this.#events.ready(report.address);
+        this.#responsiveness.becameReady();
+        this.#events.onReady(report.address);
       } else if (report?.type === "status") {
         this.#status = report.status;
         this.#counters = report.status.counters ?? this.#counters;
-        this.#answer.resolve();
-        this.#answer = Promise.withResolvers();
+        this.#statusReceived.resolve();
+        this.#statusReceived = Promise.withResolvers();
       } else if (report?.type === "fatal") {
         this.#fatal = report.message;
       }
     } catch (error) {
-      // A report that is none comes from code inside the process, an app perhaps, that also uses
-      // process.send.
+      // An app may use process.send for messages of its own.
       if (!(error instanceof Malformed)) throw error;
     }
   }
 
-  #tick(): void {
+  #checkAndPing(): void {
     keepLogSmall(this.#logFile);
-    if (this.#silence.hangs(performance.now())) {
-      this.#hangs = true;
+    if (this.#responsiveness.isUnresponsive(performance.now())) {
+      this.#isUnresponsive = true;
       this.#child.kill("SIGKILL");
     } else {
-      this.order({ type: "ping" });
+      this.sendOrder({ type: "ping" });
     }
   }
 
-  #bury(): void {
+  #exited(): void {
     const wasTold = this.#phase === "ending";
     this.#phase = "over";
     clearInterval(this.#ticker);
-    this.#answer.resolve();
+    this.#statusReceived.resolve();
     const nowMs = performance.now();
-    this.#events.ended({
-      how: this.#hangs ? "killed: it did not answer any more" : this.#exit(),
+    this.#events.onExit({
+      how: this.#isUnresponsive ? "killed: unresponsive" : this.#exitCause(),
       livedMs: nowMs - this.#startedAtMs,
       servedMs: Math.max(0, nowMs - this.#readyAtMs),
       wasTold,
       fatal: this.#fatal,
     });
-    this.#gone.resolve();
+    this.#exitHandled.resolve();
   }
 
-  #exit(): string {
+  #exitCause(): string {
     const { signalCode, exitCode } = this.#child;
     return signalCode === null ? `exit code ${exitCode}` : String(signalCode);
   }

@@ -1,30 +1,26 @@
-// `cluster start`: claims the data folder, runs the supervisor until someone ends it, and leaves
-// nothing behind.
+// `cluster start`: claims the data folder, runs the supervisor until it is stopped, and cleans up.
 
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { createLogger, type Logger } from "../runtime/log.ts";
-import { serveAdmin } from "./admin.ts";
+import { serveAdmin } from "./admin-server.ts";
 import { DEFAULT_DATA, type Settings } from "./config.ts";
 import { DataFolder } from "./data-folder.ts";
 import { Refusal } from "./refusal.ts";
-import { readyScreen } from "./screen.ts";
+import { startupBanner } from "./status-text.ts";
 import { type Programs, Supervisor } from "./supervisor.ts";
 
-/**
- * npm passes Ctrl-C on to a process that has had it from the terminal already: two so close
- * together are one.
- */
+/** npm repeats the Ctrl-C that the terminal has already sent: two this close together are one. */
 const SAME_KEYSTROKE_MS = 500;
 const PARENT_CHECK_MS = 500;
 const ENDED_BY_CTRL_C = 130;
 
-/** Why the cluster ends. `failure`: a sentence for the operator; without one it was asked to. */
+/** Why the cluster ends. `failure`: a sentence for the operator; undefined: it was stopped. */
 type End = { readonly failure?: string };
 
 /**
- * Runs a cluster until it is asked to stop or cannot go on. Resolves to the exit code; throws a
- * Refusal where it cannot begin.
+ * Runs a cluster until it is stopped or fails. Resolves to the exit code; throws a Refusal when it
+ * cannot start.
  */
 export async function runCluster(settings: Settings, programs: Programs): Promise<number> {
   const folder = DataFolder.claim(settings.data);
@@ -73,7 +69,7 @@ async function start(supervisor: Supervisor, folder: DataFolder, logger: Logger)
   await supervisor.start();
   const status = await supervisor.status();
   const isTerminal = process.stdout.isTTY === true;
-  const screen = readyScreen({
+  const screen = startupBanner({
     status,
     dataFolder: folder.path,
     logFolder: folder.layout.logFolder,
@@ -88,7 +84,7 @@ async function start(supervisor: Supervisor, folder: DataFolder, logger: Logger)
 }
 
 /**
- * Ctrl-C, SIGTERM and a closed terminal end the cluster in order; a second Ctrl-C ends it at once.
+ * Ctrl-C, SIGTERM and a closed terminal stop the cluster gracefully; a second Ctrl-C kills it.
  */
 function endOnSignals(logger: Logger, end: () => void, kill: () => void): void {
   let interruptedAtMs: number | undefined;
@@ -101,7 +97,7 @@ function endOnSignals(logger: Logger, end: () => void, kill: () => void): void {
   process.on("SIGTERM", end);
   if (!ignoresHangup()) process.on("SIGHUP", end);
   if (process.env.npm_lifecycle_event === undefined) return;
-  // Started by `npm run` or `bun run`: these can be killed without our hearing of it.
+  // `npm run` and `bun run` can be killed without a signal to us.
   const parent = process.ppid;
   setInterval(() => {
     if (process.ppid === parent) return;
@@ -120,8 +116,8 @@ function ignoresHangup(): boolean {
 }
 
 /**
- * Told before anything is started; and lb workers would not tell at all, for SO_REUSEPORT lets them
- * share a port with strangers.
+ * Checked before anything starts: lb workers would not notice, because SO_REUSEPORT lets them share
+ * the port.
  */
 function refuseTakenPort({ host, port }: Settings): void {
   if (port === 0) return;
@@ -130,7 +126,7 @@ function refuseTakenPort({ host, port }: Settings): void {
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "EADDRINUSE")
       throw new Refusal(
-        `Port ${port} of ${host} is taken: end what listens there, or choose another with --port.`,
+        `Port ${port} of ${host} is in use: stop what listens there, or choose another with --port.`,
       );
     const reason = error instanceof Error ? error.message : String(error);
     throw new Refusal(

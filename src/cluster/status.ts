@@ -1,5 +1,4 @@
-// What `cluster status` says: the shape of it, shared by the supervisor that answers and the
-// command that asks.
+// The status of a cluster, as the supervisor reports it to `cluster status`.
 
 import { lbCounters } from "../runtime/child-ipc.ts";
 import {
@@ -16,7 +15,7 @@ import {
 const count = integer(0, Number.MAX_SAFE_INTEGER);
 
 /**
- * `restarting`: dead, about to be started again. `failed`: it cannot start, and waits for `cluster
+ * `restarting`: exited, about to be started again. `failed`: it cannot start, until `cluster
  * restart`.
  */
 const state = oneOf("starting", "up", "draining", "stopping", "restarting", "failed", "stopped");
@@ -34,9 +33,9 @@ const processStatus = object({
   /** Clients of a node or an lb, links of a relay. */
   connections: count,
   restarts: count,
-  /** When this incarnation was started, as ISO 8601. */
+  /** When this run was started, as ISO 8601. */
   since: text(1, 40),
-  /** What this incarnation of an lb has counted. */
+  /** The counters of an lb since this start. */
   counters: optional(lbCounters),
 });
 export type ProcessStatus = Shaped<typeof processStatus>;

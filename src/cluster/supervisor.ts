@@ -1,5 +1,5 @@
-// The cluster as a whole: which processes it has, in what order they start and stop, and what the
-// operator may do to them, one operation at a time.
+// The processes of the cluster: the order in which they start and stop, and the operator's
+// operations on them, one at a time.
 
 import { availableParallelism } from "node:os";
 import { formatAddress } from "../runtime/arguments.ts";
@@ -14,15 +14,12 @@ import type { ClusterStatus, Role } from "./status.ts";
 export type Programs = Readonly<Record<Role, string>>;
 
 const ANSWER_TIMEOUT_MS = 250;
-/**
- * A client that comes back costs the lb, a node and itself, where it runs here too, half a
- * millisecond: that is half of each core.
- */
-const ENDINGS_PER_CORE = 1000;
-/** One lb takes clients on about as fast as this. */
-const ENDINGS_PER_LB_MAX = 3000;
-/** How long the nodes of a stopping cluster may take over their farewells. */
-const GOODBYE_MS = 4000;
+/** A reconnect costs lb, node and client half a millisecond together: half of each core. */
+const DISCONNECTS_PER_CORE = 1000;
+/** About the rate at which one lb accepts clients. */
+const DISCONNECTS_PER_LB_MAX = 3000;
+/** How long the nodes of a stopping cluster may take to drain. */
+const DRAIN_ON_STOP_MS = 4000;
 const GRACE_MS: Readonly<Record<Role, number>> = { lb: 5000, node: 6000, relay: 5000 };
 
 export class Supervisor {
@@ -49,36 +46,33 @@ export class Supervisor {
     this.#programs = programs;
     this.#logger = logger;
     this.#onCrashLoop = onCrashLoop;
-    for (let n = 1; n <= settings.relays; n++) this.#relays.push(this.#relay(`relay-${n}`));
-    for (let n = 1; n <= settings.nodes; n++) this.#nodes.push(this.#node(`node-${n}`));
-    for (let n = 1; n <= settings.lbWorkers; n++) this.#lbs.push(this.#lb(`lb-${n}`));
+    for (let n = 1; n <= settings.relays; n++) this.#relays.push(this.#createRelay(`relay-${n}`));
+    for (let n = 1; n <= settings.nodes; n++) this.#nodes.push(this.#createNode(`node-${n}`));
+    for (let n = 1; n <= settings.lbWorkers; n++) this.#lbs.push(this.#createLb(`lb-${n}`));
   }
 
-  /**
-   * Starts everything; resolves when all of it is ready. A Refusal says what cannot start; then
-   * `stop` is to be called.
-   */
+  /** Starts all processes; resolves when they are ready. After a Refusal, call `stop`. */
   start(): Promise<void> {
-    return this.#exclusively("start", async () => {
+    return this.#runOperation("start", async () => {
       await startAll(this.#relays);
       await Promise.all([startAll(this.#nodes), this.#startLbs()]);
     });
   }
 
-  /** Stops everything in order: the lbs, then the nodes, then the relays. */
+  /** Stops all processes in order: lbs, nodes, relays. */
   stop(): Promise<void> {
     this.#stopped ??= this.#stopInOrder();
     return this.#stopped;
   }
 
-  /** Ends everything at once. */
+  /** Kills all processes. */
   kill(): void {
     for (const child of this.#all) child.kill();
   }
 
-  /** How everything is, each process having been asked just now. */
+  /** The status of all processes, refreshed now. */
   async status(): Promise<ClusterStatus> {
-    await Promise.all(this.#all.map((child) => child.ask(ANSWER_TIMEOUT_MS)));
+    await Promise.all(this.#all.map((child) => child.requestStatus(ANSWER_TIMEOUT_MS)));
     return {
       address: this.#lbs[0]?.address ?? null,
       scheme: this.#settings.tlsCert.length > 0 ? "https" : "http",
@@ -88,38 +82,37 @@ export class Supervisor {
 
   /** Starts nodes, or drains and stops the highest-numbered, until there are `count`. */
   scale(count: number): Promise<string> {
-    return this.#exclusively(`scale ${count}`, async () => {
+    return this.#runOperation(`scale ${count}`, async () => {
       const before = this.#nodes.length;
       if (count > before) await this.#addNodes(before, count);
       else await this.#removeNodes(count);
       return before === count
-        ? `The cluster has ${nodes(count)} already.`
-        : `The cluster has ${nodes(count)} now.`;
+        ? `The cluster already has ${nodes(count)}.`
+        : `The cluster now has ${nodes(count)}.`;
     });
   }
 
   drain(id: string): Promise<string> {
-    return this.#exclusively(`drain ${id}`, async () => {
-      await this.#nodeCalled(id).drain();
-      return `${id} takes no new clients; undrain it to take it back.`;
+    return this.#runOperation(`drain ${id}`, async () => {
+      await this.#findNode(id).drain();
+      return `${id} accepts no new clients until it is undrained.`;
     });
   }
 
   undrain(id: string): Promise<string> {
-    return this.#exclusively(`undrain ${id}`, async () => {
-      await this.#nodeCalled(id).undrain();
-      return `${id} takes clients again.`;
+    return this.#runOperation(`undrain ${id}`, async () => {
+      await this.#findNode(id).undrain();
+      return `${id} accepts clients again.`;
     });
   }
 
   /**
-   * Restarts one process or, without an id, every node, one after another, so that the others go on
-   * serving.
+   * Restarts one process or, without an id, the nodes one after another, while the others serve.
    */
   restart(id?: string): Promise<string> {
-    return this.#exclusively(id === undefined ? "restart" : `restart ${id}`, async () => {
-      const children = id === undefined ? this.#nodes : [this.#called(id, this.#all, "process")];
-      for (const child of children) await restartOne(child);
+    return this.#runOperation(id === undefined ? "restart" : `restart ${id}`, async () => {
+      const children = id === undefined ? this.#nodes : [this.#find(id, this.#all, "process")];
+      for (const child of children) await restartProcess(child);
       return `Restarted ${children.map((child) => child.id).join(", ")}.`;
     });
   }
@@ -128,7 +121,7 @@ export class Supervisor {
     return [...this.#relays, ...this.#nodes, ...this.#lbs];
   }
 
-  async #exclusively<T>(operation: string, run: () => Promise<T>): Promise<T> {
+  async #runOperation<T>(operation: string, run: () => Promise<T>): Promise<T> {
     if (this.#stopped !== undefined) throw new Refusal("The cluster is stopping.");
     if (this.#operation !== undefined)
       throw new Refusal(
@@ -143,17 +136,17 @@ export class Supervisor {
     }
   }
 
-  /** With port 0 the first lb finds out which port it is, and the others share it. */
+  /** With port 0 the first lb finds a free port, which the others share. */
   async #startLbs(): Promise<void> {
     if (this.#settings.port !== 0) return startAll(this.#lbs);
     await startAll(this.#lbs.slice(0, 1));
     await startAll(this.#lbs.slice(1));
   }
 
-  /** The lbs take no new clients, but stay until the nodes have said goodbye to theirs. */
+  /** The lbs accept no new clients but run until the nodes are drained. */
   async #stopInOrder(): Promise<void> {
-    await Promise.all(this.#lbs.map((lb) => lb.empty(0)));
-    await Promise.all(this.#nodes.map((node) => node.empty(GOODBYE_MS)));
+    await Promise.all(this.#lbs.map((lb) => lb.drainAndWait(0)));
+    await Promise.all(this.#nodes.map((node) => node.drainAndWait(DRAIN_ON_STOP_MS)));
     await stopAll(this.#lbs);
     await stopAll(this.#nodes);
     await stopAll(this.#relays);
@@ -161,7 +154,7 @@ export class Supervisor {
 
   async #addNodes(from: number, to: number): Promise<void> {
     const added = Array.from({ length: to - from }, (_, index) =>
-      this.#node(`node-${from + index + 1}`),
+      this.#createNode(`node-${from + index + 1}`),
     );
     this.#nodes = [...this.#nodes, ...added];
     try {
@@ -177,11 +170,11 @@ export class Supervisor {
     this.#nodes = this.#nodes.slice(0, from);
   }
 
-  #nodeCalled(id: string): ChildProcess {
-    return this.#called(id, this.#nodes, "node");
+  #findNode(id: string): ChildProcess {
+    return this.#find(id, this.#nodes, "node");
   }
 
-  #called(id: string, among: readonly ChildProcess[], what: string): ChildProcess {
+  #find(id: string, among: readonly ChildProcess[], what: string): ChildProcess {
     const child = among.find((candidate) => candidate.id === id);
     if (child !== undefined) return child;
     throw new Refusal(
@@ -189,9 +182,9 @@ export class Supervisor {
     );
   }
 
-  #relay(id: string): ChildProcess {
+  #createRelay(id: string): ChildProcess {
     const { memoryMb, fsync } = this.#settings;
-    return this.#child("relay", id, (self) => [
+    return this.#createProcess("relay", id, (self) => [
       ...["--listen", self.address ?? "127.0.0.1:0"],
       ...["--data", this.#layout.relayFolder(id)],
       ...["--memory-mb", String(memoryMb)],
@@ -199,9 +192,9 @@ export class Supervisor {
     ]);
   }
 
-  #node(id: string): ChildProcess {
+  #createNode(id: string): ChildProcess {
     const { app, host, open } = this.#settings;
-    return this.#child("node", id, () => [
+    return this.#createProcess("node", id, () => [
       ...["--listen", formatAddress({ unix: this.#layout.nodeSocket(id) })],
       ...this.#relayFlags(),
       ...(app === undefined ? [] : ["--app", app]),
@@ -209,10 +202,10 @@ export class Supervisor {
     ]);
   }
 
-  #lb(id: string): ChildProcess {
+  #createLb(id: string): ChildProcess {
     const { host, port, lbWorkers } = this.#settings;
-    return this.#child("lb", id, () => [
-      ...this.#doorFlags(),
+    return this.#createProcess("lb", id, () => [
+      ...this.#lbFlags(),
       ...["--listen", this.#lbs[0]?.address ?? formatAddress({ host, port })],
       ...this.#relayFlags(),
       ...(lbWorkers > 1 ? ["--reuse-port"] : []),
@@ -220,14 +213,14 @@ export class Supervisor {
   }
 
   /**
-   * Of two equal flags the last counts: the operator's own over ours, and over those the settings
-   * that the cluster has a name for.
+   * Of equal flags the last counts: the operator's lb flags win over ours, the cluster's own
+   * settings over both.
    */
-  #doorFlags(): string[] {
+  #lbFlags(): string[] {
     const { lbFlags, trust, proxyProtocol, tlsCert, tlsKey, accessLog } = this.#settings;
     const repeated = { "--trust": trust, "--tls-cert": tlsCert, "--tls-key": tlsKey };
     return [
-      `--endings-per-second=${this.#endingsPerSecond()}`,
+      `--endings-per-second=${this.#disconnectsPerSecond()}`,
       ...lbFlags,
       ...Object.entries(repeated).flatMap(([flag, values]) =>
         values.map((value) => `${flag}=${value}`),
@@ -237,19 +230,19 @@ export class Supervisor {
     ];
   }
 
-  /** How many clients of a dead node each lb tells a second, and so how fast they come back. */
-  #endingsPerSecond(): number {
+  /** How many clients of a dead node each lb disconnects a second: the rate of reconnects. */
+  #disconnectsPerSecond(): number {
     const share = Math.round(
-      (ENDINGS_PER_CORE * availableParallelism()) / this.#settings.lbWorkers,
+      (DISCONNECTS_PER_CORE * availableParallelism()) / this.#settings.lbWorkers,
     );
-    return Math.min(share, ENDINGS_PER_LB_MAX);
+    return Math.min(share, DISCONNECTS_PER_LB_MAX);
   }
 
   #relayFlags(): string[] {
     return this.#relays.flatMap(({ id, address }) => ["--relay", `${id}=${address}`]);
   }
 
-  #child(role: Role, id: string, flags: (self: ChildProcess) => string[]): ChildProcess {
+  #createProcess(role: Role, id: string, flags: (self: ChildProcess) => string[]): ChildProcess {
     const common = [
       "--secret-file",
       this.#layout.secretFile,
@@ -272,13 +265,13 @@ export class Supervisor {
   }
 }
 
-async function restartOne(child: ChildProcess): Promise<void> {
+async function restartProcess(child: ChildProcess): Promise<void> {
   try {
     await child.restart();
   } catch (error) {
     if (!(error instanceof Refusal)) throw error;
     throw new Refusal(
-      `${child.id} did not come back, and nothing else was restarted after it: ${error.message}`,
+      `${child.id} did not restart, and the nodes after it were not restarted: ${error.message}`,
     );
   }
 }

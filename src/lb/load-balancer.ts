@@ -1,10 +1,10 @@
 // The running lb: its listener, the sweep that watches every deadline, its counts, and its end. One
 // object a process.
 
-import { readFileSync } from "node:fs";
 import type { SocketHandler, TCPSocketListener } from "bun";
 import { formatAddress } from "../runtime/arguments.ts";
 import { COUNTED_NODES_MAX, type LbCounters } from "../runtime/child-ipc.ts";
+import { fileDescriptorLimit } from "../runtime/file-descriptor-limit.ts";
 import type { Logger } from "../runtime/log.ts";
 import { type AcceptContext, Acceptor, REFUSALS_MAX } from "./accept/acceptor.ts";
 import { Admission } from "./accept/admission.ts";
@@ -77,7 +77,7 @@ export class LoadBalancer {
     this.#ownHost = formatAddress(options.listen);
     const { numbers } = options;
     const connectionsMax =
-      numbers.connectionsMax || Math.max(1, Math.floor((fdsMax() - RESERVED_FDS) / 2));
+      numbers.connectionsMax || Math.max(1, Math.floor((fileDescriptorLimit() - RESERVED_FDS) / 2));
     this.#admission = new Admission({ ...numbers, connectionsMax }, performance.now());
     this.pool = new Pool(numbers);
     this.dispatcher = new Dispatcher(
@@ -311,15 +311,3 @@ export class LoadBalancer {
     else this.upstreams.checkNow(node);
   }
 }
-
-/** File descriptors this process may have. */
-function fdsMax(): number {
-  try {
-    const match = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"));
-    return match === null ? FDS_UNKNOWN : Number(match[1]);
-  } catch {
-    return FDS_UNKNOWN;
-  }
-}
-
-const FDS_UNKNOWN = 10_240;

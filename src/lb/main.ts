@@ -2,8 +2,13 @@
 // in the files it starts.
 
 import { randomBytes } from "node:crypto";
-import { UsageError } from "../runtime/arguments.ts";
-import { failToStart, isSupervised, obeySupervisor, report } from "../runtime/child-ipc.ts";
+import {
+  failToStart,
+  isSupervised,
+  obeySupervisor,
+  orFailToStart,
+  report,
+} from "../runtime/child-ipc.ts";
 import { createLogger } from "../runtime/log.ts";
 import { Certificates } from "./accept/certificate-files.ts";
 import { LoadBalancer } from "./load-balancer.ts";
@@ -15,18 +20,8 @@ import { Directory } from "./upstreams/directory.ts";
 /** How long a fresh lb waits for a first registry before it calls itself ready. */
 const REGISTRY_WAIT_MS = 1000;
 
-/** What cannot be used is told the operator. */
-function orFail<T>(work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (error instanceof UsageError) failToStart(error.message);
-    throw error;
-  }
-}
-
 function readOptions(): Options {
-  const options = orFail(() => parseOptions(process.argv.slice(2)));
+  const options = orFailToStart(() => parseOptions(process.argv.slice(2)));
   if (options !== undefined) return options;
   process.stdout.write(HELP);
   process.exit(0);
@@ -46,11 +41,15 @@ function listen(lb: LoadBalancer, { listen: { host, port } }: Options): string {
 }
 
 function openAccessLog({ accessLog, id }: Options): AccessLogFile | undefined {
-  return accessLog === undefined ? undefined : orFail(() => new AccessLogFile(accessLog, id, log));
+  return accessLog === undefined
+    ? undefined
+    : orFailToStart(() => new AccessLogFile(accessLog, id, log));
 }
 
 function readCertificates({ certificates }: Options): Certificates | undefined {
-  return certificates.length === 0 ? undefined : orFail(() => new Certificates(certificates, log));
+  return certificates.length === 0
+    ? undefined
+    : orFailToStart(() => new Certificates(certificates, log));
 }
 
 const options = readOptions();

@@ -1,33 +1,33 @@
-// One timer for many deadlines: it rings at the earliest of them.
+// One timer for many deadlines: it rings at the earliest of them. Pure.
+
+import type { Cancel, Clock } from "../runtime/clock.ts";
 
 export class Alarm {
-  readonly #now: () => number;
+  readonly #clock: Clock;
   readonly #ring: () => void;
-  #timer: ReturnType<typeof setTimeout> | undefined;
+  #cancelTimer: Cancel | undefined;
   #atMs = Number.POSITIVE_INFINITY;
 
-  /** `now`: the clock that the deadlines are told by, ms. */
-  constructor(now: () => number, ring: () => void) {
-    this.#now = now;
+  constructor(clock: Clock, ring: () => void) {
+    this.#clock = clock;
     this.#ring = ring;
   }
 
-  /** Rings at that time at the latest, once; whoever has more deadlines says so again. */
+  /** Rings once, at that wall time or earlier. After ringing, set the next deadline again. */
   set(atMs: number): void {
     if (atMs >= this.#atMs) return;
-    clearTimeout(this.#timer);
+    this.#cancelTimer?.();
     this.#atMs = atMs;
-    this.#timer = setTimeout(
-      () => {
-        this.#atMs = Number.POSITIVE_INFINITY;
-        this.#ring();
-      },
-      Math.max(0, atMs - this.#now()),
-    );
+    this.#cancelTimer = this.#clock.after(Math.max(0, atMs - this.#clock.wallMs()), this.#onTimer);
   }
 
   cancel(): void {
-    clearTimeout(this.#timer);
+    this.#cancelTimer?.();
     this.#atMs = Number.POSITIVE_INFINITY;
   }
+
+  readonly #onTimer = (): void => {
+    this.#atMs = Number.POSITIVE_INFINITY;
+    this.#ring();
+  };
 }

@@ -1,9 +1,10 @@
 // The node's process: arguments, the app's file, the socket, signals.
 
-import { existsSync, readFileSync, unlinkSync } from "node:fs";
+import { existsSync, unlinkSync } from "node:fs";
 import {
   type Address,
   formatAddress,
+  orRefuse,
   parseAddress,
   parseCommandLine,
   parseInteger,
@@ -13,6 +14,7 @@ import {
   UsageError,
 } from "../runtime/arguments.ts";
 import { failToStart, obeySupervisor, report } from "../runtime/child-ipc.ts";
+import { fileDescriptorLimit } from "../runtime/file-descriptor-limit.ts";
 import { createLogger } from "../runtime/log.ts";
 import { Rules } from "./app/rules.ts";
 import { describeError, loadApp } from "./load-app.ts";
@@ -73,7 +75,7 @@ async function start(): Promise<void> {
       `The app ${file} lets everyone in: give it a connect function that says who may, or add --open to let everyone in on purpose.`,
     );
   await freeSocket(address);
-  const connectionsMax = Math.max(1, openFilesMax() - SPARE_FILES);
+  const connectionsMax = Math.max(1, fileDescriptorLimit() - SPARE_FILES);
   const node = orRefuse(
     `The node cannot listen on ${formatAddress(address)}`,
     () =>
@@ -130,26 +132,6 @@ async function freeSocket(address: Address): Promise<void> {
     () => false,
   );
   if (!isLive) unlinkSync(address.unix);
-}
-
-/** How many files this process may have open; 1024 where the system does not say. */
-function openFilesMax(): number {
-  try {
-    return Number(
-      /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"))?.[1] ?? 1024,
-    );
-  } catch {
-    return 1024;
-  }
-}
-
-/** Runs a step of the start; a failure becomes a sentence for the operator. */
-function orRefuse<T>(what: string, step: () => T): T {
-  try {
-    return step();
-  } catch (error) {
-    throw new UsageError(`${what}: ${error instanceof Error ? error.message : String(error)}`);
-  }
 }
 
 start().catch((error: unknown) => {

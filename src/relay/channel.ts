@@ -1,7 +1,7 @@
-// One channel: its lineage, its history as a ring of places, and who wants its publications. Trims
-// itself by its policy.
+// One channel: its lineage, its history as a ring of places, and the links that read it. Its policy
+// trims the history.
 
-import { timeAt } from "../wire/frame.ts";
+import { producerHighAt, producerLowAt, seqAt, timeAt } from "../wire/frame.ts";
 import type { Readable } from "../wire/position.ts";
 import type { Policy } from "../wire/relay-messages.ts";
 import { type Place, positionOf, type Segments, segmentOf } from "./segments.ts";
@@ -9,7 +9,7 @@ import { type Place, positionOf, type Segments, segmentOf } from "./segments.ts"
 /** A place in the ring whose publication has not been found (while a journal is replayed). */
 export const NO_PLACE: Place = -1;
 
-/** Who gets what a channel spreads: a link. */
+/** A link that reads a channel. */
 export type Receiver = {
   /** Queues a control frame. */
   send(frame: Uint8Array): void;
@@ -17,55 +17,50 @@ export type Receiver = {
   sendRun(from: Place, to: Place): void;
 };
 
+export type ChannelOptions = {
+  readonly id: number;
+  readonly name: string;
+  readonly epoch: string;
+  readonly policy: Policy;
+  readonly nowMs: number;
+};
+
 export class Channel {
   readonly id: number;
   readonly name: string;
   epoch: string;
   #policy: Policy;
-  /** The offset of the newest publication; 0: none yet. */
+  /** The offset of the newest publication; 0 before the first. */
   top = 0;
-  /** The offset of the oldest publication that is remembered; top + 1: none is. */
+  /** The offset of the oldest publication in the history; top + 1 when it is empty. */
   first = 1;
   trimmed: "expired" | "evicted" = "expired";
   /** Frame bytes that the history holds. */
   historyBytes = 0;
-  /** Where the newest definition in the journal is. */
+  /** The place of the channel's newest definition in the journal. */
   definedAt: Place = NO_PLACE;
-  /**
-   * Where the newest publication is: the journal's witness of `top` as long as no definition says
-   * it.
-   */
+  /** The place of the newest publication: it proves `top` until a definition does. */
   topAt: Place = NO_PLACE;
-  /** Links that want the channel's publications. */
+  /** Links that get the channel's publications. */
   readonly live: Receiver[] = [];
-  /** Links that want to know who is present. */
+  /** Links that get presence changes. */
   readonly observers: Receiver[] = [];
-  /** How many links have it open at all. */
+  /** How many links have it open. */
   openers = 0;
-  /** Clients that are present, by id. */
+  /** Present clients, by id. */
   readonly members = new Map<string, { link: Receiver; info: Uint8Array }>();
   /** When it was last opened, closed or published to, ms. */
   usedAtMs: number;
 
   readonly #segments: Segments;
-  /**
-   * When the oldest publication expires, 0 while that is not known: so that a sweep need not touch
-   * that of every channel.
-   */
+  /** When the oldest publication expires; 0: unknown. Spares sweeps a read of old segments. */
   #expiresAtMs = 0;
   /** Offset o is at index o & (length − 1) of both; the length is a power of two. */
   #places: Float64Array = new Float64Array(4);
   /** Frame bytes, so that trimming need not touch old segments. */
   #lengths: Uint32Array = new Uint32Array(4);
 
-  constructor(
-    segments: Segments,
-    id: number,
-    name: string,
-    epoch: string,
-    policy: Policy,
-    nowMs: number,
-  ) {
+  constructor(segments: Segments, { id, name, epoch, policy, nowMs }: ChannelOptions) {
     this.#segments = segments;
     this.id = id;
     this.name = name;
@@ -78,7 +73,7 @@ export class Channel {
     return this.#policy;
   }
 
-  /** Takes another policy, and trims by it. Returns the bytes freed. */
+  /** Changes the policy and trims by it. Returns the bytes freed. */
   setPolicy(policy: Policy): number {
     const before = this.historyBytes;
     this.#policy = policy;
@@ -95,26 +90,23 @@ export class Channel {
     return this.top + 1 - this.first;
   }
 
-  /** Where a remembered publication is. */
+  /** The place of a publication in the history. */
   placeOf(offset: number): Place {
     return this.#places[offset & (this.#places.length - 1)];
   }
 
-  /** Bytes of a remembered publication's frame. */
+  /** Frame bytes of a publication in the history. */
   frameBytesOf(offset: number): number {
     return this.#lengths[offset & (this.#lengths.length - 1)];
   }
 
-  /** Whether the history holds this very copy of a publication. */
+  /** Whether the history refers to this copy of a publication. */
   holds(offset: number, place: Place): boolean {
     return offset >= this.first && offset <= this.top && this.placeOf(offset) === place;
   }
 
-  /**
-   * Adds the publication top + 1, then trims. Returns by how many bytes the history grew (negative:
-   * shrank).
-   */
-  append(place: Place, frameBytes: number, nowMs: number): number {
+  /** Adds publication top + 1, then trims. Returns by how many bytes the history grew. */
+  appendPublication(place: Place, frameBytes: number, nowMs: number): number {
     const before = this.historyBytes;
     this.top++;
     this.topAt = place;
@@ -126,11 +118,8 @@ export class Channel {
     return this.historyBytes - before;
   }
 
-  /**
-   * Takes the newest publication back: it could not be stored. Returns the bytes that the history
-   * shrank by.
-   */
-  retract(frameBytes: number, topAt: Place): number {
+  /** Removes the newest publication, which could not be stored. Returns the bytes freed. */
+  retractPublication(frameBytes: number, topAt: Place): number {
     const held = this.first <= this.top;
     this.top--;
     this.topAt = topAt;
@@ -142,13 +131,13 @@ export class Channel {
     return frameBytes;
   }
 
-  /** A remembered publication has been copied to another place. */
+  /** A publication in the history has been copied to another place. */
   move(offset: number, place: Place): void {
     if (offset === this.top) this.topAt = place;
     this.#places[offset & (this.#places.length - 1)] = place;
   }
 
-  /** Forgets what is older than the policy's ttl. Returns the bytes freed. */
+  /** Drops what is older than the policy's ttl. Returns the bytes freed. */
   expire(nowMs: number): number {
     if (nowMs < this.#expiresAtMs) return 0;
     const before = this.historyBytes;
@@ -162,11 +151,31 @@ export class Channel {
     return before - this.historyBytes;
   }
 
-  /** Forgets everything up to an offset, for want of room. Returns the bytes freed. */
+  /** Drops everything up to an offset to make room. Returns the bytes freed. */
   evict(upTo: number): number {
     const before = this.historyBytes;
     while (this.first <= upTo && this.first <= this.top) this.#dropFirst("evicted");
     return before - this.historyBytes;
+  }
+
+  /**
+   * The offset of the newest publication by this producer with this seq, among the latest
+   * `searchMax`; undefined when there is none.
+   */
+  offsetOf(high: number, low: number, seq: number, searchMax: number): number | undefined {
+    const last = Math.max(this.first, this.top - searchMax + 1);
+    for (let offset = this.top; offset >= last; offset--) {
+      const place = this.placeOf(offset);
+      const bytes = this.#segments.bytes(segmentOf(place));
+      const at = positionOf(place);
+      if (
+        seqAt(bytes, at) === seq &&
+        producerLowAt(bytes, at) === low &&
+        producerHighAt(bytes, at) === high
+      )
+        return offset;
+    }
+    return undefined;
   }
 
   /** Whether an offset lies more than so many from every publication that is remembered. */

@@ -1,22 +1,19 @@
-// A relay's channels: found by name and by id, freed when nobody uses them any more; and what their
-// histories hold together. Pure.
+// A relay's channels: by name and by id, freed when unused; and the size of all histories together.
+// Pure.
 
 import { RoundRobin } from "../runtime/round-robin.ts";
 import type { Channel } from "./channel.ts";
 import { CHANNEL_ID_MAX } from "./records.ts";
 
-/**
- * How long a channel that nobody has open and that remembers nothing is kept, so that readers can
- * resume.
- */
+/** How long a channel without openings and history is kept, so that readers can resume. */
 const UNUSED_MS = 600_000;
-/** Sweeps in which every channel is looked at once: there may be very many. */
+/** Sweeps in which every channel is visited once: there may be very many. */
 const SWEEPS_ROUND = 10;
 
 export class Channels {
   readonly #byName = new Map<string, Channel>();
   readonly #byId = new Map<number, Channel>();
-  /** Whose turn it is to be swept. */
+  /** The channel to be swept next. */
   readonly #sweeping = new RoundRobin(this.#byName);
   #nextId = 1;
   /** Frame bytes that the histories hold. */
@@ -50,28 +47,25 @@ export class Channels {
     this.historyBytes += channel.historyBytes;
   }
 
-  /** A channel's history loses what its ttl says. */
+  /** Expires what the channel's ttl says. */
   expire(channel: Channel, nowMs: number): void {
     this.historyBytes -= channel.expire(nowMs);
   }
 
-  /**
-   * Expires the histories of some channels, and frees those that nobody uses; after so many sweeps
-   * all have had their turn.
-   */
+  /** Expires the histories of a tenth of the channels, and frees those that are unused. */
   sweep(nowMs: number): void {
     for (let n = Math.ceil(this.size / SWEEPS_ROUND); n > 0; n--) {
       const next = this.#sweeping.next();
-      if (next !== undefined) this.#look(next, nowMs, UNUSED_MS);
+      if (next !== undefined) this.#expireAndFree(next, nowMs, UNUSED_MS);
     }
   }
 
-  /** Frees all that nobody uses now. */
+  /** Frees all channels that are unused now. */
   freeUnused(nowMs: number): void {
-    for (const channel of this.values()) this.#look(channel, nowMs, 0);
+    for (const channel of this.values()) this.#expireAndFree(channel, nowMs, 0);
   }
 
-  #look(channel: Channel, nowMs: number, unusedMs: number): void {
+  #expireAndFree(channel: Channel, nowMs: number, unusedMs: number): void {
     this.expire(channel, nowMs);
     if (channel.openers > 0 || channel.remembered > 0 || nowMs - channel.usedAtMs < unusedMs)
       return;

@@ -3,6 +3,7 @@
 import { mkdirSync, realpathSync } from "node:fs";
 import { join } from "node:path";
 import {
+  orRefuse,
   parseCommandLine,
   parseInteger,
   parseLogLevel,
@@ -10,7 +11,7 @@ import {
   readSecret,
   UsageError,
 } from "../runtime/arguments.ts";
-import { failToStart, obeySupervisor, report } from "../runtime/child-ipc.ts";
+import { obeySupervisor, orFailToStart, report } from "../runtime/child-ipc.ts";
 import { lockFile } from "../runtime/lock.ts";
 import { createLogger } from "../runtime/log.ts";
 import { type Recovered, recover } from "./recover.ts";
@@ -105,18 +106,4 @@ function start(): void {
   report({ type: "ready", address: listening });
 }
 
-/** Runs a step of the start; a failure becomes a sentence for the operator. */
-function orRefuse<T>(what: string, step: () => T): T {
-  try {
-    return step();
-  } catch (error) {
-    throw new UsageError(`${what}: ${error instanceof Error ? error.message : String(error)}`);
-  }
-}
-
-try {
-  start();
-} catch (error) {
-  if (!(error instanceof UsageError)) throw error;
-  failToStart(error.message);
-}
+orFailToStart(start);

@@ -1,5 +1,5 @@
-// What one link has yet to be sent, in order: runs of frames that stay where they are in the
-// segments, and control frames. A link that reads slowly costs a list of places, not copies.
+// What waits to be sent to one link, in order: runs of frames, which stay in their segments, and
+// control frames. A slow link costs a list of places, not copies.
 
 import { type Place, positionOf, type Segments, segmentOf } from "./segments.ts";
 
@@ -7,29 +7,32 @@ import { type Place, positionOf, type Segments, segmentOf } from "./segments.ts"
 const GATHER_BYTES = 256 * 1024;
 const COMPACT_AT = 1024;
 
-const scratch = Buffer.alloc(GATHER_BYTES);
+/** Where outboxes gather short frames into one write; all links of a relay share it. */
+export const gatherBuffer = (): Buffer => Buffer.alloc(GATHER_BYTES);
 
 export class Outbox {
-  /** Of each item: where its run begins and ends, or its control frame. */
+  readonly #gather: Buffer;
+  /** Per item: where its run begins and ends, or its control frame. */
   #from: Place[] = [];
   #to: Place[] = [];
   #control: (Uint8Array | undefined)[] = [];
   #head = 0;
   #bytes = 0;
 
+  constructor(gather: Buffer) {
+    this.#gather = gather;
+  }
+
   get bytes(): number {
     return this.#bytes;
   }
 
-  /** Items waiting: what a lagging link costs in memory. */
+  /** Items that wait: what a slow link costs in memory. */
   get items(): number {
     return this.#from.length - this.#head;
   }
 
-  /**
-   * Adds the frames from `from` to `to`, which lie in one segment. A run that continues the last
-   * one makes it longer.
-   */
+  /** Adds the frames from `from` to `to`, in one segment. Extends an adjacent last run. */
   pushRun(from: Place, to: Place): void {
     const last = this.#from.length - 1;
     this.#bytes += to - from;
@@ -42,7 +45,7 @@ export class Outbox {
     this.#control.push(undefined);
   }
 
-  /** Adds a whole control frame. */
+  /** Adds a complete control frame. */
   pushControl(frame: Uint8Array): void {
     this.#from.push(0);
     this.#to.push(frame.length);
@@ -59,11 +62,13 @@ export class Outbox {
   }
 
   /**
-   * The next bytes to write, valid until the next call for any outbox. Empty when nothing waits.
+   * The next bytes to write; empty when nothing waits. Valid until the next call on any outbox with
+   * the same gather buffer.
    */
   next(segments: Segments): Uint8Array {
     const head = this.#head;
-    if (head === this.#from.length) return scratch.subarray(0, 0);
+    const gather = this.#gather;
+    if (head === this.#from.length) return gather.subarray(0, 0);
     const length = this.#to[head] - this.#from[head];
     if (length >= GATHER_BYTES / 2 || head === this.#from.length - 1)
       return this.#view(head, segments);
@@ -74,16 +79,16 @@ export class Outbox {
       const taken = Math.min(this.#to[i] - from, GATHER_BYTES - at);
       if (control === undefined) {
         const position = positionOf(from);
-        segments.bytes(segmentOf(from)).copy(scratch, at, position, position + taken);
+        segments.bytes(segmentOf(from)).copy(gather, at, position, position + taken);
       } else {
-        scratch.set(control.subarray(from, from + taken), at);
+        gather.set(control.subarray(from, from + taken), at);
       }
       at += taken;
     }
-    return scratch.subarray(0, at);
+    return gather.subarray(0, at);
   }
 
-  /** Drops the first `bytes` bytes: they are written. */
+  /** Drops the first `bytes` bytes, which have been written. */
   taken(bytes: number): void {
     this.#bytes -= bytes;
     let left = bytes;

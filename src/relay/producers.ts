@@ -5,7 +5,7 @@
 import { readU32, writeU32 } from "../wire/bytes.ts";
 import { UNACKNOWLEDGED_MAX } from "../wire/client-messages.ts";
 
-/** Seqs below the highest that are still told apart: as many as a client may repeat. */
+/** Seqs that are told apart below the highest: as many as a client may leave unacknowledged. */
 export const SEQ_WINDOW = UNACKNOWLEDGED_MAX;
 /** Bytes of one producer's snapshot: high, low, highest seq, window. */
 export const SNAPSHOT_BYTES = 12 + SEQ_WINDOW / 8;

@@ -1,5 +1,5 @@
-// Who is alive: the processes that are linked to this relay and have registered, and who watches
-// them.
+// The registry of live processes: those that are linked to this relay and have registered, and the
+// links that watch them.
 
 import { encodeRelayMessage, type Member, type RelayMessageOf } from "../wire/relay-messages.ts";
 import type { RelayLink } from "./relay-link.ts";
@@ -9,34 +9,34 @@ export class Registry {
   readonly #watchers = new Set<RelayLink>();
 
   /**
-   * Registers a link's process, or what has changed of it. Returns another link that claimed to be
-   * the same process before.
+   * Registers or updates a link's process. Returns the other link that registered as the same
+   * process before, if any.
    */
   register(link: RelayLink, message: RelayMessageOf<"register">): RelayLink | undefined {
     const { address, state, connections, counts } = message;
     const member: Member = { role: link.role, id: link.name, address, state, connections, counts };
     const known = this.#members.get(link.key);
     this.#members.set(link.key, { member, link });
-    this.#tell(encodeRelayMessage({ type: "registered", member }));
+    this.#sendToWatchers(encodeRelayMessage({ type: "registered", member }));
     return known !== undefined && known.link !== link ? known.link : undefined;
   }
 
-  /** The link gets all that is known now, then every change. */
-  watch(link: RelayLink): void {
+  /** Sends the link all members now, and every change from now on. */
+  addWatcher(link: RelayLink): void {
     const members = [...this.#members.values()].map(({ member }) => member);
     link.send(encodeRelayMessage({ type: "registry", members }));
     this.#watchers.add(link);
   }
 
-  /** The link is gone, and with it its membership. */
-  depart(link: RelayLink): void {
+  /** The link is gone: removes its membership. */
+  linkClosed(link: RelayLink): void {
     this.#watchers.delete(link);
     if (this.#members.get(link.key)?.link !== link) return;
     this.#members.delete(link.key);
-    this.#tell(encodeRelayMessage({ type: "departed", role: link.role, id: link.name }));
+    this.#sendToWatchers(encodeRelayMessage({ type: "departed", role: link.role, id: link.name }));
   }
 
-  #tell(frame: Uint8Array): void {
+  #sendToWatchers(frame: Uint8Array): void {
     for (const watcher of this.#watchers) watcher.send(frame);
   }
 }

@@ -1,5 +1,5 @@
-// One link as the relay's core sees it: who is at its other end, what it has opened, and what it
-// has yet to be sent.
+// One link as the relay sees it: the process at its other end, the channels that it has opened, and
+// what waits to be sent to it.
 
 import type { Role } from "../wire/relay-messages.ts";
 import type { Channel, Receiver } from "./channel.ts";
@@ -8,24 +8,23 @@ import { Outbox } from "./outbox.ts";
 /** How a link has opened a channel. */
 export type Opening = { channel: Channel; live: boolean; presence: boolean };
 
-/** A link that has this many frames waiting lags hopelessly, even where they are few bytes. */
+/** Items that may wait for a link, even if they are few bytes: each costs memory of its own. */
 const OUTBOX_ITEMS_MAX = 262_144;
 const OUTBOX_BYTES_MAX = 256 * 1024 * 1024;
 
 export class RelayLink implements Receiver {
-  readonly outbox = new Outbox();
+  readonly outbox: Outbox;
   readonly openings = new Map<number, Opening>();
-  /** What its PUBLISH frames of this turn came to, in order. */
+  /** The outcomes of its PUBLISH frames of this turn, in order. */
   outcomes: number[] = [];
   /**
-   * Channels, by id, in which a publication of this link could not be stored. Nothing that follows
-   * it there is taken before the link has heard of it: what was on its way behind it would overtake
-   * its repeat.
+   * Ids of channels in which a publication of this link could not be stored. Until the link sends
+   * RETRY, its later publications there are refused too: they would overtake the repeat.
    */
   readonly refusing = new Set<number>();
-  phase: "greeting" | "proving" | "up" | "ended" = "greeting";
+  phase: "awaitingHello" | "awaitingProof" | "up" | "ended" = "awaitingHello";
   role: Role = "probe";
-  /** The id that the process at the other end goes by. */
+  /** The id of the process at the other end. */
   name = "";
   linkNonce: Uint8Array = new Uint8Array(0);
   relayNonce: Uint8Array = new Uint8Array(0);
@@ -33,9 +32,10 @@ export class RelayLink implements Receiver {
   readonly #dirty: RelayLink[];
   #isDirty = false;
 
-  /** `dirty`: where the link puts itself when it has something to be sent. */
-  constructor(dirty: RelayLink[]) {
+  /** `dirty`: the list of links that have something to be sent; the link adds itself. */
+  constructor(dirty: RelayLink[], gather: Buffer) {
     this.#dirty = dirty;
+    this.outbox = new Outbox(gather);
   }
 
   get key(): string {
@@ -48,21 +48,21 @@ export class RelayLink implements Receiver {
 
   send(frame: Uint8Array): void {
     this.outbox.pushControl(frame);
-    this.soil();
+    this.markDirty();
   }
 
   sendRun(from: number, to: number): void {
     this.outbox.pushRun(from, to);
-    this.soil();
+    this.markDirty();
   }
 
-  /** What was queued is being sent: the next thing queued makes it dirty again. */
-  clean(): void {
+  /** The shell sends what is queued; whatever is queued next marks the link again. */
+  clearDirty(): void {
     this.#isDirty = false;
   }
 
-  /** The shell has something to do for this link at the end of the turn. */
-  soil(): void {
+  /** Has the shell visit this link at the end of the turn. */
+  markDirty(): void {
     if (this.#isDirty) return;
     this.#isDirty = true;
     this.#dirty.push(this);

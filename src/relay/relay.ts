@@ -1,6 +1,5 @@
-// The relay's core: what every message of a link does. A pure state machine: frames and the time
-// come in, and what is to be sent waits in the links' outboxes. No socket, clock, file or
-// randomness of its own.
+// The relay's state machine: what each message of a link does. Frames and the time come in; what is
+// to be sent waits in the links' outboxes. Pure: no socket, clock, file or randomness.
 
 import { isPublicationLayout, opcodeOf, PUBLISH } from "../wire/frame.ts";
 import { resume } from "../wire/position.ts";
@@ -14,14 +13,15 @@ import {
 } from "../wire/relay-messages.ts";
 import { Malformed } from "../wire/shape.ts";
 import type { Channel } from "./channel.ts";
+import { gatherBuffer } from "./outbox.ts";
 import { Presence } from "./presence.ts";
 import { Registry } from "./registry.ts";
 import { type Opening, RelayLink } from "./relay-link.ts";
 import type { Store } from "./store.ts";
 
-/** Frame bytes that one page of history carries at most. */
+/** Maximum frame bytes of one page of history. */
 const PAGE_BYTES_MAX = 1024 * 1024;
-/** Outcomes that one ACK carries at most. */
+/** Maximum outcomes of one ACK. */
 const ACK_OUTCOMES_MAX = 50_000;
 const EPOCH_BYTES = 8;
 
@@ -30,7 +30,7 @@ export type RelayIdentity = {
   readonly secret: string;
   /** Random id of this journal's lineage. */
   readonly lineage: string;
-  /** How often links ping, ms. */
+  /** The interval at which links ping, ms. */
   readonly pingMs: number;
   readonly startedAtMs: number;
 };
@@ -42,9 +42,10 @@ export class Relay {
   readonly #registry = new Registry();
   readonly #presence = new Presence();
   readonly #links = new Set<RelayLink>();
-  #dirty: RelayLink[] = [];
+  readonly #dirty: RelayLink[] = [];
+  readonly #gather = gatherBuffer();
   #questions = 0;
-  /** Links with outcomes of this turn. */
+  /** Links that published in this turn. */
   readonly #publishers: RelayLink[] = [];
 
   constructor(identity: RelayIdentity, store: Store, random: (bytes: number) => Uint8Array) {
@@ -57,10 +58,7 @@ export class Relay {
     return this.#links.size;
   }
 
-  /**
-   * Every count there is, for whoever looks from outside. `openings`: channels that links have
-   * open; `questions`: HISTORY so far.
-   */
+  /** All counts. `openings`: open channels of all links. `questions`: HISTORY frames so far. */
   counts(): Record<string, number> {
     let openings = 0;
     for (const link of this.#links) openings += link.openings.size;
@@ -75,12 +73,12 @@ export class Relay {
   }
 
   connect(): RelayLink {
-    const link = new RelayLink(this.#dirty);
+    const link = new RelayLink(this.#dirty, this.#gather);
     this.#links.add(link);
     return link;
   }
 
-  /** Takes one whole frame. Throws Malformed: the shell then ends the link with `end`. */
+  /** Handles one complete frame. Throws Malformed: the shell then ends the link with `end`. */
   receive(link: RelayLink, bytes: Uint8Array, start: number, end: number, nowMs: number): void {
     if (link.phase === "up" && opcodeOf(bytes, start) === PUBLISH) {
       if (!isPublicationLayout(bytes, start, end))
@@ -88,32 +86,29 @@ export class Relay {
       if (link.outcomes.length === 0) this.#publishers.push(link);
       this.#store.publish(link, bytes, start, end, nowMs);
     } else if (link.phase === "up") {
-      this.#message(link, decodeRelayMessage(bytes, start, end), nowMs);
+      this.#messageReceived(link, decodeRelayMessage(bytes, start, end), nowMs);
     } else if (link.phase !== "ended") {
       this.#handshake(link, decodeRelayMessage(bytes, start, end), nowMs);
     }
   }
 
-  /**
-   * Ends a link with a reason that the other side is told. The shell closes the socket once its
-   * outbox is written.
-   */
+  /** Ends a link and sends it the reason. The shell closes the socket after the outbox. */
   end(link: RelayLink, reason: string, message: string): void {
     if (link.phase === "ended") return;
     link.send(encodeRelayMessage({ type: "bye", reason, message: message.slice(0, 500) }));
     this.disconnect(link);
   }
 
-  /** The link is gone: so are its membership, its interest and the clients it vouched for. */
+  /** The link is gone: removes its membership, its openings and its clients' presence. */
   disconnect(link: RelayLink): void {
     if (!this.#links.delete(link)) return;
     link.phase = "ended";
-    this.#registry.depart(link);
-    for (const opening of link.openings.values()) this.#release(link, opening);
+    this.#registry.linkClosed(link);
+    for (const opening of link.openings.values()) this.#releaseOpening(link, opening);
     link.openings.clear();
   }
 
-  /** The event loop's turn is over: journals and spreads what it brought, and acknowledges it. */
+  /** End of an event-loop turn: journals, forwards and acknowledges the turn's publications. */
   endTurn(): void {
     this.#store.commit();
     for (const link of this.#publishers) {
@@ -126,52 +121,50 @@ export class Relay {
     this.#publishers.length = 0;
   }
 
-  /** Links that have something to be sent since the last call. */
+  /** Links with something to be sent since the last call. */
   takeDirty(): RelayLink[] {
     const dirty = this.#dirty.splice(0);
-    for (const link of dirty) link.clean();
-    for (const link of dirty) if (link.isOverfull) this.#cut(link);
+    for (const link of dirty) link.clearDirty();
+    for (const link of dirty) if (link.isOverfull) this.#cutLink(link);
     return dirty;
   }
 
-  /** Once a second or so. */
+  /** To be called about once a second. */
   tick(nowMs: number): void {
     this.#store.sweep(nowMs);
   }
 
-  /**
-   * The segment is about to be reused: links that still have frames of it to be sent lag too far.
-   */
+  /** The segment is about to be reused: cuts links that have yet to be sent frames of it. */
   cutLaggards(segment: number): void {
-    for (const link of this.#links) if (link.outbox.oldestSegment() <= segment) this.#cut(link);
+    for (const link of this.#links) if (link.outbox.oldestSegment() <= segment) this.#cutLink(link);
   }
 
   /**
-   * Ends a link that reads too slowly. What waits for it is dropped, so it cannot be told why: it
-   * comes back by position.
+   * Ends a link that reads too slowly. Its outbox is dropped, so it gets no reason; it resumes by
+   * position.
    */
-  #cut(link: RelayLink): void {
+  #cutLink(link: RelayLink): void {
     link.outbox.clear();
     link.isTooSlow = true;
-    link.soil();
+    link.markDirty();
     this.disconnect(link);
   }
 
   #handshake(link: RelayLink, message: RelayMessage, nowMs: number): void {
     const { id, secret, lineage, pingMs, startedAtMs } = this.#identity;
-    if (message.type === "hello" && link.phase === "greeting") {
+    if (message.type === "hello" && link.phase === "awaitingHello") {
       if (message.version !== RELAY_PROTOCOL_VERSION)
         throw new Malformed(
           `this relay speaks version ${RELAY_PROTOCOL_VERSION}, not ${message.version}`,
         );
-      link.phase = "proving";
+      link.phase = "awaitingProof";
       link.role = message.role;
       link.name = message.id;
       link.linkNonce = message.nonce.slice();
       link.relayNonce = this.#random(NONCE_BYTES);
       const proof = relayProof(secret, link.linkNonce, link.relayNonce);
       link.send(encodeRelayMessage({ type: "challenge", nonce: link.relayNonce, proof }));
-    } else if (message.type === "prove" && link.phase === "proving") {
+    } else if (message.type === "prove" && link.phase === "awaitingProof") {
       const proof = linkProof(secret, link.linkNonce, link.relayNonce, link.role, link.name);
       if (!sameProof(message.proof, proof))
         throw new Malformed("the cluster secret is wrong: give every process the same secret file");
@@ -183,18 +176,18 @@ export class Relay {
     }
   }
 
-  #message(link: RelayLink, message: RelayMessage, nowMs: number): void {
+  #messageReceived(link: RelayLink, message: RelayMessage, nowMs: number): void {
     switch (message.type) {
       case "ping":
         return link.send(encodeRelayMessage({ type: "pong" }));
       case "pong":
         return;
       case "open":
-        return this.#open(link, message, nowMs);
+        return this.#openChannel(link, message, nowMs);
       case "close":
-        return this.#close(link, message.id, nowMs);
+        return this.#closeChannel(link, message.id, nowMs);
       case "history":
-        return this.#history(link, message, nowMs);
+        return this.#sendHistory(link, message, nowMs);
       case "retry":
         link.refusing.delete(message.id);
         return;
@@ -205,16 +198,20 @@ export class Relay {
         return;
       }
       case "watch":
-        return this.#registry.watch(link);
+        return this.#registry.addWatcher(link);
       case "enter":
-        return this.#presence.enter(
+        return this.#presence.clientEntered(
           link,
-          this.#opening(link, message.id).channel,
+          this.#openingOf(link, message.id).channel,
           message.client,
           message.info,
         );
       case "leave":
-        return this.#presence.leave(link, this.#opening(link, message.id).channel, message.client);
+        return this.#presence.clientLeft(
+          link,
+          this.#openingOf(link, message.id).channel,
+          message.client,
+        );
       case "bye":
         return this.disconnect(link);
       default:
@@ -222,7 +219,7 @@ export class Relay {
     }
   }
 
-  #open(link: RelayLink, message: RelayMessageOf<"open">, nowMs: number): void {
+  #openChannel(link: RelayLink, message: RelayMessageOf<"open">, nowMs: number): void {
     const epoch = Buffer.from(this.#random(EPOCH_BYTES)).toString("hex");
     const channel = this.#store.open(message.channel, message.policy, epoch, nowMs);
     if (typeof channel === "string") {
@@ -257,31 +254,31 @@ export class Relay {
     );
     for (let offset = after + 1; offset <= channel.top; offset++)
       this.#sendRemembered(link, channel, offset);
-    if (presence) this.#presence.observe(link, channel);
+    if (presence) this.#presence.addObserver(link, channel);
   }
 
-  #close(link: RelayLink, id: number, nowMs: number): void {
-    const opening = this.#opening(link, id);
+  #closeChannel(link: RelayLink, id: number, nowMs: number): void {
+    const opening = this.#openingOf(link, id);
     link.openings.delete(id);
     opening.channel.usedAtMs = nowMs;
-    this.#release(link, opening);
+    this.#releaseOpening(link, opening);
   }
 
-  /** Undoes what `#open` did to the channel. */
-  #release(link: RelayLink, { channel, live, presence }: Opening): void {
+  /** Undoes what `#openChannel` did to the channel. */
+  #releaseOpening(link: RelayLink, { channel, live, presence }: Opening): void {
     channel.openers--;
     if (live) channel.live.splice(channel.live.indexOf(link), 1);
     if (presence) channel.observers.splice(channel.observers.indexOf(link), 1);
-    this.#presence.forsake(link, channel);
+    this.#presence.linkClosed(link, channel);
   }
 
-  #opening(link: RelayLink, id: number): Opening {
+  #openingOf(link: RelayLink, id: number): Opening {
     const opening = link.openings.get(id);
     if (opening === undefined) throw new Malformed(`channel ${id} is not open on this link`);
     return opening;
   }
 
-  #history(link: RelayLink, message: RelayMessageOf<"history">, nowMs: number): void {
+  #sendHistory(link: RelayLink, message: RelayMessageOf<"history">, nowMs: number): void {
     this.#questions++;
     this.#store.commit();
     const { request, since, reverse } = message;

@@ -62,7 +62,7 @@ export function replay(
   for (const { record, place } of records) {
     if (record.type !== "define") continue;
     const { id, channel: name, epoch, policy, top } = record;
-    const channel = channels.get(id) ?? new Channel(segments, id, name, epoch, policy, nowMs);
+    const channel = channels.get(id) ?? new Channel(segments, { id, name, epoch, policy, nowMs });
     channel.epoch = epoch;
     channel.setPolicy(policy);
     channel.definedAt = place;

@@ -1,5 +1,5 @@
-// The snapshots of producers that only the oldest segment may still know, collected in one pass
-// over it. Pure.
+// Collects the snapshots of producers that only the oldest segment may still hold, in one pass over
+// it. Pure.
 
 import { type Producers, SNAPSHOT_BYTES } from "./producers.ts";
 import { encodeRecord, PRODUCERS_PER_RECORD } from "./records.ts";

@@ -1,5 +1,5 @@
-// Order and memory: gives each publication its offset, journals a turn's publications together, and
-// only then spreads them. Keeps the ring of segments turning.
+// Order and history: gives each publication its offset, journals a turn's publications in one
+// write, and only then forwards them. Recycles the ring of segments.
 
 import {
   channelIdAt,
@@ -24,17 +24,18 @@ import { type Disk, Head } from "./head.ts";
 import type { Producers } from "./producers.ts";
 import { decodeRecord, encodeRecord } from "./records.ts";
 import type { RelayLink } from "./relay-link.ts";
-import { type Place, positionOf, SEGMENT_BYTES, type Segments, segmentOf } from "./segments.ts";
+import { type Place, positionOf, SEGMENT_BYTES, type Segments } from "./segments.ts";
 import { Snapshots } from "./snapshots.ts";
+import { StagedPublications } from "./staged-publications.ts";
 
-/** How far back a repeat's original is looked for, in publications. */
+/** How many publications are searched for the original of a repeat. */
 const ORIGINAL_SEARCH_MAX = 10_000;
 /**
- * The part of the usable segments that history may take: the rest is for definitions, producers,
- * and what is left empty at ends.
+ * The share of the usable segments that history may fill; the rest is for definitions, producers,
+ * and unused ends of segments.
  */
 const HISTORY_SHARE = 0.6;
-/** Segment bytes that a channel may be relied on to need for its definition. */
+/** Segment bytes that are reckoned for one channel's definition. */
 const BYTES_PER_CHANNEL = 1024;
 
 export class Store {
@@ -44,23 +45,17 @@ export class Store {
   readonly #disk: Disk;
   readonly #head: Head;
   readonly #onFree: (segment: number) => void;
-  /** More history than this is evicted when its segment comes round. */
+  /** History beyond this is evicted when its segment is recycled. */
   readonly #historyBytesMax: number;
   readonly channelsMax: number;
   #pass = 0;
-  /** Segments that were emptied since something last found room. */
+  /** Segments recycled since something last found room. */
   #emptied = 0;
 
-  /** This turn's publications, not journaled yet: parallel lists, emptied by every commit. */
-  readonly #stagedChannel: Channel[] = [];
-  readonly #stagedPlace: Place[] = [];
-  readonly #stagedTopAt: Place[] = [];
-  readonly #stagedLink: RelayLink[] = [];
-  readonly #stagedOutcome: number[] = [];
+  readonly #staged: StagedPublications;
 
   /**
-   * `onFree` is called before a segment's bytes may be reused: whoever still points into it must
-   * let go.
+   * `onFree` is called before a segment's bytes may be reused: no outbox may refer to it any more.
    */
   constructor(
     segments: Segments,
@@ -73,6 +68,7 @@ export class Store {
     this.#disk = disk;
     this.#head = new Head(segments, disk);
     this.#onFree = onFree;
+    this.#staged = new StagedPublications(segments);
     this.#historyBytesMax =
       Math.min(segments.count / 2, HISTORY_SHARE * segments.usable) * SEGMENT_BYTES;
     this.channelsMax = Math.floor((segments.count * SEGMENT_BYTES) / BYTES_PER_CHANNEL);
@@ -85,9 +81,7 @@ export class Store {
     return this.#head.start();
   }
 
-  /**
-   * The channel of that name, made and journaled if need be. `epoch` is used for a new one only.
-   */
+  /** The channel of that name, created and journaled if needed. `epoch`: of a new one. */
   open(name: string, policy: Policy, epoch: string, nowMs: number): Channel | "limit" | "storage" {
     this.commit();
     const known = this.channels.get(name);
@@ -95,13 +89,13 @@ export class Store {
     if (this.channels.size >= this.channelsMax) this.channels.freeUnused(nowMs);
     const id = this.channels.nextId;
     if (this.channels.size >= this.channelsMax || id === undefined) return "limit";
-    const channel = new Channel(this.segments, id, name, epoch, policy, nowMs);
+    const channel = new Channel(this.segments, { id, name, epoch, policy, nowMs });
     if (!this.define(channel)) return "storage";
     this.channels.add(channel);
     return channel;
   }
 
-  /** Journals a channel's definition as it is now. */
+  /** Journals a channel's current definition. False: the disk failed, or there is no room. */
   define(channel: Channel): boolean {
     if (!this.#makeRoom(BYTES_PER_CHANNEL)) return false;
     const { definedAt } = channel;
@@ -124,8 +118,8 @@ export class Store {
   }
 
   /**
-   * Takes a link's PUBLISH: stages it, or answers it, in the link's outcomes. Nobody sees it, nor
-   * its outcome, before commit. Throws Malformed for a seq of 0.
+   * Handles a link's PUBLISH: stages it or answers it, in the link's outcomes. Neither it nor its
+   * outcome is sent before commit. Throws Malformed for a seq of 0.
    */
   publish(link: RelayLink, frame: Uint8Array, start: number, end: number, nowMs: number): void {
     const channel = this.channels.withId(channelIdAt(frame, start));
@@ -143,11 +137,11 @@ export class Store {
     }
     const { segments } = this;
     if (!this.producers.record(high, low, seq)) {
-      // The original may be staged in this very turn, and its commit may fail: then this is not a
-      // repeat.
+      // The original may be staged in this turn. If its commit fails, this is not a repeat.
       this.commit();
       if (!this.producers.record(high, low, seq)) {
-        link.outcomes.push(this.#originalOffset(channel, high, low, seq));
+        const original = channel.offsetOf(high, low, seq, ORIGINAL_SEARCH_MAX);
+        link.outcomes.push(original ?? OUTCOME_DUPLICATE);
         return;
       }
     }
@@ -159,73 +153,29 @@ export class Store {
     const position = segments.end;
     const place = segments.append(frame, start, end);
     stamp(segments.bytes(segments.head), position, channel.top + 1, nowMs);
-    this.#stagedChannel.push(channel);
-    this.#stagedPlace.push(place);
-    this.#stagedTopAt.push(channel.topAt);
-    this.#stagedLink.push(link);
-    this.#stagedOutcome.push(link.outcomes.length);
-    this.channels.historyBytes += channel.append(place, end - start, nowMs);
+    this.#staged.stage(channel, link, place);
+    this.channels.historyBytes += channel.appendPublication(place, end - start, nowMs);
     link.outcomes.push(channel.top);
   }
 
-  /** Journals what is staged, in one write, and spreads it; or, where that fails, refuses it. */
+  /** Journals what is staged in one write and forwards it; refuses it when the write fails. */
   commit(): void {
-    const staged = this.#stagedChannel.length;
-    if (staged === 0) return;
-    if (this.#head.write()) this.#spread(staged);
-    else this.#retract(staged);
-    this.#stagedChannel.length = 0;
-    this.#stagedPlace.length = 0;
-    this.#stagedTopAt.length = 0;
-    this.#stagedLink.length = 0;
-    this.#stagedOutcome.length = 0;
+    if (this.#staged.isEmpty) return;
+    if (this.#head.write()) this.#staged.forward();
+    else this.#staged.retract(this.channels, this.producers);
+    this.#staged.clear();
   }
 
-  /** Once a second or so: lets go of what nobody wants any more. */
+  /** To be called about once a second: expires history and frees unused channels. */
   sweep(nowMs: number): void {
     this.commit();
     this.channels.sweep(nowMs);
   }
 
-  /**
-   * Hands the staged frames, which lie one behind the other at the end of the head, to the links
-   * that want them.
-   */
-  #spread(staged: number): void {
-    const end = this.segments.head * SEGMENT_BYTES + this.segments.end;
-    for (let i = 0; i < staged; i++) {
-      const from = this.#stagedPlace[i];
-      const to = i + 1 < staged ? this.#stagedPlace[i + 1] : end;
-      const live = this.#stagedChannel[i].live;
-      for (let j = 0; j < live.length; j++) live[j].sendRun(from, to);
-    }
-  }
-
-  /** Answers a publication that is not stored. */
+  /** Answers a publication that cannot be stored. */
   #refuse(link: RelayLink, channel: Channel): void {
     link.outcomes.push(OUTCOME_STORAGE);
     link.refusing.add(channel.id);
-  }
-
-  #retract(staged: number): void {
-    const { segments } = this;
-    const head = segments.bytes(segments.head);
-    for (let i = staged - 1; i >= 0; i--) {
-      const place = this.#stagedPlace[i];
-      const position = positionOf(place);
-      this.channels.historyBytes -= this.#stagedChannel[i].retract(
-        segments.frameBytes(place),
-        this.#stagedTopAt[i],
-      );
-      this.producers.forget(
-        producerHighAt(head, position),
-        producerLowAt(head, position),
-        seqAt(head, position),
-      );
-      this.#stagedLink[i].outcomes[this.#stagedOutcome[i]] = OUTCOME_STORAGE;
-      this.#stagedLink[i].refusing.add(this.#stagedChannel[i].id);
-    }
-    segments.truncate(positionOf(this.#stagedPlace[0]));
   }
 
   #adoptPolicy(channel: Channel, policy: Policy): Channel | "storage" {
@@ -233,22 +183,6 @@ export class Store {
     if (size === policy.size && ttlMs === policy.ttlMs && bytes === policy.bytes) return channel;
     this.channels.historyBytes -= channel.setPolicy(policy);
     return this.define(channel) ? channel : "storage";
-  }
-
-  #originalOffset(channel: Channel, high: number, low: number, seq: number): number {
-    const last = Math.max(channel.first, channel.top - ORIGINAL_SEARCH_MAX + 1);
-    for (let offset = channel.top; offset >= last; offset--) {
-      const place = channel.placeOf(offset);
-      const bytes = this.segments.bytes(segmentOf(place));
-      const at = positionOf(place);
-      if (
-        seqAt(bytes, at) === seq &&
-        producerLowAt(bytes, at) === low &&
-        producerHighAt(bytes, at) === high
-      )
-        return offset;
-    }
-    return OUTCOME_DUPLICATE;
   }
 
   #appendDefinition(channel: Channel): boolean {
@@ -261,9 +195,7 @@ export class Store {
     return true;
   }
 
-  /**
-   * Sees to it that so many bytes fit into the head. False: the disk failed, or there is no room.
-   */
+  /** Ensures that so many bytes fit into the head. False: the disk failed, or there is no room. */
   #makeRoom(bytes: number): boolean {
     while (!this.segments.hasRoom(bytes)) if (!this.#advance()) return false;
     this.#emptied = 0;
@@ -271,8 +203,8 @@ export class Store {
   }
 
   /**
-   * Makes the next segment the head, and empties the oldest ones until there are spares again. Once
-   * round without finding room, history gives way; twice, there is none.
+   * Makes the next segment the head, and recycles the oldest ones until there are spares again. One
+   * round without finding room: history is evicted. Two rounds: there is no room.
    */
   #advance(): boolean {
     this.commit();
@@ -285,8 +217,8 @@ export class Store {
   }
 
   /**
-   * Copies forward what is still wanted of the oldest segment, then frees it. False: the disk
-   * failed; it stays for now.
+   * Copies forward what is still needed of the oldest segment, then frees it. False: the disk
+   * failed and the segment stays.
    */
   #recycleOldest(): boolean {
     const { segments } = this;

@@ -1,17 +1,26 @@
-// How every process of the cluster reads its command line: strict flags, and one sentence for
-// whoever typed something wrong.
+// Reads the command line of every process of the cluster: strict flags, and one sentence for the
+// operator about an argument that cannot be used.
 
 import { readFileSync } from "node:fs";
 import { type ParseArgsConfig, parseArgs } from "node:util";
 import type { RelayAddress } from "./link.ts";
 import { LOG_LEVELS, type LogLevel } from "./log.ts";
 
-/** What was typed cannot be used; the message says why and what to do. */
+/** An argument or setting cannot be used; the message says why and what to do. */
 export class UsageError extends Error {
   override name = "UsageError";
 }
 
-/** parseArgs, its complaints turned into UsageErrors that name the command. */
+/** Runs a step of a process's start; a failure becomes a UsageError that begins with `what`. */
+export function orRefuse<T>(what: string, step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    throw new UsageError(`${what}: ${error instanceof Error ? error.message : String(error)}`);
+  }
+}
+
+/** parseArgs with its errors as UsageErrors; `help` is appended to the message. */
 export function parseCommandLine<T extends ParseArgsConfig>(
   config: T,
   help: string,
@@ -20,13 +29,13 @@ export function parseCommandLine<T extends ParseArgsConfig>(
     return parseArgs({ ...config, strict: true });
   } catch (error) {
     const complaint = error instanceof Error ? error.message : String(error);
-    // Node goes on about arguments that begin with a dash, which none of our commands takes.
+    // Node appends advice on positionals that begin with a dash, which no command takes.
     const [sentence] = complaint.replaceAll("\n", " ").split(". To specify a positional ");
     throw new UsageError(`${sentence.replace(/\.*$/, ".")}\n\n${help}`);
   }
 }
 
-/** Where a process listens or is reached: TCP, or a unix socket. */
+/** Where a process listens: TCP, or a unix socket. */
 export type Address = { readonly host: string; readonly port: number } | { readonly unix: string };
 
 /** Reads "host:port", "[v6]:port" or "unix:/path". */
@@ -52,7 +61,8 @@ const UNIX_PATH_BYTES_MAX = 107;
 export function unixPath(path: string, flag: string): string {
   if (path !== "" && Buffer.byteLength(path) <= UNIX_PATH_BYTES_MAX) return path;
   throw new UsageError(
-    `${flag}: the socket path "${path}" is longer than ${UNIX_PATH_BYTES_MAX} bytes: choose a shorter --data folder.`,
+    `${flag}: the socket path "${path}" is longer than ${UNIX_PATH_BYTES_MAX} bytes: ` +
+      "choose a shorter --data folder.",
   );
 }
 
@@ -64,8 +74,8 @@ export function formatAddress(address: Address): string {
 }
 
 /**
- * Relays in the order that every process of the cluster must share: it decides which one owns a
- * channel.
+ * One relay of the cluster. The order of relays must be the same in every process, because it
+ * decides which relay owns a channel.
  */
 export type NamedRelay = { readonly id: string; readonly address: RelayAddress };
 
@@ -98,7 +108,7 @@ export function parseLogLevel(text: string): LogLevel {
 
 const SECRET_CHARACTERS_MIN = 16;
 
-/** The cluster secret in a file (its surrounding white space is not part of it). */
+/** Reads the cluster secret from a file, without surrounding white space. */
 export function readSecret(path: string): string {
   let secret: string;
   try {

@@ -1,5 +1,5 @@
-// What a process of the cluster and its supervisor say to each other over Bun's IPC, and the
-// process's end of it.
+// The IPC messages between the supervisor and the processes that it starts, and the process's end
+// of that channel.
 
 import {
   counts,
@@ -13,12 +13,13 @@ import {
   type Shaped,
   text,
 } from "../wire/shape.ts";
+import { UsageError } from "./arguments.ts";
 
 export const COUNTED_NODES_MAX = 512;
 const tableOfCounts = counts(100);
 /**
- * What an lb has counted since it started, by name: in all, and of each node. `changedAt`: when its
- * health changed last (ISO 8601).
+ * The counters of an lb since it started, by name: in total, and per node. `standing`: the node's
+ * admin state. `changedAt`: when its health last changed (ISO 8601).
  */
 export const lbCounters = object({
   total: tableOfCounts,
@@ -41,14 +42,14 @@ const statusShape = object({
   counters: optional(lbCounters),
 });
 /**
- * How a process is: `connections` are a node's or lb's clients, a relay's links. An lb adds its
- * counters when asked for them.
+ * The status of a process. `connections`: the clients of a node or lb, the links of a relay.
+ * `counters`: of an lb, when the ping asked for them.
  */
 export type ChildStatus = Shaped<typeof statusShape>;
 
 /**
- * `ready`: serving, at `address`. `status`: the answer to `ping`. `fatal`: cannot start, with a
- * sentence for the operator.
+ * `ready`: the process serves at `address`. `status`: the reply to `ping`. `fatal`: the process
+ * cannot start, with a sentence for the operator.
  */
 export type Report =
   | { type: "ready"; address: string }
@@ -56,14 +57,14 @@ export type Report =
   | { type: "fatal"; message: string };
 
 /**
- * `drain`: take no new clients, send the others away kindly. `undrain`: back to work. SIGTERM
- * means: drain, then exit.
+ * `drain`: accept no new clients and disconnect the others gradually. `undrain`: accept clients
+ * again. SIGTERM means: drain, then exit.
  */
 export type Order = { type: "ping"; counters?: boolean } | { type: "drain" } | { type: "undrain" };
 
 const orderType = oneOf("ping", "drain", "undrain");
 
-/** The report in an IPC message; undefined for anything else. */
+/** Decodes an IPC message; undefined when it is not a report. Throws Malformed. */
 export function reportIn(value: unknown): Report | undefined {
   if (!isRecord(value)) return undefined;
   if (value.type === "ready")
@@ -77,10 +78,10 @@ export function reportIn(value: unknown): Report | undefined {
 
 export type Supervised = {
   status(withCounters: boolean): ChildStatus;
-  /** Asked by the supervisor; a process that cannot drain ignores it. */
+  /** The supervisor asks the process to drain; one that has no clients ignores it. */
   drain(): void;
   undrain(): void;
-  /** SIGTERM or SIGINT: finish in order, then exit. */
+  /** SIGTERM or SIGINT: stop gracefully, then exit. */
   stop(): void;
 };
 
@@ -93,8 +94,8 @@ export function report(message: Report): void {
 }
 
 /**
- * Ties this process to its supervisor and to the signals that stop it. When the supervisor is gone
- * the process exits at once: nothing of the cluster outlives it.
+ * Handles the supervisor's orders and the signals that stop this process. The process exits as soon
+ * as the supervisor is gone, so that no process outlives it.
  */
 export function obeySupervisor(child: Supervised): void {
   process.on("SIGTERM", () => child.stop());
@@ -112,12 +113,19 @@ export function obeySupervisor(child: Supervised): void {
   });
 }
 
-/**
- * Ends a process that cannot start, with one sentence on standard error (and its stack, where the
- * sentence is not enough).
- */
+/** Exits a process that cannot start: reports why to the supervisor and on standard error. */
 export function failToStart(message: string): never {
   process.stderr.write(`${message}\n`);
   report({ type: "fatal", message });
   process.exit(1);
+}
+
+/** Runs a step of the start; a UsageError ends the process with its sentence. */
+export function orFailToStart<T>(step: () => T): T {
+  try {
+    return step();
+  } catch (error) {
+    if (error instanceof UsageError) failToStart(error.message);
+    throw error;
+  }
 }

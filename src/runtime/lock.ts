@@ -1,19 +1,18 @@
-// The lock that makes a second owner of a data folder impossible. The kernel drops it when the
-// process dies, and it holds while the process is merely stopped, and between containers that share
-// the folder.
+// The exclusive lock on a data folder. The kernel releases it when the process dies. It holds while
+// the process is stopped, and between containers that share the folder.
 
 import { Database } from "bun:sqlite";
 import { closeSync, existsSync, openSync, rmSync, statSync } from "node:fs";
 
 export type Lock = {
-  /** Lets go of the lock and removes its file. */
+  /** Releases the lock and removes its file. */
   release(): void;
 };
 
 /**
- * Takes the lock, for as long as this process lives; undefined where another process has it. Throws
- * when the file cannot be made. Nothing else in this process may open the file: closing any
- * descriptor of it would drop the lock (fcntl(2)).
+ * Takes the lock for the lifetime of this process; undefined when another process holds it. Throws
+ * when the file cannot be created. Nothing else in this process may open the file: closing any
+ * descriptor of it would release the lock (fcntl(2)).
  */
 export function lockFile(path: string): Lock | undefined {
   for (;;) {
@@ -24,14 +23,14 @@ export function lockFile(path: string): Lock | undefined {
       database.close();
       return undefined;
     }
-    // Its last owner may have removed the file while we opened it: a lock on a removed file
+    // The last owner may have removed the file while we opened it, and a lock on a removed file
     // excludes nobody.
     if (inode !== undefined && inode === inodeOf(path)) return heldLock(path, database);
     database.close();
   }
 }
 
-/** The file is removed while it is still held, so that nobody can lock it in between. */
+/** Removes the file before it releases the lock, so that nobody can lock it in between. */
 const heldLock = (path: string, database: Database): Lock => ({
   release: () => {
     rmSync(path, { force: true });
@@ -41,7 +40,7 @@ const heldLock = (path: string, database: Database): Lock => ({
 
 function tryLock(database: Database): boolean {
   try {
-    // No journal file: nothing is ever written, so the lock can be had on a full disk.
+    // No journal file: nothing is written, so the lock can be taken on a full disk.
     database.run("PRAGMA journal_mode = MEMORY");
     database.run("BEGIN EXCLUSIVE");
     return true;

@@ -1,5 +1,5 @@
-// The one shape of a log line: JSON with time, level, role, id and msg; the same events, coloured,
-// on a terminal. Payloads, cookies and secrets are never logged.
+// The format of log lines: JSON with time, level, role, id and msg, or coloured text on a terminal.
+// Payloads, cookies and secrets are never logged.
 
 import pino, { type Logger } from "pino";
 
@@ -8,18 +8,18 @@ export type { Logger } from "pino";
 export const LOG_LEVELS = ["debug", "info", "warn", "error", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** How much is kept to be written once the disk has room again. */
+/** Log bytes that are kept in memory while the disk is full. */
 const KEPT_BYTES_MAX = 64 * 1024;
 
-// Most processes log to a file: they need not load what makes lines pretty.
+// Most processes log to a file and need not load the formatter.
 const pretty = process.stderr.isTTY ? (await import("pino-pretty")).default : undefined;
 
-/** Writes to standard error, synchronously, so that the last line before a crash is there. */
+/** Writes to standard error synchronously, so that the last line before a crash is kept. */
 export function createLogger(role: string, id: string, level: LogLevel): Logger {
   const options = { base: { role, id }, level, timestamp: pino.stdTimeFunctions.isoTime };
   if (pretty === undefined) {
     const destination = pino.destination({ dest: 2, sync: true, maxLength: KEPT_BYTES_MAX });
-    // A full disk, or a reader that has gone, costs lines and never the process: pino would throw.
+    // A full disk or a closed pipe loses log lines and must not end the process: pino would throw.
     destination.on("error", () => {});
     return pino(options, destination);
   }
@@ -32,7 +32,7 @@ export function createLogger(role: string, id: string, level: LogLevel): Logger 
   return pino(options, stream);
 }
 
-/** Client-given text for a log line: control characters escaped, length capped. */
+/** Prepares untrusted text for a log line: control characters escaped, length limited. */
 export function loggable(text: string): string {
   return JSON.stringify(text.slice(0, 200)).slice(1, -1);
 }

@@ -1,4 +1,4 @@
-// Randomness that a seed decides, so that what went wrong can be done again. Pure.
+// Seeded random numbers, so that a run can be repeated. Pure.
 
 /** From 0 up to 1. */
 export type Random = () => number;
@@ -17,13 +17,13 @@ export function seeded(seed: number): Random {
 /** A whole number from 0 to `count` − 1. */
 export const below = (random: Random, count: number): number => Math.floor(random() * count);
 
-/** One of a list that is not empty. */
+/** One element of a list that is not empty. */
 export const pick = <T>(random: Random, from: readonly T[]): T => from[below(random, from.length)];
 
 export const between = (random: Random, low: number, high: number): number =>
   low + random() * (high - low);
 
-/** One of the names, each as likely as its weight says. */
+/** One of the names, with a probability in proportion to its weight. */
 export function weighted<K extends string>(
   random: Random,
   weights: Readonly<Record<K, number>>,

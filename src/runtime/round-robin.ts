@@ -1,5 +1,4 @@
-// Turns for the values of a map: one after the other, round and round, whatever comes and goes
-// meanwhile. Pure.
+// Round robin over the values of a map, which may change meanwhile. Pure.
 
 export class RoundRobin<T> {
   readonly #map: ReadonlyMap<unknown, T>;
@@ -10,7 +9,7 @@ export class RoundRobin<T> {
     this.#values = map.values();
   }
 
-  /** Whose turn it is. Undefined: the map is empty. */
+  /** The next value; undefined when the map is empty. */
   next(): T | undefined {
     let turn = this.#values.next();
     if (turn.done === true) {

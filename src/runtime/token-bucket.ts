@@ -1,4 +1,4 @@
-// A token bucket: so many a second, and some at once. Pure.
+// A token bucket: limits a rate and allows bursts. Pure.
 
 export class TokenBucket {
   readonly #perSecond: number;
@@ -6,10 +6,7 @@ export class TokenBucket {
   #tokens: number;
   #filledAtMs: number;
 
-  /**
-   * `burst`: as many at once after a quiet time, at least 1; a second's worth where it is not
-   * given.
-   */
+  /** `burst`: tokens that a full bucket holds, at least 1. Without it, those of one second. */
   constructor(perSecond: number, nowMs: number, burst = perSecond) {
     this.#perSecond = perSecond;
     this.#burst = burst;
@@ -17,7 +14,7 @@ export class TokenBucket {
     this.#filledAtMs = nowMs;
   }
 
-  /** Whether there is one for now; takes it. A clock that is set back earns nothing. */
+  /** Takes a token; false when there is none. A clock that is set back adds no tokens. */
   take(nowMs: number): boolean {
     const earned = (Math.max(0, nowMs - this.#filledAtMs) * this.#perSecond) / 1000;
     this.#tokens = Math.min(this.#burst, this.#tokens + earned);

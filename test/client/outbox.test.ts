@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
+import type { Fault } from "../../src/client/error.ts";
 import { Outbox } from "../../src/client/outbox.ts";
-import type { Effect, Fault } from "../../src/client/steps.ts";
+import type { Effect } from "../../src/client/steps.ts";
 import { isRecord } from "../../src/wire/shape.ts";
 
 const BUSY: Fault = { code: "busy", message: "later", retry: true };
@@ -13,21 +14,22 @@ function outbox(unacknowledgedMax = 256, frameBytesMax = 1000) {
   const box = new Outbox((effect) => effects.push(effect));
   const told = () => effects.splice(0);
   const sent = (now: number): number[] => {
-    box.flush(now, unacknowledgedMax, frameBytesMax);
+    box.sendPublications(now, unacknowledgedMax, frameBytesMax);
     return told().flatMap((effect) =>
       effect.type === "send" ? [Number(JSON.parse(effect.text).id.slice(1))] : [],
     );
   };
   const add = (count: number, channel = "a") => {
-    for (let i = 0; i < count; i++) box.add(1000 + box.size, channel, '"x"', undefined);
+    for (let i = 0; i < count; i++)
+      box.enqueuePublication(1000 + box.size, channel, '"x"', undefined);
   };
   return { box, told, sent, add };
 }
 
 test("a publication goes out once, numbered, and ends with its acknowledgement", () => {
   const { box, told } = outbox();
-  box.add(7, "news", '{"title":"a"}', undefined);
-  box.flush(0, 256, 1000);
+  box.enqueuePublication(7, "news", '{"title":"a"}', undefined);
+  box.sendPublications(0, 256, 1000);
   const [effect] = told();
   const text = effect.type === "send" ? effect.text : "";
   expect(JSON.parse(text)).toEqual({
@@ -37,18 +39,18 @@ test("a publication goes out once, numbered, and ends with its acknowledgement",
     seq: 1,
     data: { title: "a" },
   });
-  box.flush(0, 256, 1000);
+  box.sendPublications(0, 256, 1000);
   expect(told()).toEqual([]);
-  box.accepted(1, { type: "ok", id: "p1", position: { epoch: "e", offset: 9 } });
-  box.accepted(1, { type: "ok", id: "p1", position: { epoch: "e", offset: 9 } });
+  box.publicationAccepted(1, { type: "ok", id: "p1", position: { epoch: "e", offset: 9 } });
+  box.publicationAccepted(1, { type: "ok", id: "p1", position: { epoch: "e", offset: 9 } });
   expect(told()).toEqual([{ type: "published", ticket: 7, position: { epoch: "e", offset: 9 } }]);
   expect(box.size).toBe(0);
 });
 
 test("a key stands in the frame instead of a seq", () => {
   const { box, told } = outbox();
-  box.add(1, "news", "1", 'order "7"');
-  box.flush(0, 256, 1000);
+  box.enqueuePublication(1, "news", "1", 'order "7"');
+  box.sendPublications(0, 256, 1000);
   const [effect] = told();
   const frame: unknown = effect.type === "send" && JSON.parse(effect.text);
   expect(frame).toEqual({ type: "publish", id: "p1", channel: "news", key: 'order "7"', data: 1 });
@@ -59,9 +61,9 @@ test("at most the window is unacknowledged, counted from the oldest", () => {
   const { box, sent, add } = outbox(3);
   add(5);
   expect(sent(0)).toEqual([1, 2, 3]);
-  box.accepted(2, { type: "ok", id: "p2" });
+  box.publicationAccepted(2, { type: "ok", id: "p2" });
   expect(sent(0)).toEqual([]);
-  box.accepted(1, { type: "ok", id: "p1" });
+  box.publicationAccepted(1, { type: "ok", id: "p1" });
   expect(sent(0)).toEqual([4, 5]);
 });
 
@@ -69,8 +71,8 @@ test("everything unanswered is sent again, in order, on a new connection", () =>
   const { box, sent, add } = outbox();
   add(4);
   expect(sent(0)).toEqual([1, 2, 3, 4]);
-  box.accepted(2, { type: "ok", id: "p2" });
-  box.disconnected();
+  box.publicationAccepted(2, { type: "ok", id: "p2" });
+  box.connectionLost();
   expect(sent(0)).toEqual([1, 3, 4]);
 });
 
@@ -79,7 +81,7 @@ test("one that is refused for now holds back its channel, and no other, until on
   add(3, "a");
   add(1, "b");
   expect(sent(0)).toEqual([1, 2, 3, 4]);
-  for (const seq of [1, 2, 3]) box.refused(seq, BUSY, 0, HALF);
+  for (const seq of [1, 2, 3]) box.publicationRefused(seq, BUSY, 0, HALF);
   add(1, "a");
   add(1, "b");
   expect(sent(0)).toEqual([6]);
@@ -89,10 +91,10 @@ test("one that is refused for now holds back its channel, and no other, until on
   expect(sent(until)).toEqual([1]);
   expect(sent(until)).toEqual([]);
   expect(box.wakeAt(until)).toBe(Number.POSITIVE_INFINITY);
-  box.refused(1, BUSY, until, HALF);
+  box.publicationRefused(1, BUSY, until, HALF);
   expect(box.wakeAt(until)).toBe(until + 300);
   expect(sent(until + 300)).toEqual([1]);
-  box.accepted(1, { type: "ok", id: "p1" });
+  box.publicationAccepted(1, { type: "ok", id: "p1" });
   expect(sent(until + 300)).toEqual([2, 3, 5]);
 });
 
@@ -100,10 +102,10 @@ test("the one that is tried alone is tried again on a new connection, still alon
   const { box, sent, add } = outbox();
   add(2);
   sent(0);
-  box.refused(1, BUSY, 0, HALF);
-  box.refused(2, BUSY, 0, HALF);
+  box.publicationRefused(1, BUSY, 0, HALF);
+  box.publicationRefused(2, BUSY, 0, HALF);
   expect(sent(150)).toEqual([1]);
-  box.disconnected();
+  box.connectionLost();
   expect(sent(200)).toEqual([1]);
 });
 
@@ -111,19 +113,19 @@ test("one that is refused for good fails alone", () => {
   const { box, told, sent, add } = outbox();
   add(2);
   expect(sent(0)).toEqual([1, 2]);
-  box.refused(1, REFUSED, 0, HALF);
+  box.publicationRefused(1, REFUSED, 0, HALF);
   expect(told()).toEqual([{ type: "failed", ticket: 1000, fault: REFUSED }]);
-  box.refused(9, REFUSED, 0, HALF);
+  box.publicationRefused(9, REFUSED, 0, HALF);
   expect(told()).toEqual([]);
   expect(box.size).toBe(1);
 });
 
 test("a frame over the node's limit fails instead of costing the connection; bytes count, not characters", () => {
   const { box, told } = outbox();
-  box.add(1, "a", JSON.stringify("x".repeat(950)), undefined);
-  box.add(2, "a", JSON.stringify("€".repeat(320)), undefined);
-  box.add(3, "a", JSON.stringify("€".repeat(200)), undefined);
-  box.flush(0, 256, 1000);
+  box.enqueuePublication(1, "a", JSON.stringify("x".repeat(950)), undefined);
+  box.enqueuePublication(2, "a", JSON.stringify("€".repeat(320)), undefined);
+  box.enqueuePublication(3, "a", JSON.stringify("€".repeat(200)), undefined);
+  box.sendPublications(0, 256, 1000);
   const effects = told();
   const failed = effects.flatMap((effect) =>
     effect.type === "failed" ? [effect.ticket, effect.fault.code] : [],
@@ -135,16 +137,16 @@ test("a frame over the node's limit fails instead of costing the connection; byt
 
 test("what waits is bounded by count and by characters", () => {
   const { box, told } = outbox();
-  for (let i = 0; i < 256 + 4096; i++) box.add(i, "a", "1", undefined);
+  for (let i = 0; i < 256 + 4096; i++) box.enqueuePublication(i, "a", "1", undefined);
   expect(told()).toEqual([]);
-  box.add(5000, "a", "1", undefined);
+  box.enqueuePublication(5000, "a", "1", undefined);
   expect(told()).toMatchObject([
     { type: "failed", ticket: 5000, fault: { code: "queue_full", retry: true } },
   ]);
 
   const heavy = outbox();
   const megabyte = JSON.stringify("x".repeat(1024 * 1024));
-  for (let i = 0; i < 16; i++) heavy.box.add(i, "a", megabyte, undefined);
+  for (let i = 0; i < 16; i++) heavy.box.enqueuePublication(i, "a", megabyte, undefined);
   expect(heavy.told()).toMatchObject([
     { type: "failed", ticket: 15, fault: { code: "queue_full" } },
   ]);
@@ -154,7 +156,7 @@ test("giving up fails each that is open, once", () => {
   const { box, told, sent, add } = outbox(2);
   add(3);
   sent(0);
-  box.clear(REFUSED);
+  box.failAll(REFUSED);
   expect(told().map((effect) => (effect.type === "failed" ? effect.ticket : effect.type))).toEqual([
     1000, 1001, 1002,
   ]);

@@ -105,7 +105,7 @@ test("a port that is taken, by a socket that would share it too", async () => {
   const shares = { hostname: "127.0.0.1", port: 0, reusePort: true, socket: { data() {} } };
   const listener = Bun.listen(shares);
   const port = String(listener.port);
-  const sentence = `Port ${port} of 127.0.0.1 is taken: end what listens there, or choose another with --port.\n`;
+  const sentence = `Port ${port} of 127.0.0.1 is in use: stop what listens there, or choose another with --port.\n`;
   for (const workers of ["1", "2"])
     expect(await refusal(["--port", port, "--lb-workers", workers, "--data", data])).toBe(sentence);
   expect(existsSync(data)).toBe(false);
@@ -114,11 +114,13 @@ test("a port that is taken, by a socket that would share it too", async () => {
 
 test("two clusters on one data folder", async () => {
   await using cluster = await startCluster({ nodes: 1 });
-  const before = await cluster.status();
+  const runs = async () =>
+    (await cluster.status()).processes.map(({ id, pid, since }) => ({ id, pid, since }));
+  const before = await runs();
   expect(await refusal(["--port", "0", "--data", cluster.dataDir])).toBe(
     `Another cluster is already running on ${cluster.dataDir} (pid ${cluster.pid}): stop it with "bun run cluster stop --data ${cluster.dataDir}", or choose another folder with --data.\n`,
   );
-  expect((await cluster.status()).processes).toEqual(before.processes);
+  expect(await runs()).toEqual(before);
 });
 
 test("a data folder that cannot be one", async () => {

@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { isLoopback, type Sources, settle } from "../../src/cluster/config.ts";
+import { isLoopback, resolveSettings, type Sources } from "../../src/cluster/config.ts";
 import { UsageError } from "../../src/runtime/arguments.ts";
 
 const sources = (some: Partial<Sources>): Sources => ({
@@ -12,7 +12,7 @@ const sources = (some: Partial<Sources>): Sources => ({
 
 const complaint = (some: Partial<Sources>): string => {
   try {
-    settle(sources(some));
+    resolveSettings(sources(some));
   } catch (error) {
     if (error instanceof UsageError) return error.message;
     throw error;
@@ -21,7 +21,7 @@ const complaint = (some: Partial<Sources>): string => {
 };
 
 test("without any source the defaults hold", () => {
-  expect(settle(sources({}))).toEqual({
+  expect(resolveSettings(sources({}))).toEqual({
     nodes: 2,
     host: "127.0.0.1",
     port: 8080,
@@ -45,7 +45,7 @@ test("without any source the defaults hold", () => {
 test("flags win over the environment, that over the file, that over the defaults", () => {
   const file = { nodes: 5, port: 5000, relays: 3, lbWorkers: 2 };
   const environment = { TUTTI_NODES: "6", TUTTI_PORT: "6000", TUTTI_LB_WORKERS: "4" };
-  const settled = settle(sources({ flags: { nodes: "7" }, environment, file }));
+  const settled = resolveSettings(sources({ flags: { nodes: "7" }, environment, file }));
   expect(settled).toMatchObject({ nodes: 7, port: 6000, lbWorkers: 4, relays: 3, memoryMb: 128 });
 });
 
@@ -79,16 +79,18 @@ test("every setting can come from every source", () => {
   const environment = Object.fromEntries(
     asText.map(([flag, text]) => [`TUTTI_${flag.toUpperCase().replaceAll("-", "_")}`, text]),
   );
-  expect(settle(sources({ file: asFile }))).toEqual(asFile);
-  expect(settle(sources({ flags }))).toEqual(asFile);
-  expect(settle(sources({ environment }))).toEqual(asFile);
+  expect(resolveSettings(sources({ file: asFile }))).toEqual(asFile);
+  expect(resolveSettings(sources({ flags }))).toEqual(asFile);
+  expect(resolveSettings(sources({ environment }))).toEqual(asFile);
 });
 
 test("a flag can take back what another source has switched on, and an empty variable is none", () => {
   expect(
-    settle(sources({ flags: { open: false }, environment: { TUTTI_OPEN: "true" } })).open,
+    resolveSettings(sources({ flags: { open: false }, environment: { TUTTI_OPEN: "true" } })).open,
   ).toBe(false);
-  expect(settle(sources({ environment: { TUTTI_APP: "", TUTTI_FSYNC: "1" } }))).toMatchObject({
+  expect(
+    resolveSettings(sources({ environment: { TUTTI_APP: "", TUTTI_FSYNC: "1" } })),
+  ).toMatchObject({
     app: undefined,
     fsync: true,
   });
@@ -129,7 +131,7 @@ test("a host is a name or an address, without port or scheme", () => {
     "localhost",
     "my-host.example.org",
   ])
-    expect(settle(sources({ flags: { host } })).host).toBe(host);
+    expect(resolveSettings(sources({ flags: { host } })).host).toBe(host);
   for (const host of ["", "a b", "127.0.0.1:8080", "localhost:80", "http://x", "[::1]", "x/y", "ü"])
     expect(complaint({ flags: { host } })).toStartWith("--host");
 });
@@ -149,7 +151,7 @@ test("only what this machine alone can reach is loopback", () => {
 });
 
 test("flags of the lb are words, a text of words, or an object", () => {
-  const read = (lbFlags: unknown) => settle(sources({ file: { lbFlags } })).lbFlags;
+  const read = (lbFlags: unknown) => resolveSettings(sources({ file: { lbFlags } })).lbFlags;
   expect(read(' --head-timeout-ms  5000 --cookie-name="a b" ')).toEqual([
     ...["--head-timeout-ms", "5000", "--cookie-name=a b"],
   ]);
@@ -176,11 +178,12 @@ test("flags of the lb that the cluster sets itself are refused, and so is what a
 });
 
 test("several values come as an array or with commas, and an access log is a file", () => {
-  const read = (trust: unknown) => settle(sources({ file: { trust } })).trust;
+  const read = (trust: unknown) => resolveSettings(sources({ file: { trust } })).trust;
   expect(read("10.0.0.0/8, ::1")).toEqual(["10.0.0.0/8", "::1"]);
   expect(read(["10.0.0.0/8"])).toEqual(["10.0.0.0/8"]);
   expect(
-    settle(sources({ flags: { trust: ["a", "b"] }, environment: { TUTTI_TRUST: "c" } })).trust,
+    resolveSettings(sources({ flags: { trust: ["a", "b"] }, environment: { TUTTI_TRUST: "c" } }))
+      .trust,
   ).toEqual(["a", "b"]);
   for (const wrong of [7, ["a", 7], ["a", ""], "a,,b", { a: 1 }])
     expect(complaint({ file: { tlsCert: wrong } })).toStartWith(

@@ -67,7 +67,7 @@ test("what several lbs have counted is one table, and the most that waited is a 
 node-1  up/down        10        3  1.2 kB  5 B    8    0    0    1       1       2  40 good, 2 bad
 node-2  up              2        0     0 B  0 B    2    0    0    0       0       0   0 good, 0 bad
 
-clients     3 now, 30 ever, 0 refused, 0 that never spoke HTTP
+clients     3 now, 30 ever, 0 refused, 0 that never sent HTTP
 under way   0 requests, 1 sockets
 waiting     0 now, 7 at most
 answered    0 with 4xx and 1 with 5xx by the lb itself
@@ -80,7 +80,7 @@ access log  9 lines, 0 dropped
 
 test("without an lb that has told anything it says so", () => {
   expect(countersTable({ address: null, scheme: "http", processes: [lb("lb-1", undefined)] })).toBe(
-    "No lb has told its counters.\n",
+    "No lb has reported its counters.\n",
   );
 });
 

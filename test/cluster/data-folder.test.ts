@@ -92,7 +92,7 @@ test("what cannot be a data folder is refused with a sentence", () => {
   const file = join(parent, "file");
   writeFileSync(file, "");
   expect(() => DataFolder.claim(file)).toThrow(
-    /^The data folder .*file cannot be used \(EEXIST.*\): see that it is writable and has room, or/,
+    /^The data folder .*file cannot be used \(EEXIST.*\): make sure that it is writable and has free space, or/,
   );
   expect(() => DataFolder.claim("/proc/tutti")).toThrow(
     /^The data folder \/proc\/tutti cannot be used/,

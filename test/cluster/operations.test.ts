@@ -16,18 +16,18 @@ test("scale starts nodes, and stops the highest-numbered", async () => {
       .map(({ id, state }) => `${id} ${state}`);
   expect(await cluster.run("scale", "4")).toEqual({
     code: 0,
-    out: "The cluster has 4 nodes now.\n",
+    out: "The cluster now has 4 nodes.\n",
     err: "",
   });
   expect(await nodes()).toEqual(["node-1 up", "node-2 up", "node-3 up", "node-4 up"]);
   const kept = await cluster.process("node-1");
   const removed = await cluster.process("node-3");
-  expect((await cluster.run("scale", "1")).out).toBe("The cluster has 1 node now.\n");
+  expect((await cluster.run("scale", "1")).out).toBe("The cluster now has 1 node.\n");
   expect(await nodes()).toEqual(["node-1 up"]);
   expect((await cluster.process("node-1")).pid).toBe(kept.pid);
   expect(isRunning(removed.pid ?? 0)).toBe(false);
   expect(existsSync(join(cluster.dataDir, "run/node-3.sock"))).toBe(false);
-  expect((await cluster.run("scale", "1")).out).toBe("The cluster has 1 node already.\n");
+  expect((await cluster.run("scale", "1")).out).toBe("The cluster already has 1 node.\n");
 });
 
 test("a drained node stays drained, killed or restarted, until it is undrained", async () => {
@@ -96,7 +96,7 @@ test.concurrent("a node that does not come back from a rolling restart ends the 
   const { code, err } = await cluster.run("restart");
   expect([code, err]).toEqual([
     1,
-    "node-1 did not come back, and nothing else was restarted after it: The app does not load: mend it.\n",
+    "node-1 did not restart, and the nodes after it were not restarted: The app does not load: mend it.\n",
   ]);
   expect(await cluster.process("node-1")).toMatchObject({ state: "failed", pid: null });
   expect(await cluster.process("node-2")).toMatchObject({ state: "up", restarts: 0 });

@@ -178,7 +178,7 @@ test("a cluster that was started with nohup outlives its terminal", async () => 
   const { shell, pid } = await startByShell("trap '' HUP; exec CLUSTER", folder.path, {});
   process.kill(pid, "SIGHUP");
   expect((await runCommand(["scale", "2", "--data", folder.path])).out).toBe(
-    "The cluster has 2 nodes now.\n",
+    "The cluster now has 2 nodes.\n",
   );
   expect((await runCommand(["stop", "--data", folder.path])).code).toBe(0);
   expect(await shell.exited).toBe(0);

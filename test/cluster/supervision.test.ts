@@ -50,7 +50,7 @@ test.concurrent("a crash loop ends the cluster with the end of the log", async (
   await cluster.kill("node-1");
   const { code, err } = await cluster.ended();
   expect(code).toBe(1);
-  expect(err).toContain("node-1 died more than 5 times in 10 s, last by exit code 1; its log is ");
+  expect(err).toContain("node-1 exited more than 5 times in 10 s, last: exit code 1; its log is ");
   expect(err).toContain("error: it broke on the way");
   expect(pids.filter(isRunning)).toEqual([]);
   expect(readdirSync(cluster.dataDir)).not.toContain("lock.db");
@@ -73,13 +73,13 @@ for (const [what, role, standIns, sentence] of [
     "dies before it is ready",
     "node",
     ["well", "early", "well"],
-    "node-1 ended (exit code 7) before it was ready; its log is",
+    "node-1 exited (exit code 7) before it was ready; its log is",
   ],
   [
     "dies before it is ready",
     "lb",
     ["well", "well", "early"],
-    "lb-1 ended (exit code 7) before it was ready; its log is",
+    "lb-1 exited (exit code 7) before it was ready; its log is",
   ],
 ] as const) {
   test(`a ${role} that ${what} keeps the cluster from coming up half`, async () => {

@@ -2,6 +2,7 @@
 // journal.
 
 import type { Disk } from "../../src/relay/head.ts";
+import { gatherBuffer } from "../../src/relay/outbox.ts";
 import { Producers } from "../../src/relay/producers.ts";
 import { RelayLink } from "../../src/relay/relay-link.ts";
 import { replay } from "../../src/relay/replay.ts";
@@ -27,7 +28,7 @@ function newStore(producers = new Producers(1 << 10)): Store {
 
 function publish(store: Store, channel: number, low: number, seq: number, text: string): void {
   const frame = encodePublish(channel, { high: 1, low }, seq, utf8(text));
-  store.publish(new RelayLink([]), frame, 0, frame.length, 1);
+  store.publish(new RelayLink([], gatherBuffer()), frame, 0, frame.length, 1);
 }
 
 /** The bytes of a one-segment journal of a few channels. */

@@ -1,4 +1,6 @@
-// Seeded randomness: a fuzz run is determined by its seed.
+// Random values for fuzzing: everything that a fuzz run does follows from its seed.
+
+import { below, pick, seeded } from "../../src/runtime/random.ts";
 
 export type Random = {
   /** A whole number from 0 up to `below`. */
@@ -7,26 +9,15 @@ export type Random = {
   bytes(count: number): Uint8Array;
 };
 
-/** sfc32 over a seed and words that name its purpose. */
+/** Random values from a seed and from words that name what they are for (FNV-1a). */
 export function randomFrom(seed: number, ...words: (number | string)[]): Random {
-  let [a, b, c, counter] = [0x9e3779b9, 0x243f6a88, seed | 0, 1];
-  const next = (): number => {
-    const sum = (((a + b) | 0) + counter) | 0;
-    counter = (counter + 1) | 0;
-    a = b ^ (b >>> 9);
-    b = (c + (c << 3)) | 0;
-    c = ((c << 21) | (c >>> 11)) + sum;
-    return sum >>> 0;
-  };
-  for (const character of words.join(" ")) {
-    a ^= character.charCodeAt(0);
-    next();
-  }
-  for (let round = 0; round < 12; round++) next();
-  const below = (limit: number) => Math.floor((next() / 0x1_0000_0000) * limit);
+  let hash = 0x811c9dc5 ^ seed;
+  for (const character of words.join(" "))
+    hash = Math.imul(hash ^ character.charCodeAt(0), 0x01000193);
+  const next = seeded(Math.imul(hash ^ (hash >>> 16), 0x85ebca6b));
   return {
-    below,
-    pick: (among) => among[below(among.length)],
-    bytes: (count) => Uint8Array.from({ length: count }, () => next() & 0xff),
+    below: (count) => below(next, count),
+    pick: (among) => pick(next, among),
+    bytes: (count) => Uint8Array.from({ length: count }, () => below(next, 256)),
   };
 }

@@ -1,32 +1,31 @@
-// Races that are too rare to wait for, each played out step by step on the virtual cluster.
+// Races that are too rare to wait for, each played out step by step on the real cores.
 
 import { beforeEach, expect, test } from "bun:test";
 import { Rules } from "../../src/node/app/rules.ts";
 import { CACHED_MAX } from "../../src/node/channels/channels.ts";
-import { seeded, VirtualNode, VirtualRelay, VirtualSocket } from "./simulation.ts";
+import { SteppedNode, SteppedRelay, SteppedSocket } from "./stepped.ts";
 
 let nowMs = 0;
-let relay: VirtualRelay;
-let ahead: VirtualNode;
-let behind: VirtualNode;
+let relay: SteppedRelay;
+let ahead: SteppedNode;
+let behind: SteppedNode;
 let connections = 0;
 
-beforeEach(() => {
+beforeEach(async () => {
   nowMs = 1_000_000;
-  const random = seeded(1);
   const rules = new Rules({
     channels: { room: { history: { size: 100 } }, none: { history: { size: 0 } } },
   });
-  relay = new VirtualRelay(random, () => nowMs);
+  relay = new SteppedRelay(() => nowMs);
   [ahead, behind] = ["ahead", "behind"].map(
-    (name) => new VirtualNode(name, relay, rules, random, () => nowMs),
+    (name) => new SteppedNode(name, relay, rules, () => nowMs),
   );
-  for (const { link } of [ahead, behind]) link?.dial();
+  await null;
   settle();
 });
 
 /** Everything that is on its way arrives; `only`: on this node's link. */
-function settle(only?: VirtualNode): void {
+function settle(only?: SteppedNode): void {
   for (let n = 0; n < 10; n++)
     for (const node of only === undefined ? [ahead, behind] : [only]) {
       node.link?.deliverToRelay(100);
@@ -34,12 +33,12 @@ function settle(only?: VirtualNode): void {
     }
 }
 
-const connect = (node: VirtualNode) => {
-  const socket = new VirtualSocket(node, `client-${++connections}`);
+const connect = (node: SteppedNode) => {
+  const socket = new SteppedSocket(node, `client-${++connections}`);
   socket.read();
   return socket;
 };
-const readAll = (socket: VirtualSocket) => {
+const readAll = (socket: SteppedSocket) => {
   const messages: Record<string, unknown>[] = [];
   for (let message = socket.read(); message !== undefined; message = socket.read())
     messages.push(message);
@@ -48,7 +47,7 @@ const readAll = (socket: VirtualSocket) => {
 const offsets = (messages: Record<string, unknown>[]) =>
   messages.filter(({ type }) => type === "message").map(({ offset }) => offset);
 
-function publish(node: VirtualNode, channel: string, count = 1): void {
+function publish(node: SteppedNode, channel: string, count = 1): void {
   const socket = connect(node);
   for (let n = 0; n < count; n++) socket.write({ type: "publish", channel, data: n });
   settle(node);
@@ -56,7 +55,7 @@ function publish(node: VirtualNode, channel: string, count = 1): void {
 }
 
 /** Subscribes at a node that has the channel open, and returns the position. */
-function follow(node: VirtualNode, channel: string): { epoch: string; offset: number } {
+function follow(node: SteppedNode, channel: string): { epoch: string; offset: number } {
   const socket = connect(node);
   socket.write({ type: "subscribe", channel });
   settle();
@@ -115,7 +114,7 @@ test("publications that arrive while a reader waits for its history come behind 
   expect(offsets(readAll(reader))).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9]);
 });
 
-test("a relay that restarts between pages changes nothing (R9)", () => {
+test("a relay that restarts between pages changes nothing (R9)", async () => {
   const { epoch } = follow(ahead, "room");
   publish(ahead, "room", 5);
   const reader = connect(behind);
@@ -125,7 +124,8 @@ test("a relay that restarts between pages changes nothing (R9)", () => {
   behind.link?.deliverToRelay(100);
   relay.kill();
   relay.start();
-  for (const { link } of [ahead, behind]) link?.dial();
+  for (const node of [ahead, behind]) node.redial();
+  await null;
   settle();
   const [ok, ...rest] = readAll(reader);
   expect(ok).toMatchObject({ recovered: true });
@@ -209,7 +209,7 @@ test("a channel where nothing was to be waited for is looked after again once so
   settle();
   expect(readAll(reader)).toMatchObject([{ type: "ok" }]);
   // The relay answers nothing any more.
-  const isToldBusy = (asker: VirtualSocket, question: Record<string, unknown>) => {
+  const isToldBusy = (asker: SteppedSocket, question: Record<string, unknown>) => {
     behind.hub.sweep();
     asker.write({ ...question, id: "q", channel: "room" });
     nowMs += 10_001;

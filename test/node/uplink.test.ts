@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import type { ChannelPort } from "../../src/node/uplink/broker.ts";
 import { type LinkPort, Uplink } from "../../src/node/uplink/uplink.ts";
-import type { LinkEvents } from "../../src/runtime/link.ts";
+import type { LinkEvents } from "../../src/runtime/link-core.ts";
 import { OUTCOME_STORAGE, type RelayMessage } from "../../src/wire/relay-messages.ts";
 
 const NEWS: ChannelPort = {

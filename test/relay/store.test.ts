@@ -1,6 +1,7 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
 import type { Channel } from "../../src/relay/channel.ts";
+import { gatherBuffer } from "../../src/relay/outbox.ts";
 import { RelayLink } from "../../src/relay/relay-link.ts";
 import { positionOf, SEGMENT_BYTES, segmentOf } from "../../src/relay/segments.ts";
 import type { Store } from "../../src/relay/store.ts";
@@ -17,7 +18,8 @@ setDefaultTimeout(60_000);
 
 const POLICY = { size: 10, ttlMs: 60_000, bytes: 100_000_000 };
 const encoder = new TextEncoder();
-const newLink = () => new RelayLink([]);
+const gather = gatherBuffer();
+const newLink = () => new RelayLink([], gather);
 
 function open(store: Store, name = "news", policy = POLICY): Channel {
   const channel = store.open(name, policy, `epoch-of-${name}`, 0);

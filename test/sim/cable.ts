@@ -1,7 +1,7 @@
-// A simulated connection: what is sent arrives in order, after a while; it can be closed in order,
-// cut, stalled, or go deaf, which nobody is told of.
+// A simulated connection: what is sent arrives in order, after a delay. It can be closed,
+// half-closed, cut, stalled, or silently dead: then nothing arrives and neither end is told.
 
-import { between, type Random } from "../../src/runtime/random.ts";
+import { below, between, type Random } from "../../src/runtime/random.ts";
 import type { Clock } from "./clock.ts";
 import type { Process } from "./process.ts";
 
@@ -14,6 +14,7 @@ export type End<T> = {
 export type Side = 0 | 1;
 const other = (side: Side): Side => (side === 0 ? 1 : 0);
 
+export const NORMAL = 1000;
 export const ABNORMAL = 1006;
 
 export class Network {
@@ -21,7 +22,7 @@ export class Network {
   readonly random: Random;
   /** Delays are this many times longer now. */
   slowness = 1;
-  /** Writes down all that happens, for whoever wants to see it. */
+  /** Receives a line for every event, if set. */
   trace: ((line: string) => void) | undefined;
 
   constructor(clock: Clock, random: Random) {
@@ -37,25 +38,30 @@ export class Network {
     const { random } = this;
     return (random() < 0.05 ? between(random, 5, 60) : between(random, 0.1, 3)) * this.slowness;
   }
+
+  /** How many of these bytes a socket takes at once: mostly all. */
+  bytesTaken(bytes: number): number {
+    return this.random() < 0.03 ? below(this.random, bytes) : bytes;
+  }
 }
 
 export class Cable<T> {
   readonly #network: Network;
   readonly #ends: readonly [End<T>, End<T>];
-  /** When the last thing sent to each side arrives: nothing overtakes it. */
+  /** When the last data sent to each side arrives: nothing overtakes it. */
   readonly #arrivesAt: [number, number] = [0, 0];
   readonly #isClosed: [boolean, boolean] = [false, false];
-  #isDeaf = false;
-  /** Called when side 0 has taken something in. */
-  onTaken: ((data: T) => void) | undefined;
+  #isDead = false;
+  /** Called when data has arrived at side 0. */
+  onArrived: ((data: T) => void) | undefined;
 
   constructor(network: Network, ends: readonly [End<T>, End<T>]) {
     this.#network = network;
     this.#ends = ends;
   }
 
-  /** Whether either side still holds it. */
-  get isHeld(): boolean {
+  /** Whether either side is open. */
+  get isOpen(): boolean {
     return !(this.#isClosed[0] && this.#isClosed[1]);
   }
 
@@ -67,7 +73,7 @@ export class Cable<T> {
     if (this.#isClosed[from]) return;
     const to = other(from);
     this.#arrive(to, () => {
-      if (to === 0) this.onTaken?.(data);
+      if (to === 0) this.onArrived?.(data);
       this.#network.note(
         () =>
           `${this.#ends[to].process.name} hears ${this.#ends[from].process.name}: ${textOf(data)}`,
@@ -76,20 +82,25 @@ export class Cable<T> {
     });
   }
 
-  /** This side has done with it; the other is told behind all that was sent. */
+  /** Closes this side; the other is told behind all that was sent. */
   close(from: Side, code: number): void {
     if (this.#isClosed[from]) return;
     this.#isClosed[from] = true;
     this.#tellClosed(other(from), code);
   }
 
-  /** Both sides are told, soon; what was on its way is lost. */
+  /** Half-closes: the other side is told behind all that was sent; this side still hears it. */
+  finish(from: Side): void {
+    if (!this.#isClosed[from]) this.#tellClosed(other(from), NORMAL);
+  }
+
+  /** Both sides are told soon; what was on its way is lost. */
   cut(): void {
     for (const side of [0, 1] as const) {
       this.#arrivesAt[side] = this.#network.clock.now;
       this.#tellClosed(side, ABNORMAL);
     }
-    this.#isDeaf = true;
+    this.#isDead = true;
   }
 
   /** The process at this side has died: what it had sent may still arrive, or not. */
@@ -99,29 +110,29 @@ export class Cable<T> {
     else this.cut();
   }
 
-  /** Nothing arrives any more, and nobody is told. */
-  deafen(): void {
-    this.#isDeaf = true;
+  /** Nothing arrives any more, and neither end is told. */
+  silence(): void {
+    this.#isDead = true;
   }
 
-  /** Nothing arrives at this side for a while. */
+  /** Nothing arrives at this side for that time. */
   stall(side: Side, forMs: number): void {
     this.#arrivesAt[side] = Math.max(this.#arrivesAt[side], this.#network.clock.now + forMs);
   }
 
-  #arrive(to: Side, happen: () => void): void {
+  #arrive(to: Side, arrived: () => void): void {
     const { clock } = this.#network;
     this.#arrivesAt[to] = Math.max(this.#arrivesAt[to], clock.now + this.#network.delayMs());
     clock.at(this.#arrivesAt[to], () => {
-      if (this.#isDeaf) return;
+      if (this.#isDead) return;
       this.#ends[to].process.run(() => {
-        if (!this.#isClosed[to]) happen();
+        if (!this.#isClosed[to]) arrived();
       });
     });
   }
 
   #tellClosed(to: Side, code: number): void {
-    if (this.#isDeaf) return;
+    if (this.#isDead) return;
     const { clock } = this.#network;
     clock.at(Math.max(this.#arrivesAt[to], clock.now + this.#network.delayMs()), () => {
       this.#ends[to].process.run(() => {

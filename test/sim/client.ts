@@ -1,5 +1,5 @@
-// A simulated client process: the SDK's real core on simulated connections and timers, which writes
-// down all that it published and read.
+// A simulated client process: the SDK's core on simulated connections and timers. It records all
+// that it publishes and reads.
 
 import type { Publication, ReadEvent, Reading } from "../../src/chaos/history.ts";
 import { Core } from "../../src/client/core.ts";
@@ -61,7 +61,7 @@ export class SimClient {
     return this.#core.positionOf(channel);
   }
 
-  /** The app in the client's process does something. */
+  /** A step of the app in the client's process. */
   step(step: Step): void {
     this.process.run(() => {
       for (const effect of this.#core.step(step, this.#network.clock.now)) this.#apply(effect);
@@ -100,7 +100,7 @@ export class SimClient {
     });
   }
 
-  /** The process dies, and with it what it had yet to publish. */
+  /** The process dies, with the publications that it has not sent. */
   kill(): void {
     this.process.kill();
     this.cable?.died(0);

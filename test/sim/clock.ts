@@ -1,5 +1,5 @@
-// Virtual time: what is planned runs in the order of its time, and what a step leaves to the
-// microtask queue runs before the next step.
+// Virtual time: callbacks run in the order of their times, and the microtasks that one leaves run
+// before the next.
 
 import { drainMicrotasks } from "bun:jsc";
 
@@ -9,7 +9,7 @@ const isBefore = (a: Planned, b: Planned): boolean =>
   a.at < b.at || (a.at === b.at && a.order < b.order);
 
 export class Clock {
-  /** Milliseconds. Begins where offsets of time are no round numbers. */
+  /** Milliseconds. */
   now = 1_000_000;
   steps = 0;
   #order = 0;

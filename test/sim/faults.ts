@@ -1,4 +1,4 @@
-// What goes wrong in a simulated cluster, and what its clients do meanwhile.
+// The faults of a simulated cluster, and what its clients do meanwhile.
 
 import { below, between, pick, weighted } from "../../src/runtime/random.ts";
 import type { SimClient } from "./client.ts";
@@ -16,9 +16,10 @@ const FAULTS = {
   fullDisk: 3,
   losePower: 4,
   cutLink: 4,
-  deafenLink: 2,
+  silenceLink: 2,
+  stallLink: 3,
   cutClient: 6,
-  deafenClient: 4,
+  silenceClient: 4,
   stallClient: 4,
   stopClient: 2,
   killClient: 1,
@@ -65,12 +66,14 @@ export function fault(world: World): void {
     }
     case "cutLink":
       return pick(random, links)?.cut();
-    case "deafenLink":
-      return pick(random, links)?.deafen();
+    case "silenceLink":
+      return pick(random, links)?.silence();
+    case "stallLink":
+      return pick(random, links)?.stall(random() < 0.5 ? 0 : 1, between(random, 10, 1500));
     case "cutClient":
       return pick(random, world.clients).cable?.cut();
-    case "deafenClient":
-      return pick(random, world.clients).cable?.deafen();
+    case "silenceClient":
+      return pick(random, world.clients).cable?.silence();
     case "stallClient":
       return pick(random, world.clients).cable?.stall(0, between(random, 100, 6000));
     case "stopClient": {
@@ -97,7 +100,7 @@ export function fault(world: World): void {
   }
 }
 
-/** SIGSTOP, then SIGCONT; or what a supervisor does with a process that hangs. */
+/** SIGSTOP, then SIGCONT; or SIGKILL, as a supervisor kills a process that hangs. */
 function stopProcess(world: World): void {
   const { random, clock } = world;
   const victim = pick(random, world.processes);
@@ -145,11 +148,8 @@ export function work(world: World, client: SimClient): void {
       return client.channels.includes(channel) ? undefined : client.subscribe(channel);
     case "last":
       return client.subscribe(channel, { last: below(random, 20) });
-    case "again": {
-      const since = client.positionOf(channel);
-      client.unsubscribe(channel);
-      return client.subscribe(channel, since === undefined ? {} : { since });
-    }
+    case "again":
+      return again(world, client, channel);
     case "unsubscribe":
       return client.unsubscribe(channel);
     case "pause":
@@ -162,7 +162,22 @@ export function work(world: World, client: SimClient): void {
   }
 }
 
-/** Nothing goes wrong any more. What has gone deaf stays so until somebody notices. */
+/** Unsubscribes, and subscribes again at the same position, at once or after a while. */
+function again(world: World, client: SimClient, channel: string): void {
+  const { random, clock, absences } = world;
+  const since = client.positionOf(channel);
+  const start = since === undefined ? {} : { since };
+  client.unsubscribe(channel);
+  if (random() < 0.5) return client.subscribe(channel, start);
+  const end = () => {
+    if (absences.delete(end) && client.process.isAlive && !client.channels.includes(channel))
+      client.subscribe(channel, start);
+  };
+  absences.add(end);
+  clock.after(between(random, 10, 2000), end);
+}
+
+/** Ends all faults. A dead connection stays dead until a timeout notices. */
 export function heal(world: World): void {
   world.network.slowness = 1;
   for (const { disk } of world.relays) {
@@ -171,4 +186,5 @@ export function heal(world: World): void {
   }
   for (const { process } of [...world.processes, ...world.clients]) process.continue();
   for (const node of world.nodes) node.undrain();
+  for (const end of world.absences) end();
 }

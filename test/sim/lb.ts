@@ -78,9 +78,8 @@ export class SimLb {
     if (target?.process.isAlive !== true) {
       this.#sync.nodeRefused(node);
       if (attempt === TRIES) return fail();
-      return this.process.after(this.#network.delayMs(), () =>
-        this.#try(end, dialed, node, attempt + 1),
-      );
+      this.process.after(this.#network.delayMs(), () => this.#try(end, dialed, node, attempt + 1));
+      return;
     }
     this.pool.acquire(node);
     const cable: Cable<string> = new Cable<string>(this.#network, [
@@ -149,7 +148,7 @@ export class SimLb {
 
   #sweep(): void {
     const [held, over]: [Tunnel[], Tunnel[]] = [[], []];
-    for (const tunnel of this.#tunnels) (tunnel.cable.isHeld ? held : over).push(tunnel);
+    for (const tunnel of this.#tunnels) (tunnel.cable.isOpen ? held : over).push(tunnel);
     this.#tunnels = held;
     for (const { node } of over) this.pool.release(node);
     this.#sync.reportCounts(false);

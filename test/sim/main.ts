@@ -1,18 +1,18 @@
-// `bun run sim`: runs the simulation for as many seeds as are wanted. A seed that fails prints
-// itself, and how to run it again.
+// `bun run sim`: runs the simulation for a range of seeds. A seed that fails prints the command
+// that runs it again.
 
 import { parseCommandLine, parseInteger, UsageError } from "../../src/runtime/arguments.ts";
 import { run } from "./run.ts";
 
-const HELP = `Simulates whole clusters and everything that can happen to them, in virtual time.
+const HELP = `Simulates whole clusters with random faults, in virtual time.
 
   bun run sim                     1,000 runs
-  bun run sim --seed 7 --trace    one run, and all that happens in it
+  bun run sim --seed 7 --trace    one run, with every event
 
   --seed N    the first seed (1)
   --runs N    how many seeds (1000; 1 with --trace)
-  --trace     write down every step
-  --help      this`;
+  --trace     print every event
+  --help      print this`;
 
 function main(): number {
   const { values } = parseCommandLine(
@@ -54,7 +54,7 @@ function simulate(
     if (outcome.violations.length === 0) continue;
     failures++;
     say(
-      `seed ${seed} fails; run it again with: bun run sim --seed ${seed} --runs 1 (--trace shows every step)`,
+      `seed ${seed} fails; run it again with: bun run sim --seed ${seed} --runs 1 (--trace prints every event)`,
     );
     for (const line of outcome.violations) say(`  ${line}`);
   }

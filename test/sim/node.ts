@@ -1,23 +1,17 @@
-// A simulated node process: the real uplinks, canaries, hub and sessions, wired and timed as
-// src/node/node.ts does it.
+// A simulated node process: the node's core on simulated links, and the sockets of its clients as
+// Bun's server would make them.
 
 import { ANYONE } from "../../src/node/app/authentication.ts";
 import type { AppOptions } from "../../src/node/app/index.ts";
 import { Rules } from "../../src/node/app/rules.ts";
-import { Channels } from "../../src/node/channels/channels.ts";
-import { createCluster } from "../../src/node/channels/cluster-api.ts";
 import type { Frame } from "../../src/node/codec/encoding.ts";
+import { NodeCore, type NodeEvents } from "../../src/node/node-core.ts";
 import type { Socket } from "../../src/node/session/client-writer.ts";
-import { departures } from "../../src/node/session/drain.ts";
 import { ClientSession } from "../../src/node/session/session.ts";
-import type { SessionContext } from "../../src/node/session/session-context.ts";
-import { GROUPS, Sessions } from "../../src/node/session/sessions.ts";
-import { BEAT_MS, Canary } from "../../src/node/uplink/canary.ts";
-import { producerFor } from "../../src/node/uplink/identity.ts";
-import { Uplink } from "../../src/node/uplink/uplink.ts";
+import type { Uplink } from "../../src/node/uplink/uplink.ts";
 import { below, type Random } from "../../src/runtime/random.ts";
-import { ownerOf } from "../../src/wire/channel-name.ts";
 import type { Cable, End, Network } from "./cable.ts";
+import { Conversation } from "./conversation.ts";
 import { SECRET, SimLink } from "./link.ts";
 import { Process } from "./process.ts";
 import type { SimRelay } from "./relay.ts";
@@ -29,26 +23,17 @@ export const PING = "\0ping";
 export const PONG = "\0pong";
 
 const PING_MS = 2000;
-const SWEEP_MS = 1000;
-const RESUME_MS = 20;
-const LEAVE_MS = 250;
+const CONNECT_MS = 10_000;
 /** What the kernel takes for a client before anything counts as buffered. */
 const KERNEL_BYTES = 32 * 1024;
 
 export class SimNode {
   readonly process: Process;
+  readonly core: NodeCore;
   readonly links: SimLink[] = [];
   readonly sockets = new Set<SimSocket>();
   readonly #accepted = new Set<SimSocket>();
-  readonly uplinks: readonly Uplink[];
-  readonly sessions = new Sessions();
-  readonly desk: SessionContext;
-  readonly network: Network;
-  readonly #canaries: readonly Canary[];
-  readonly #hub: Channels;
-  #flushAtMs = Number.POSITIVE_INFINITY;
-  #state: "starting" | "up" | "draining" = "starting";
-  #sessionCount = 0;
+  #idCount = 0;
 
   constructor(
     name: string,
@@ -57,64 +42,49 @@ export class SimNode {
     relays: readonly SimRelay[],
     app: AppOptions<string>,
   ) {
-    const { clock } = network;
-    const relayIds = relays.map(({ id }) => id);
-    const nowMs = () => Math.floor(clock.now);
-    this.network = network;
-    this.process = new Process(name, clock);
-    const rules = new Rules(app);
-    this.uplinks = relays.map((relay, index) => {
-      const dial = (events: ConstructorParameters<typeof SimLink>[4]) => {
-        this.links[index] = new SimLink(network, this.process, relay, "node", events);
-        return this.links[index];
-      };
-      const random32 = () => below(random, 2 ** 32);
-      return new Uplink(relay.id, dial, random32, () => {});
-    });
-    const uplinkOf = (channel: string) => this.uplinks[ownerOf(channel, relayIds)];
-    this.#hub = new Channels(
-      rules,
-      uplinkOf,
-      (topic, frame) => this.#fanOut(topic, frame),
-      nowMs,
-      (untilMs) => this.#flushAt(untilMs),
-    );
-    const keyed = (key: string) => producerFor(SECRET, "key", undefined, key);
-    this.desk = {
-      node: name,
-      pingMs: PING_MS,
-      connectMs: 10_000,
-      app,
-      limits: rules.limits,
-      channels: this.#hub,
-      cluster: createCluster(name, this.#hub, keyed, () => {}),
-      identify: (kind, user, text) => producerFor(SECRET, kind, user, text),
-      resumeLater: (session) => this.process.after(RESUME_MS, () => session.resume()),
-      failed: (what, error) => {
-        throw new Error(`${name}: ${what} failed`, { cause: error });
+    const process = new Process(name, network.clock);
+    this.process = process;
+    const nonce = below(random, 1_000_000);
+    this.core = new NodeCore(
+      {
+        id: name,
+        relays: relays.map(({ id }) => id),
+        secret: SECRET,
+        app,
+        rules: new Rules(app),
+        pingMs: PING_MS,
+        connectMs: CONNECT_MS,
       },
-    };
-    const nonce = `${name}.${below(random, 1_000_000)}`;
-    const onProven = () => {
-      if (this.#state === "starting" && this.isHealthy) this.#turn("up");
-    };
-    this.#canaries = this.uplinks.map(
-      (uplink) => new Canary({ node: name, uplink, relays: relayIds, nonce, nowMs, onProven }),
+      {
+        clock: process,
+        random,
+        random32: () => below(random, 2 ** 32),
+        createId: () => `${name}.${nonce}.${++this.#idCount}`,
+        link: (relay, events) => {
+          this.links[relay] = new SimLink(network, process, relays[relay], "node", events);
+          return this.links[relay];
+        },
+        publish: (topic, frame) => {
+          for (const socket of this.sockets) if (socket.topics.has(topic)) socket.send(frame);
+        },
+        address: () => `unix:/${name}`,
+        events: eventsOf(name),
+      },
     );
-    this.#tick();
+    void this.core.start();
   }
 
   get name(): string {
     return this.process.name;
   }
 
-  /** Whether every relay has delivered to it lately. */
-  get isHealthy(): boolean {
-    return this.#canaries.every(({ isProven }) => isProven);
+  get uplinks(): readonly Uplink[] {
+    return this.core.uplinks;
   }
 
-  get isUp(): boolean {
-    return this.#state === "up";
+  /** What its health check answers. */
+  get isHealthy(): boolean {
+    return this.core.health.isHealthy;
   }
 
   /** The node's end of a new client's connection. */
@@ -123,7 +93,7 @@ export class SimNode {
     this.#accepted.add(socket);
     return {
       process: this.process,
-      receive: (text) => this.#receive(socket, text),
+      receive: (text) => this.#received(socket, text),
       closed: () => socket.ended(),
     };
   }
@@ -134,91 +104,42 @@ export class SimNode {
     for (const socket of this.#accepted) socket.cable().died(1);
   }
 
+  drain(): void {
+    this.process.run(() => this.core.drain());
+  }
+
+  undrain(): void {
+    this.process.run(() => this.core.undrain());
+  }
+
   gone(socket: SimSocket): void {
     this.#accepted.delete(socket);
     this.sockets.delete(socket);
   }
 
-  #receive(socket: SimSocket, text: string): void {
+  #received(socket: SimSocket, text: string): void {
     if (text === PONG) socket.session?.heard();
-    else if (text !== UPGRADE) socket.session?.frameReceived(text);
-    else if (this.#state === "up") socket.open(`${this.name}.${++this.#sessionCount}`);
+    else if (text !== UPGRADE) socket.received(text);
+    else if (this.core.isOpen) socket.open(`${this.name}.${++this.#idCount}`);
     else socket.close(1006);
   }
-
-  drain(): void {
-    if (this.#state !== "up") return;
-    this.#turn("draining");
-    for (const { client, afterMs } of departures([...this.sessions], this.network.random)) {
-      client.sendGoodbye("the node is going away", afterMs);
-      this.process.after(afterMs + LEAVE_MS, () => this.#sendAway(client));
-    }
-  }
-
-  undrain(): void {
-    if (this.#state === "draining") this.#turn("up");
-  }
-
-  #sendAway(session: ClientSession): void {
-    if (this.#state !== "draining") return;
-    if (session.isBusy) this.process.after(LEAVE_MS, () => this.#sendAway(session));
-    else session.close("goodbye");
-  }
-
-  #turn(state: "up" | "draining"): void {
-    this.#state = state;
-    this.#register();
-  }
-
-  #register(): void {
-    const membership = {
-      address: `unix:/${this.name}`,
-      state: this.#state,
-      connections: this.sessions.size,
-    };
-    for (const uplink of this.uplinks) uplink.register(membership);
-  }
-
-  #tick(): void {
-    const { clock } = this.network;
-    const visitMs = PING_MS / GROUPS;
-    let visitedAt = clock.now;
-    this.process.every(visitMs, () => {
-      this.sessions.visitNext(clock.now - visitedAt > PING_MS / 2 + visitMs);
-      visitedAt = clock.now;
-    });
-    this.process.every(SWEEP_MS, () => {
-      this.#hub.sweep();
-      for (const uplink of this.uplinks) uplink.tick(Math.floor(clock.now));
-      this.sessions.check(Math.floor(clock.now));
-      this.#register();
-    });
-    const beat = () => {
-      for (const canary of this.#canaries) canary.beat();
-    };
-    beat();
-    this.process.every(BEAT_MS, beat);
-  }
-
-  #flushAt(untilMs: number): void {
-    if (untilMs >= this.#flushAtMs) return;
-    this.#flushAtMs = untilMs;
-    this.process.after(Math.max(0, untilMs - this.network.clock.now), () => {
-      this.#flushAtMs = Number.POSITIVE_INFINITY;
-      this.#hub.flush();
-    });
-  }
-
-  #fanOut(topic: string, frame: Frame): void {
-    for (const socket of this.sockets) if (socket.topics.has(topic)) socket.send(frame);
-  }
 }
+
+const eventsOf = (name: string): NodeEvents => ({
+  stateChanged: () => {},
+  linkChanged: () => {},
+  notPublished: () => {},
+  failed: (what, error) => {
+    throw new Error(`${name}: ${what} failed`, { cause: error });
+  },
+});
 
 /** The node's end of a client's WebSocket, as Bun makes it. */
 export class SimSocket implements Socket {
   readonly cable: () => Cable<string>;
   readonly topics = new Set<string>();
   readonly #node: SimNode;
+  readonly #conversation: Conversation;
   session: ClientSession | undefined;
   /** What the client has not read yet. */
   #unread = 0;
@@ -226,25 +147,36 @@ export class SimSocket implements Socket {
 
   constructor(node: SimNode, cable: () => Cable<string>) {
     this.#node = node;
+    this.#conversation = new Conversation(node.name);
     this.cable = cable;
   }
 
   open(id: string): void {
-    const { desk, sessions, sockets } = this.#node;
-    this.session = new ClientSession(desk, id, "json", "", ANYONE);
-    this.cable().onTaken = (text) => this.#wasRead(text.length);
+    const { core, sockets } = this.#node;
+    this.session = new ClientSession(core.context, id, "json", "", ANYONE);
+    this.cable().onArrived = (text) => this.#wasRead(text.length);
     this.cable().send(1, UPGRADED);
     sockets.add(this);
-    sessions.add(this.session);
+    core.sessions.add(this.session);
     this.session.socketOpened(this);
   }
 
   send(frame: Frame): number {
     if (!this.#isOpen) return 0;
     const text = String(frame);
+    this.#conversation.sent(text);
+    this.transmit(text);
+    return text.length;
+  }
+
+  transmit(text: string): void {
     this.#unread += text.length;
     this.cable().send(1, text);
-    return text.length;
+  }
+
+  received(text: string): void {
+    this.#conversation.received(text);
+    this.session?.frameReceived(text);
   }
 
   /** The client has read so much. */
@@ -291,7 +223,7 @@ export class SimSocket implements Socket {
     this.#isOpen = false;
     this.#node.gone(this);
     if (this.session === undefined) return;
-    this.#node.sessions.delete(this.session);
+    this.#node.core.sessions.delete(this.session);
     this.session.socketClosed();
     this.session = undefined;
   }

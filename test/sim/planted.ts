@@ -1,5 +1,5 @@
-// Planted faults: what a wrong relay, node or client would do, put into the real cores from outside
-// for the time of a test. A checker and a simulation are worth what they catch.
+// Planted faults: bugs that a relay, node or client could have, patched into the cores for the time
+// of a test. The simulation must catch each of them.
 
 import { Connection } from "../../src/client/connection.ts";
 import { Outbox as ClientOutbox } from "../../src/client/outbox.ts";
@@ -11,15 +11,15 @@ import { Outbox as NodeOutbox } from "../../src/node/uplink/outbox.ts";
 import { Uplink } from "../../src/node/uplink/uplink.ts";
 import { Channel } from "../../src/relay/channel.ts";
 import { Producers } from "../../src/relay/producers.ts";
+import { LinkCore } from "../../src/runtime/link-core.ts";
 import type { RelayMessage } from "../../src/wire/relay-messages.ts";
 import { MemoryDisk } from "../relay/memory-disk.ts";
-import { SimLink } from "./link.ts";
 import { SimSocket } from "./node.ts";
 import type { RunOptions } from "./run.ts";
 
 export type Planted = {
   readonly name: string;
-  /** Puts it in; returns what takes it out again. */
+  /** Applies the fault; returns what removes it. */
   readonly plant?: () => () => void;
   readonly options?: RunOptions;
 };
@@ -41,7 +41,7 @@ const both = (first: () => void, second: () => void) => () => {
   second();
 };
 
-/** Changes what the relay says to the nodes. */
+/** Changes messages from the relay to the nodes. */
 const onTheWay = (change: (message: RelayMessage) => RelayMessage) => () =>
   patch(
     Uplink.prototype,
@@ -55,7 +55,7 @@ const onTheWay = (change: (message: RelayMessage) => RelayMessage) => () =>
 const takeAnything = () =>
   patch(
     Subscription.prototype,
-    "take",
+    "acceptMessage",
     (original) =>
       function (this: Subscription, offset) {
         return original.call(this, offset) ?? this.position?.epoch;
@@ -147,10 +147,10 @@ export const PLANTED: readonly Planted[] = [
     name: "a node opens its channels again without a position",
     plant: () =>
       patch(
-        SimLink.prototype,
+        LinkCore.prototype,
         "sendMessage",
         (original) =>
-          function (this: SimLink, message) {
+          function (this: LinkCore, message) {
             return original.call(
               this,
               message.type === "open" ? { ...message, since: null } : message,
@@ -243,11 +243,11 @@ export const PLANTED: readonly Planted[] = [
         takeAnything(),
         patch(
           SimSocket.prototype,
-          "send",
+          "transmit",
           (original) =>
-            function (this: SimSocket, frame) {
-              if (String(frame).startsWith('{"type":"message"')) original.call(this, frame);
-              return original.call(this, frame);
+            function (this: SimSocket, text) {
+              if (text.startsWith('{"type":"message"')) original.call(this, text);
+              original.call(this, text);
             },
         ),
       ),
@@ -255,7 +255,7 @@ export const PLANTED: readonly Planted[] = [
   { name: "a client takes what comes between its question and the answer", plant: takeAnything },
   {
     name: "a client forgets that it has to publish again what a lost connection did not answer",
-    plant: () => patch(ClientOutbox.prototype, "disconnected", () => () => {}),
+    plant: () => patch(ClientOutbox.prototype, "connectionLost", () => () => {}),
   },
   {
     name: "a client never asks whether its connection is alive",
@@ -263,7 +263,7 @@ export const PLANTED: readonly Planted[] = [
       both(
         patch(
           Connection.prototype,
-          "due",
+          "dueAction",
           (original) =>
             function (this: Connection, now) {
               return original.call(this, now) === "dial" ? "dial" : undefined;
@@ -285,7 +285,7 @@ export const PLANTED: readonly Planted[] = [
     plant: () =>
       patch(
         Subscriptions.prototype,
-        "told",
+        "channelEventArrived",
         (original) =>
           function (this: Subscriptions, message) {
             if (message.type !== "gap") original.call(this, message);

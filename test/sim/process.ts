@@ -1,19 +1,23 @@
-// A simulated process: it runs while it is alive, can be stopped and continued like SIGSTOP and
-// SIGCONT do it, and dies at once.
+// A simulated process: it runs while it is alive, can be stopped and continued as by SIGSTOP and
+// SIGCONT, and dies at once. It is the clock of the cores that run in it.
 
-import type { Clock } from "./clock.ts";
+import type { Cancel, Clock } from "../../src/runtime/clock.ts";
+import type { Clock as VirtualClock } from "./clock.ts";
 
-export class Process {
+export class Process implements Clock {
   readonly name: string;
-  readonly #clock: Clock;
+  readonly #clock: VirtualClock;
   #isAlive = true;
-  /** What waits for the process to be continued; undefined while it runs. */
+  /** Events that wait for SIGCONT; undefined while the process runs. */
   #stopped: (() => void)[] | undefined;
 
-  constructor(name: string, clock: Clock) {
+  constructor(name: string, clock: VirtualClock) {
     this.name = name;
     this.#clock = clock;
   }
+
+  readonly wallMs = (): number => Math.floor(this.#clock.now);
+  readonly monotonicMs = (): number => this.#clock.now;
 
   get isAlive(): boolean {
     return this.#isAlive;
@@ -27,23 +31,37 @@ export class Process {
     return this.#isAlive && this.#stopped === undefined;
   }
 
-  /** Something happens to the process: now, when it is continued, or never. */
+  /** Runs an event of the process: now, when it is continued, or never. */
   run(work: () => void): void {
     if (!this.#isAlive) return;
     if (this.#stopped !== undefined) this.#stopped.push(work);
     else work();
   }
 
-  after(delayMs: number, work: () => void): void {
-    this.#clock.after(delayMs, () => this.run(work));
+  after(delayMs: number, work: () => void): Cancel {
+    let isCancelled = false;
+    const due = () => {
+      if (!isCancelled) work();
+    };
+    this.#clock.after(delayMs, () => this.run(due));
+    return () => {
+      isCancelled = true;
+    };
   }
 
   /** Like setInterval: a process that was stopped catches up with one call, not with many. */
-  every(intervalMs: number, work: () => void): void {
-    this.after(intervalMs, () => {
+  every(intervalMs: number, work: () => void): Cancel {
+    let cancel = () => {};
+    const again = () => {
       work();
-      this.every(intervalMs, work);
-    });
+      cancel = this.after(intervalMs, again);
+    };
+    cancel = this.after(intervalMs, again);
+    return () => cancel();
+  }
+
+  endOfTurn(work: () => void): void {
+    this.#clock.after(0, () => this.run(work));
   }
 
   stop(): void {

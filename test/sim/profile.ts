@@ -1,5 +1,5 @@
-// What one run is like, decided by its seed: how large the cluster is, what is remembered, how much
-// is said.
+// The parameters of one run, decided by its seed: the size of the cluster, its history, faults and
+// load.
 
 import type { AppOptions } from "../../src/node/app/index.ts";
 import { below, between, pick, type Random, weighted } from "../../src/runtime/random.ts";
@@ -9,24 +9,24 @@ export type Profile = {
   readonly nodes: number;
   readonly lbs: number;
   readonly clients: number;
-  /** Those that are there from the beginning. */
+  /** Channels that are in use from the beginning. */
   readonly channels: readonly string[];
-  /** What is published besides its number. */
+  /** Published with each value. */
   readonly padding: string;
   readonly history: "long" | "short" | "fleeting";
-  /** Whether the power may fail, and with it what was written last. */
+  /** Whether the power may fail, which loses the last writes. */
   readonly losesPower: boolean;
-  /** Whether the app has a say in each publication, and takes its time. */
+  /** Whether the app has an asynchronous publish hook. */
   readonly hasHook: boolean;
-  /** How long there is work and trouble, ms. */
+  /** How long there are work and faults, ms. */
   readonly troubleMs: number;
-  /** Between two things that a client does, and between two faults, ms at most. */
+  /** The longest time between two steps of a client, and between two faults, ms. */
   readonly workEveryMs: number;
   readonly faultEveryMs: number;
 };
 
 const PADDINGS = { none: 14, some: 4, much: 2 } as const;
-const CHARACTERS = { none: 0, some: 200, much: 4000 } as const;
+const CHARACTERS = { none: 0, some: 200, much: 9000 } as const;
 
 export function profileOf(random: Random): Profile {
   return {
@@ -47,15 +47,15 @@ export function profileOf(random: Random): Profile {
 
 const HISTORIES = {
   long: { size: 100_000, bytes: 512 * 1024 * 1024 },
-  short: { size: 5 },
+  short: { size: 3 },
   fleeting: { ttl: "1s" },
 } as const;
 
-/** Whether nothing is ever too old or too much: then nobody may be told of a gap. */
+/** Whether history is never trimmed or lost: then no gap may occur. */
 export const isWithinHistory = ({ history, losesPower }: Profile): boolean =>
   history === "long" && !losesPower;
 
-/** `later`: runs its callback some time later. */
+/** `later`: runs its callback after some time. */
 export function appOf(
   { history, hasHook, padding }: Profile,
   later: (run: () => void) => void,

@@ -1,28 +1,20 @@
-// A simulated relay process around the real core and store: its disk outlives it, can tear the last
-// write, be full, or lose power.
+// A simulated relay process: the relay's core, store and connections on simulated cables and a
+// disk that outlives the process, and can tear the last write, be full, or lose power.
 
+import { type Connection, Connections, type LinkTransport } from "../../src/relay/connections.ts";
 import { Relay } from "../../src/relay/relay.ts";
-import type { RelayLink } from "../../src/relay/relay-link.ts";
 import { SEGMENT_BYTES, Segments } from "../../src/relay/segments.ts";
 import type { Store } from "../../src/relay/store.ts";
+import type { Clock } from "../../src/runtime/clock.ts";
 import { below, type Random } from "../../src/runtime/random.ts";
-import { FRAME_BYTES_MAX, FrameDecoder, HELLO_BYTES_MAX } from "../../src/wire/frame.ts";
-import { Malformed } from "../../src/wire/shape.ts";
 import { Died, MemoryDisk, storeOn } from "../relay/memory-disk.ts";
-import type { Cable, End, Network } from "./cable.ts";
+import { ABNORMAL, type Cable, type End, type Network } from "./cable.ts";
 import { SECRET } from "./link.ts";
 import { Process } from "./process.ts";
 
 const SEGMENTS = 8;
-const SWEEP_MS = 1000;
-const SILENT_MS = 5000;
 
-type Held = { readonly link: RelayLink; readonly cable: () => Cable<Uint8Array>; heardAt: number };
-
-/**
- * Segments whose memory is used again: relays start all the time here. What a dead one left in it,
- * nobody reads.
- */
+/** Segments whose memory is reused, because relays start often here. */
 class PooledSegments extends Segments {
   static readonly #pool: Buffer[] = [];
   readonly #slots = new Map<number, Buffer>();
@@ -64,11 +56,11 @@ export class SimRelay {
   readonly #onTornWrite: () => void;
   #core: Relay | undefined;
   #segments: PooledSegments | undefined;
-  #held = new Map<RelayLink, Held>();
-  #isTurnPlanned = false;
+  #connections: Connections | undefined;
+  readonly #cables = new Set<() => Cable<Uint8Array>>();
   #hasLostPower = false;
 
-  /** `onTornWrite`: the process has died of one. */
+  /** `onTornWrite`: called when a torn write has ended the process. */
   constructor(
     id: string,
     network: Network,
@@ -85,17 +77,40 @@ export class SimRelay {
     this.start();
   }
 
-  /** Reads back what the one before has written. False: the disk does not let it. */
+  /** Reads back what the process before has written. False: the disk does not let it. */
   start(): boolean {
     const { clock } = this.#network;
-    const mayHaveLost = this.#hasLostPower && this.#hooks.ignoresPowerLoss !== true;
     this.disk.diesAfter = undefined;
-    const newEpoch = () => `${this.id}.${this.starts}.${below(this.#random, 1_000_000)}`;
+    const recovered = this.#recover();
+    if (recovered === undefined) return false;
+    const { store, segments } = recovered;
+    this.store = store;
+    this.starts++;
+    this.#hasLostPower = false;
+    this.process = new Process(this.id, clock);
+    const bytes = (count: number) =>
+      Uint8Array.from({ length: count }, () => below(this.#random, 256));
+    const startedAtMs = Math.floor(clock.now);
+    const identity = { id: this.id, secret: SECRET, lineage: "lineage", pingMs: 1000, startedAtMs };
+    this.#core = new Relay(identity, store, bytes);
+    this.#hooks.started?.(store);
+    this.#connections = new Connections(this.#core, segments, this.#createClock(this.process), {
+      refused: (link, reason, message) => {
+        // The cores never send malformed frames, whatever the faults.
+        throw new Error(`${this.id} cannot read what ${link.key} says: ${reason}: ${message}`);
+      },
+      cut: () => {},
+    });
+    return true;
+  }
+
+  #recover(): { store: Store; segments: Segments } | undefined {
+    const mayHaveLost = this.#hasLostPower && this.#hooks.ignoresPowerLoss !== true;
     try {
-      const { store, damaged } = storeOn(this.disk, SEGMENTS, {
-        nowMs: clock.now,
+      const { store, segments, damaged } = storeOn(this.disk, SEGMENTS, {
+        nowMs: this.#network.clock.now,
         mayHaveLost,
-        newEpoch,
+        newEpoch: () => `${this.id}.${this.starts}.${below(this.#random, 1_000_000)}`,
         onFree: (segment) => this.#core?.cutLaggards(segment),
         segments: (count, first) => {
           this.#segments = new PooledSegments(count, first);
@@ -104,41 +119,23 @@ export class SimRelay {
       });
       if (damaged && !this.#hasLostPower)
         throw new Error(`${this.id}: a killed relay left a damaged journal`);
-      if ((mayHaveLost || damaged) && !store.defineAll()) return false;
-      this.store = store;
+      if ((mayHaveLost || damaged) && !store.defineAll()) return undefined;
+      return { store, segments };
     } catch (error) {
-      if (this.disk.isFull) return false;
+      if (this.disk.isFull) return undefined;
       throw error;
     }
-    this.starts++;
-    this.#hasLostPower = false;
-    this.process = new Process(this.id, clock);
-    const bytes = (count: number) =>
-      Uint8Array.from({ length: count }, () => below(this.#random, 256));
-    const startedAtMs = Math.floor(clock.now);
-    const identity = { id: this.id, secret: SECRET, lineage: "lineage", pingMs: 1000, startedAtMs };
-    this.#core = new Relay(identity, this.store, bytes);
-    this.#hooks.started?.(this.store);
-    let sweptAt = clock.now;
-    this.process.every(SWEEP_MS, () => {
-      const overslept = clock.now - sweptAt > 2 * SWEEP_MS;
-      sweptAt = clock.now;
-      if (!overslept) this.#cutSilent();
-      this.#guard(() => this.#core?.tick(Math.floor(clock.now)));
-      this.#planTurn();
-    });
-    return true;
   }
 
   kill(): void {
     if (!this.process.isAlive) return;
     this.process.kill();
     this.#core = undefined;
+    this.#connections = undefined;
     this.store = undefined;
     this.#segments?.giveBack();
-    this.#isTurnPlanned = false;
-    for (const { cable } of this.#held.values()) cable().died(1);
-    this.#held = new Map();
+    for (const cable of this.#cables) cable().died(1);
+    this.#cables.clear();
     this.#hooks.died?.(this.disk);
   }
 
@@ -147,7 +144,7 @@ export class SimRelay {
     this.#segments?.giveBack();
   }
 
-  /** The machine goes dark: of what was written last, not all is on the disk. */
+  /** The power fails: the disk keeps only a part of the last segment. */
   losePower(): void {
     this.kill();
     this.#hasLostPower = true;
@@ -158,84 +155,60 @@ export class SimRelay {
   /** The relay's end of a new connection. */
   accept(cable: () => Cable<Uint8Array>): End<Uint8Array> {
     const { process } = this;
-    const core = this.#core;
-    const ignore = () => {};
-    if (core === undefined) return { process, receive: ignore, closed: ignore };
-    const held: Held = { link: core.connect(), cable, heardAt: this.#network.clock.now };
-    this.#held.set(held.link, held);
-    const decoder = new FrameDecoder(HELLO_BYTES_MAX);
+    const connections = this.#connections;
+    let connection: Connection | undefined;
+    this.#cables.add(cable);
+    const drained = () => {
+      if (connection !== undefined) connections?.drained(connection);
+    };
+    const transport: LinkTransport = {
+      write: (bytes) => {
+        const taken = this.#network.bytesTaken(bytes.length);
+        // A copy: the outbox uses its bytes again (and a Buffer's slice is no copy).
+        if (taken > 0) cable().send(1, new Uint8Array(bytes.subarray(0, taken)));
+        if (taken < bytes.length) process.after(this.#network.delayMs(), drained);
+        return taken;
+      },
+      shutdown: () => cable().finish(1),
+      terminate: () => {
+        this.#cables.delete(cable);
+        cable().close(1, ABNORMAL);
+      },
+    };
+    process.run(() => {
+      connection = connections?.create(transport);
+      if (connection !== undefined) connections?.opened(connection);
+    });
     return {
       process,
-      receive: (bytes) => this.#take(core, held, decoder, bytes),
-      closed: () => this.#drop(held),
+      receive: (bytes) => {
+        this.#guard(() => {
+          if (connection !== undefined) connections?.received(connection, bytes);
+        });
+      },
+      closed: () => {
+        this.#cables.delete(cable);
+        cable().close(1, ABNORMAL);
+        if (connection !== undefined) connections?.closed(connection);
+      },
     };
   }
 
-  #take(core: Relay, held: Held, decoder: FrameDecoder, bytes: Uint8Array): void {
-    const { link } = held;
-    held.heardAt = this.#network.clock.now;
-    const nowMs = Math.floor(held.heardAt);
-    this.#guard(() => {
-      try {
-        decoder.feed(bytes, (frame, start, end) => {
-          core.receive(link, frame, start, end, nowMs);
-          if (link.phase === "up") decoder.frameBytesMax = FRAME_BYTES_MAX;
-          return link.phase !== "ended";
-        });
-      } catch (error) {
-        if (!(error instanceof Malformed)) throw error;
-        // Our own processes say nothing malformed, whatever happens to them.
-        throw new Error(`${this.id} cannot read what ${link.key} says: ${error.message}`, {
-          cause: error,
-        });
-      }
-    });
-    this.#planTurn();
+  /** The process's clock; a turn's end comes a little later, so that it may hold several chunks. */
+  #createClock(process: Process): Clock {
+    return {
+      wallMs: process.wallMs,
+      monotonicMs: process.monotonicMs,
+      after: (delayMs, work) => process.after(delayMs, () => this.#guard(work)),
+      every: (intervalMs, work) => process.every(intervalMs, () => this.#guard(work)),
+      endOfTurn: (work) => {
+        const delayMs = this.#random() < 0.3 ? this.#random() : 0;
+        process.after(delayMs, () => this.#guard(work));
+      },
+    };
   }
 
-  /**
-   * The end of the event loop's turn comes a little later, so that a turn may hold several chunks.
-   */
-  #planTurn(): void {
-    if (this.#isTurnPlanned || !this.process.isAlive) return;
-    this.#isTurnPlanned = true;
-    this.process.after(this.#random() < 0.3 ? this.#random() : 0, () => {
-      this.#isTurnPlanned = false;
-      this.#guard(() => this.#core?.endTurn());
-      this.#flush();
-    });
-  }
-
-  #flush(): void {
-    if (this.#core === undefined || this.#segments === undefined) return;
-    for (const link of this.#core.takeDirty()) {
-      const held = this.#held.get(link);
-      const { outbox } = link;
-      while (outbox.bytes > 0) {
-        const bytes = outbox.next(this.#segments);
-        // A copy: the outbox uses its bytes again (and a Buffer's slice is no copy).
-        held?.cable().send(1, new Uint8Array(bytes));
-        outbox.taken(bytes.length);
-      }
-      if (link.phase !== "ended" || held === undefined) continue;
-      held.cable().close(1, 1000);
-      this.#held.delete(link);
-    }
-  }
-
-  #drop(held: Held): void {
-    this.#held.delete(held.link);
-    this.#core?.disconnect(held.link);
-    held.cable().close(1, 1000);
-    this.#planTurn();
-  }
-
-  #cutSilent(): void {
-    for (const held of [...this.#held.values()])
-      if (this.#network.clock.now - held.heardAt > SILENT_MS) this.#drop(held);
-  }
-
-  /** A write that was torn is the process's last. */
+  /** A torn write ends the process. */
   #guard(work: () => void): void {
     try {
       work();

@@ -1,5 +1,5 @@
-// One run: trouble for a while, then peace, in which everything has to come to rest within a bound;
-// and the checker's verdict.
+// One run: a time of faults, then a time without, in which everything has to come to rest within a
+// bound; and the checker's verdict.
 
 import { check } from "../../src/chaos/checker.ts";
 import { seeded } from "../../src/runtime/random.ts";
@@ -8,16 +8,14 @@ import { type Profile, profileOf } from "./profile.ts";
 import type { RelayHooks } from "./relay.ts";
 import { World } from "./world.ts";
 
-/**
- * How long it may take, once nothing goes wrong any more, until every client has everything, ms.
- */
+/** How long it may take after the last fault until every client has everything, ms. */
 export const REST_WITHIN_MS = 60_000;
 const LOOK_EVERY_MS = 100;
 const LINES_MAX = 10;
 
 export type Outcome = {
   readonly seed: number;
-  /** What was broken, in readable lines. */
+  /** Broken promises, as readable lines. */
   readonly violations: readonly string[];
   readonly virtualMs: number;
   readonly restMs: number;
@@ -32,7 +30,7 @@ export type RunOptions = {
   readonly hooks?: RelayHooks | undefined;
   /** Parts of the profile that the seed does not decide. */
   readonly profile?: Partial<Profile> | undefined;
-  /** Called with the new world. */
+  /** Called before the run. */
   readonly prepare?: ((world: World) => void) | undefined;
 };
 
@@ -61,7 +59,7 @@ export function run(seed: number, options: RunOptions = {}): Outcome {
   try {
     clock.runUntil(endOfTrouble);
     heal(world);
-    // A last word from everybody to everybody.
+    // A last publication of every client to every channel.
     for (const client of world.clients)
       for (const channel of world.channels) client.publish(channel);
     for (const client of world.clients)
@@ -79,6 +77,8 @@ export function run(seed: number, options: RunOptions = {}): Outcome {
   const { history } = world;
   for (const relay of world.relays) relay.end();
   for (const { line } of check(history)) violations.push(line);
+  for (const { value, outcome } of history.publications)
+    if (outcome === "failed") violations.push(`${value} was refused for good`);
   const events = history.readings.flatMap((reading) => reading.events);
   const outcome = {
     seed,

@@ -1,5 +1,5 @@
-// A thousand runs, and that a run is the same every time. A seed that fails prints itself and the
-// command that runs it again.
+// A thousand seeds, and the determinism of a run. A seed that fails prints the command that runs it
+// again.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -25,7 +25,7 @@ test("whatever goes wrong, nothing is lost, repeated or reordered, and all comes
     );
   }
   expect(failures).toEqual([]);
-  // It was a test: there was trouble, and much was said in spite of it.
+  // The runs had faults, and many deliveries in spite of them.
   expect(sum.relayStarts).toBeGreaterThan(2 * RUNS);
   expect(sum.deliveries).toBeGreaterThan(200 * RUNS);
   expect(sum.gaps).toBeGreaterThan(RUNS / 2);

@@ -1,5 +1,5 @@
-// A simulated cluster with its clients and its supervisor: everything that a seed decides happens
-// in here, in virtual time.
+// A simulated cluster with its clients and its supervisor, in virtual time. All randomness comes
+// from one seed.
 
 import type { History } from "../../src/chaos/history.ts";
 import { between, pick, type Random } from "../../src/runtime/random.ts";
@@ -23,9 +23,11 @@ export class World {
   readonly nodes: SimNode[];
   readonly lbs: SimLb[];
   readonly clients: SimClient[] = [];
-  /** Those that clients talk in; more are opened as time goes by. */
+  /** Each ends one client's absence from a channel. */
+  readonly absences = new Set<() => void>();
+  /** Channels in use; more are opened during the run. */
   readonly channels: string[];
-  /** Clients that have died; what they did still counts. */
+  /** Clients that have died; their history still counts. */
   readonly #departed: SimClient[] = [];
   #clientCount = 0;
 
@@ -60,7 +62,7 @@ export class World {
     };
   }
 
-  /** What still keeps the world from being at rest; undefined: it is. */
+  /** Why the world is not at rest; undefined: it is. */
   get unrest(): string | undefined {
     for (const client of this.clients) {
       if (!client.isConnected) return `${client.name} is not connected`;
@@ -75,7 +77,7 @@ export class World {
           return `${client.name} stands at ${at?.epoch}:${at?.offset} of ${channel}, not at ${there?.epoch}:${there?.top}`;
       }
     }
-    // Of clients that are gone, too: what is published last may come when all has been looked at.
+    // Publications of dead clients too: they may arrive after everything was checked.
     for (const { process, uplinks } of this.nodes)
       if (uplinks.some(({ unacknowledged }) => unacknowledged > 0))
         return `${process.name} has publications without an answer`;
@@ -88,7 +90,7 @@ export class World {
       this.network,
       (end, dialed) =>
         this.clock.after(this.network.delayMs(), () => {
-          // The kernel gives a connection to one of those that listen; with none it is refused.
+          // The kernel picks one of the listening lbs; without any the connection is refused.
           const listening = this.lbs.filter(({ process }) => process.isAlive);
           if (listening.length > 0) pick(this.random, listening).connect(end, dialed);
           else
@@ -115,7 +117,7 @@ export class World {
     this.superviseSoon();
   }
 
-  /** Starts again whatever is dead, a little later. */
+  /** Restarts dead processes a little later. */
   superviseSoon(): void {
     this.clock.after(between(this.random, 20, RESTART_MS), () => this.#supervise());
   }

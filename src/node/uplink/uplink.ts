@@ -1,7 +1,7 @@
 // One relay, as a node uses it: opens channels, again by position on every new link, sends
 // publications until they are answered, and requests history. Pure: the link is a port.
 
-import type { Link, LinkEvents } from "../../runtime/link.ts";
+import type { LinkCore, LinkEvents } from "../../runtime/link-core.ts";
 import { SEQ_MAX } from "../../wire/client-messages.ts";
 import {
   channelIdAt,
@@ -28,7 +28,7 @@ import {
 } from "./outbox.ts";
 import { Questions } from "./questions.ts";
 
-export type LinkPort = Pick<Link, "isUp" | "send" | "sendMessage" | "close">;
+export type LinkPort = Pick<LinkCore, "isUp" | "send" | "sendMessage" | "close">;
 
 /** What the registry shows of a node. */
 export type Membership = Pick<Member, "address" | "state" | "connections">;

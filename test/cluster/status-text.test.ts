@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { duration, readyScreen, statusTable } from "../../src/cluster/screen.ts";
 import type { ClusterStatus } from "../../src/cluster/status.ts";
+import { duration, startupBanner, statusTable } from "../../src/cluster/status-text.ts";
 
 const since = "2026-01-02T03:04:05.000Z";
 const status: ClusterStatus = {
@@ -46,7 +46,7 @@ test("a cluster that has no address yet is starting", () => {
 });
 
 test("the screen names the address, the processes, the folders and the ways to go on", () => {
-  const text = readyScreen(screen);
+  const text = startupBanner(screen);
   for (const part of [
     "http://127.0.0.1:8080\n",
     "ws://127.0.0.1:8080\n",
@@ -62,15 +62,15 @@ test("the screen names the address, the processes, the folders and the ways to g
   ])
     expect(text).toContain(part);
   expect(text).not.toContain("\x1b");
-  expect(readyScreen({ ...screen, isTerminal: true })).toContain("\x1b[1mtutti is up\x1b[22m");
+  expect(startupBanner({ ...screen, isTerminal: true })).toContain("\x1b[1mtutti is up\x1b[22m");
 });
 
 test("a cluster that listens everywhere is shown at an address that a browser here can open", () => {
-  const everywhere = readyScreen({ ...screen, status: { ...status, address: "0.0.0.0:80" } });
+  const everywhere = startupBanner({ ...screen, status: { ...status, address: "0.0.0.0:80" } });
   expect(everywhere).toContain(
     "http://127.0.0.1:80   (and at every other address of this machine)",
   );
-  expect(readyScreen({ ...screen, status: { ...status, address: "[::]:80" } })).toContain(
+  expect(startupBanner({ ...screen, status: { ...status, address: "[::]:80" } })).toContain(
     "http://[::1]:80",
   );
 });
@@ -78,7 +78,7 @@ test("a cluster that listens everywhere is shown at an address that a browser he
 test("with TLS the addresses say so", () => {
   const secure: ClusterStatus = { ...status, scheme: "https" };
   expect(statusTable(secure, 0)).toStartWith("https://127.0.0.1:8080\n");
-  const text = readyScreen({ ...screen, status: secure });
+  const text = startupBanner({ ...screen, status: secure });
   for (const part of ["https://127.0.0.1:8080\n", "wss://127.0.0.1:8080\n"])
     expect(text).toContain(part);
 });

@@ -1,28 +1,27 @@
-// What the operator sees: the screen when the cluster is up, and the table of `cluster status`.
-// Pure: text from values.
+// The text that the operator sees: the startup banner and the table of `cluster status`. Pure.
 
 import type { ClusterStatus, ProcessStatus } from "./status.ts";
 
-export type Screen = {
+export type StartupBanner = {
   readonly status: ClusterStatus;
   readonly dataFolder: string;
   readonly logFolder: string;
-  /** How the operator types commands: "bun run cluster" or "npm run cluster --". */
+  /** The command line of the cluster: "bun run cluster" or "npm run cluster --". */
   readonly command: string;
-  /** What they need to find this cluster: "" for the default folder. */
+  /** The flags that identify this cluster: "" for the default folder. */
   readonly commandFlags: string;
   readonly isTerminal: boolean;
 };
 
-/** The screen of a cluster that has just become ready. */
-export function readyScreen({
+/** The text that a cluster prints once it is ready. */
+export function startupBanner({
   status,
   dataFolder,
   logFolder,
   command,
   commandFlags,
   isTerminal,
-}: Screen): string {
+}: StartupBanner): string {
   const bold = (text: string) => (isTerminal ? `\x1b[1m${text}\x1b[22m` : text);
   const address = reachable(status.address ?? "");
   const everywhere =
@@ -77,13 +76,13 @@ export function duration(ms: number): string {
 }
 
 /**
- * An address that a browser on this machine can open, where the listening one means every address.
+ * An address that a browser on this machine can open; a wildcard address becomes loopback.
  */
 function reachable(address: string): string {
   return address.replace(/^0\.0\.0\.0:/, "127.0.0.1:").replace(/^\[::\]:/, "[::1]:");
 }
 
-/** Rows of cells as lines with aligned columns, those that are named `toTheRight` so. */
+/** Rows of cells as lines with aligned columns; columns in `toTheRight` are right-aligned. */
 export function table(
   rows: readonly (readonly string[])[],
   toTheRight: readonly number[] = [],

@@ -1,6 +1,6 @@
-// The admin surface of a running cluster: HTTP and JSON over the unix socket in its data folder,
-// whose mode lets only its owner in. GET /status; POST /scale {nodes}, /drain {id}, /undrain {id},
-// /restart {id?}, /stop. Answers {message}, or {error}: a sentence.
+// The admin API of a running cluster: HTTP and JSON over the unix socket in its data folder, which
+// only its owner may open. GET /status; POST /scale {nodes}, /drain {id}, /undrain {id},
+// /restart {id?}, /stop. Responds with {message}, or {error}: a sentence.
 
 import { chmodSync } from "node:fs";
 import { integer, Malformed, object, optional, type Shape, text } from "../wire/shape.ts";
@@ -12,7 +12,7 @@ const scaleBody = object({ nodes: integer(1, NODES_MAX) });
 const idBody = object({ id: text(1, 64) });
 const restartBody = object({ id: optional(text(1, 64)) });
 
-/** Serves until the process ends. `onStop` is called when the operator wants the cluster gone. */
+/** Serves until the process exits. `onStop` is called for POST /stop. */
 export function serveAdmin(socketPath: string, supervisor: Supervisor, onStop: () => void): void {
   Bun.serve({
     unix: socketPath,
@@ -34,10 +34,7 @@ export function serveAdmin(socketPath: string, supervisor: Supervisor, onStop: (
 type AdminServer = Bun.Server<undefined>;
 type Route = (request: Request, server: AdminServer) => Promise<Response>;
 
-/**
- * An operation takes as long as the nodes take to say goodbye; Bun would end the connection after
- * 10 s.
- */
+/** Operations wait for nodes to drain; Bun would close the connection after 10 s. */
 const untilDone = (request: Request, server: AdminServer): void => server.timeout(request, 0);
 
 function act<T>(body: Shape<T>, operation: (asked: T) => Promise<string>): Route {
@@ -55,10 +52,7 @@ function act<T>(body: Shape<T>, operation: (asked: T) => Promise<string>): Route
   };
 }
 
-/**
- * An answer that ends when this process does: whoever reads it to its end knows that the cluster is
- * gone.
- */
+/** A response that ends when this process exits: the client then knows that the cluster is gone. */
 function stop(request: Request, server: AdminServer, onStop: () => void): Response {
   untilDone(request, server);
   onStop();

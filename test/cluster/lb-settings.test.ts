@@ -1,5 +1,4 @@
-// What the operator says of the door reaches every lb: trust, TLS, the access log, and whatever
-// else the lb knows.
+// Settings of the cluster that reach every lb: trust, TLS, the access log, and other lb flags.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync, writeFileSync } from "node:fs";
