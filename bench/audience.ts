@@ -1,5 +1,5 @@
-// Subscribers and publishers of one stack, each kind in a process of its own, and what it costs the
-// stack to serve them.
+// Subscribers and publishers of one stack, each kind in its own process, and the cost to the stack
+// of serving them.
 
 import { type Figures, Stopwatch } from "./measure.ts";
 import { Load } from "./processes.ts";
@@ -9,11 +9,11 @@ const PUBLISHERS = 8;
 const SETTLE_MS = 3000;
 
 export type Traffic = {
-  /** Publications per second, in all. */
+  /** Publications per second, in total. */
   readonly rate: number;
   readonly seconds: number;
   readonly bytes: number;
-  /** Over channels `first` to `first + channels`. */
+  /** Uses channels `first` up to `first + channels`. */
   readonly channels: number;
   readonly first: number;
   /** Subscribers of a channel, on average. */
@@ -41,21 +41,21 @@ export class Audience {
     return Promise.all(stacks.map((stack) => Audience.of(stack)));
   }
 
-  /** Has that many connections, all subscribed to channel 0; the subscribers of before go. */
+  /** Opens `connections` connections, all subscribed to channel 0; closes the previous ones. */
   async gather(connections: number): Promise<void> {
     await this.connect(0);
     await this.connect(connections);
     await this.#subscribers.ask({ kind: "subscribeAll" });
   }
 
-  /** Has that many connections, subscribed to nothing more than they were. */
+  /** Opens or closes connections until there are `connections`; adds no subscriptions. */
   connect(connections: number): Promise<void> {
     return this.#connect(this.#subscribers, connections);
   }
 
   /**
-   * Spreads channels over the connections, each with 1 to `most` subscribers. Returns how many
-   * subscriptions that makes.
+   * Spreads channels over the connections, each with 1 to `most` subscribers. Resolves to the
+   * number of subscriptions.
    */
   async spread(channels: number, first: number, most: number): Promise<number> {
     const { subscriptions } = await this.#subscribers.ask({
@@ -67,14 +67,14 @@ export class Audience {
     return subscriptions;
   }
 
-  /** Publishes for a while and waits until all has arrived, or too long. */
+  /** Publishes for `seconds`, then waits until all has arrived, at most SETTLE_MS. */
   async play(traffic: Traffic): Promise<Figures> {
     await this.#subscribers.ask({ kind: "listen" });
     const watch = new Stopwatch(this.stack.pids);
     const loads = [this.#subscribers, this.#publishers].map(({ pid }) => new Stopwatch([pid]));
     const { published } = await this.#publishers.ask({ kind: "publish", ...traffic });
-    const hoped = Math.round(published * traffic.audience);
-    const deliveries = Math.floor(hoped * 0.999);
+    const expected = Math.round(published * traffic.audience);
+    const deliveries = Math.floor(expected * 0.999);
     const heard = await this.#subscribers.ask({ kind: "heard", deliveries, timeoutMs: SETTLE_MS });
     const { cpuUs, cores, seconds } = watch;
     return {
@@ -84,7 +84,7 @@ export class Audience {
       p50Ms: heard.p50Ms,
       p99Ms: heard.p99Ms,
       maxMs: heard.maxMs,
-      arrived: (100 * heard.deliveries) / hoped,
+      arrived: (100 * heard.deliveries) / expected,
       cores,
       loadCores: Math.max(...loads.map((load) => load.cores)),
     };

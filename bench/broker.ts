@@ -1,5 +1,5 @@
-// Question "broker": what does the broker alone cost? Ours, which journals and remembers, beside
-// those that do and those that do not.
+// Question "broker": the cost of the broker alone. Compares tutti's relay, which journals and keeps
+// history, with brokers that do and brokers that do not.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -13,17 +13,15 @@ type Contestant = {
   readonly name: string;
   readonly pid: number;
   readonly load: Load;
-  /** How many are published at a time: so many that a round takes about as long with each. */
+  /** The share of the publications, so that a round takes about as long with each broker. */
   readonly share: number;
   stop(): Promise<void>;
 };
-/** Where a broker that has been started is. */
+/** A broker that has been started. */
 type Broker = { pid: number; port: number; secret?: string; stop(): Promise<void> };
 
 const PUBLICATIONS = 500_000;
-/**
- * Publications before it counts: with them the relay's memory, 128 or 64 MB, has gone round once.
- */
+/** Warm-up publications, enough to fill the relay's ring of segments (128 or 64 MB) once. */
 const WARM_UP = 1_000_000;
 const PUBLICATIONS_QUICK = 100_000;
 const WARM_UP_QUICK = 500_000;
@@ -111,7 +109,7 @@ async function contestants(isQuick: boolean): Promise<Contestant[]> {
 export const broker: Question = {
   name: "broker",
   asks: "What does the broker alone cost?",
-  method: `Publications of ${PAYLOAD_BYTES} bytes over ${CHANNELS} channels, each to ${SUBSCRIBERS} subscribers, up to 1,000 on their way. The load is one process; where it is busier than the broker, the rate is the load's.`,
+  method: `Publications of ${PAYLOAD_BYTES} bytes over ${CHANNELS} channels, each to ${SUBSCRIBERS} subscribers, up to 1,000 in flight. The load generator is one process; where it is busier than the broker, the rate is limited by the load generator.`,
   columns: [
     { figure: "cpuUs", title: "broker CPU per publication, µs", digits: 2 },
     { figure: "perSecond", title: "publications per second", digits: 0 },

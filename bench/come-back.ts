@@ -1,5 +1,5 @@
-// Question "come-back": one server of four is killed. When do its clients hear again, and what have
-// they missed?
+// Question "come-back": one of four servers is killed. Measures when its clients receive messages
+// again, and how many they missed.
 
 import type { Kind } from "./load/protocols.ts";
 import { type Figures, inTurns } from "./measure.ts";
@@ -12,7 +12,7 @@ const SECONDS = 5;
 const KILLED_AFTER_MS = 1000;
 const KINDS: readonly Kind[] = ["tutti", "classic", "socketIo"];
 
-/** A killed server comes back, or not, as its stack has it: each round has a stack of its own. */
+/** Whether a killed server restarts depends on its stack, so each round has a new stack. */
 async function killOne(kind: Kind, clients: number): Promise<Figures> {
   const [stack] = await startStacks([kind]);
   if (stack === undefined) return {};
@@ -31,16 +31,16 @@ async function killOne(kind: Kind, clients: number): Promise<Figures> {
 export const comeBack: Question = {
   name: "come-back",
   asks: "What do clients notice when a server is killed?",
-  method: `Four servers, ${RATE} publications a second to all clients, SIGKILL to one server after ${KILLED_AFTER_MS / 1000} s, ${SECONDS} s in all. Clients reconnect as their library does (tutti, Socket.IO) or as tutorials do (after 1 s). The publisher is such a client, too. Times count from the first cut; lost and repeated deliveries are those of all clients together.`,
+  method: `Four servers, ${RATE} publications per second to all clients, SIGKILL to one server after ${KILLED_AFTER_MS / 1000} s, ${SECONDS} s in all. Clients reconnect as their library does (tutti, Socket.IO) or as tutorials do (after 1 s). The publisher is such a client too. Times count from the first disconnect; lost and repeated deliveries are summed over all clients.`,
   columns: [
-    { figure: "cut", title: "clients cut", digits: 0 },
+    { figure: "cut", title: "disconnected", digits: 0 },
     { figure: "halfMs", title: "50 % back, ms", digits: 0 },
     { figure: "mostMs", title: "95 % back, ms", digits: 0 },
     { figure: "allMs", title: "all back, ms", digits: 0 },
     { figure: "lost", title: "deliveries lost", digits: 0 },
     { figure: "repeats", title: "repeated", digits: 0 },
   ],
-  plot: { figure: "mostMs", title: "95 % of the clients hear again, ms", kind: "bars" },
+  plot: { figure: "mostMs", title: "95 % of the clients receive again, ms", kind: "bars" },
 
   async run({ isQuick, rounds }) {
     const clients = isQuick ? 100 : 400;

@@ -1,4 +1,4 @@
-// Question "fan-out": what does it cost to tell everybody, and how late are they told?
+// Question "fan-out": the cost and latency of delivering each message to all subscribers.
 
 import { Audience, type Traffic } from "./audience.ts";
 import { inTurns, type Measurement, median } from "./measure.ts";
@@ -9,18 +9,18 @@ type Cell = { readonly subscribers: number; readonly rate: number; readonly byte
 
 const SECONDS = 3;
 const SECONDS_QUICK = 1.5;
-/** Before it counts: what is compiled as it runs is measured when it has run. */
+/** Warm-up traffic, because code is compiled at run time. */
 const WARM_UP: Cell = { subscribers: 500, rate: 100, bytes: 100 };
-/** The p99 that is still good. */
+/** The highest acceptable p99. */
 const LATE_MS = 100;
 /**
- * Above this p99, or with fewer arrived, a stack does not keep up, and is spared what is so many
- * times more.
+ * Above this p99, or below ARRIVED percent, a stack does not keep up; it is then not given SPARED
+ * times that load.
  */
 const OVERRUN_MS = 2000;
 const ARRIVED = 99;
 const SPARED = 4;
-/** Of the last block. */
+/** Subscribers in the last block. */
 const HIGHEST_SUBSCRIBERS = 1000;
 
 const cells = (isQuick: boolean): Cell[] =>
@@ -40,7 +40,7 @@ const traffic = ({ subscribers, rate, bytes }: Cell, seconds: number): Traffic =
   ...{ channels: 1, first: 0, audience: subscribers },
 });
 
-/** The highest rate, in steps of a half, at which p99 stays under 100 ms. */
+/** The highest rate, in steps of × 1.5, at which p99 stays under 100 ms. */
 async function highestRate(
   audience: Audience,
   subscribers: number,
@@ -56,7 +56,7 @@ async function highestRate(
   }
 }
 
-/** A stack that may be replaced by a fresh one of its kind. */
+/** A stack that may be replaced by a new one of its kind. */
 type Contestant = { readonly name: string; audience: Audience };
 
 const keepsUp = (p99Ms: number, arrived: number): boolean =>
@@ -67,8 +67,8 @@ async function warmUp(audience: Audience): Promise<void> {
   await audience.play(traffic(WARM_UP, SECONDS));
 }
 
-/** What a load has broken would show that load's damage in the next: it is started anew. */
-async function renew(contestant: Contestant, subscribers: number): Promise<void> {
+/** Restarts a stack that was overloaded, so that the overload does not affect the next case. */
+async function restartStack(contestant: Contestant, subscribers: number): Promise<void> {
   const { kind } = contestant.audience.stack;
   await contestant.audience.stop();
   const [stack] = await startStacks([kind]);
@@ -82,7 +82,7 @@ async function measureCells(
   { isQuick, rounds, note }: Scale,
 ): Promise<Measurement[]> {
   const measurements: Measurement[] = [];
-  /** Deliveries per second that each stack could not keep up with. */
+  /** The lowest deliveries per second that each stack could not keep up with. */
   const tooMany = new Map<string, number>();
   let gathered = 0;
   for (const cell of cells(isQuick)) {
@@ -98,7 +98,8 @@ async function measureCells(
       const figures = await contestant.audience.play(
         traffic(cell, isQuick ? SECONDS_QUICK : SECONDS),
       );
-      if (!keepsUp(figures.p99Ms, figures.arrived)) await renew(contestant, cell.subscribers);
+      if (!keepsUp(figures.p99Ms, figures.arrived))
+        await restartStack(contestant, cell.subscribers);
       return figures;
     };
     const measured = await inTurns(inWords(cell), able, rounds, play);
@@ -112,9 +113,9 @@ async function measureCells(
 
 export const fanOut: Question = {
   name: "fan-out",
-  asks: "What does it cost to tell everybody?",
+  asks: "What does it cost to reach all subscribers?",
   method:
-    "All subscribers are in one channel; publishers send through the same door. CPU is that of every process of the stack: door, servers, broker, supervisor. A stack that could not keep up with a load is started anew before its next turn, and is spared four times that load. The last block: the highest rate at which 99 of 100 deliveries come within 100 ms, 1,000 subscribers, 100 B.",
+    "All subscribers are in one channel; publishers send through the same load balancer. CPU is that of every process of the stack: load balancer, servers, broker, supervisor. A stack that cannot keep up with a load is restarted before its next turn, and is not given four times that load. The last block: the highest rate at which 99 of 100 deliveries arrive within 100 ms, 1,000 subscribers, 100 B.",
   columns: [
     { figure: "perCpuSecond", title: "deliveries per CPU-second", digits: 0 },
     { figure: "p50Ms", title: "p50, ms", digits: 1 },
@@ -138,7 +139,7 @@ export const fanOut: Question = {
     const measurements = await measureCells(contestants, scale);
     if (!isQuick) {
       const highest = async (contestant: Contestant) => {
-        await renew(contestant, HIGHEST_SUBSCRIBERS);
+        await restartStack(contestant, HIGHEST_SUBSCRIBERS);
         return {
           highest: await highestRate(contestant.audience, HIGHEST_SUBSCRIBERS, SECONDS_QUICK),
         };

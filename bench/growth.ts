@@ -1,5 +1,5 @@
-// Question "growth": does a delivery cost more as the cluster, the channels, the audience or the
-// history grow?
+// Question "growth": whether a delivery costs more as the number of nodes, channels or subscribers,
+// or the history, grows.
 
 import { Audience } from "./audience.ts";
 import { inTurns, type Measurement } from "./measure.ts";
@@ -7,7 +7,7 @@ import type { Question, Scale } from "./question.ts";
 import { tutti } from "./stacks.ts";
 
 const SUBSCRIBERS = 400;
-/** Of one channel, over all nodes: as many as make eight of them worth having. */
+/** Subscribers of one channel over all nodes: enough to make eight nodes worthwhile. */
 const CROWD = 2000;
 const RATE = 100;
 /** Channels that one connection subscribes to: at most 100 are allowed. */
@@ -24,7 +24,7 @@ type Grown = {
 const cluster = async (nodes: number, env = {}): Promise<Audience> =>
   Audience.of(await tutti("tutti", ["--nodes", String(nodes), "--memory-mb", "256"], env));
 
-/** More nodes, the same audience over all of them. */
+/** More nodes with the same number of subscribers. */
 async function overNodes(counts: number[]): Promise<Grown[]> {
   const grown: Grown[] = [];
   for (const nodes of counts) {
@@ -35,7 +35,7 @@ async function overNodes(counts: number[]): Promise<Grown[]> {
   return grown;
 }
 
-/** More channels of one subscriber each, as many publications in all and as many connections. */
+/** More channels with one subscriber each; the same publications and connections in total. */
 async function overChannels(counts: number[]): Promise<Grown[]> {
   const grown: Grown[] = [];
   const connections = Math.max(
@@ -51,7 +51,7 @@ async function overChannels(counts: number[]): Promise<Grown[]> {
   return grown;
 }
 
-/** A larger audience of one channel. */
+/** More subscribers of one channel. */
 async function overSubscribers(counts: number[]): Promise<Grown[]> {
   const grown: Grown[] = [];
   for (const subscribers of counts) {
@@ -68,7 +68,7 @@ async function overSubscribers(counts: number[]): Promise<Grown[]> {
   return grown;
 }
 
-/** More remembered publications a channel, in 100 channels. */
+/** A larger history in each of 100 channels. */
 async function overHistory(counts: number[]): Promise<Grown[]> {
   const grown: Grown[] = [];
   for (const size of counts) {
@@ -101,7 +101,7 @@ async function measure(
       first: 0,
       audience: listeners,
     });
-  // Once before it counts: what is compiled as it runs is measured when it has run.
+  // Warm up, because code is compiled at run time.
   for (const each of grown) await play(each);
   const measured = await inTurns("", named, rounds, play);
   await Promise.all(grown.map(({ audience }) => audience.stop()));

@@ -1,5 +1,4 @@
-// Question "idle": what does a connection cost that says nothing, and how fast can connections
-// come?
+// Question "idle": the memory of an idle connection, and the rate of new connections.
 
 import { Audience } from "./audience.ts";
 import {
@@ -16,7 +15,7 @@ import { kindsFor, type Stack, startStacks, tutti } from "./stacks.ts";
 const CONNECTIONS = 9000;
 const CONNECTIONS_QUICK = 1000;
 const WARM_UP = 200;
-/** Two lb workers, each with 20,000 file descriptors, and a load of as many. */
+/** For two lb workers and a load generator with 20,000 file descriptors each. */
 const CONNECTIONS_TWO_WORKERS = 18_000;
 
 const memoryKb = ({ pids }: Stack): number => memoryKbOf(treesOf(pids));
@@ -40,7 +39,7 @@ export const idle: Question = {
   name: "idle",
   asks: "What does an idle connection cost?",
   method:
-    "Connections that are open and silent. Memory is what the processes of the stack alone use (the private pages of all of them), without the kernel's part, which is alike for all. Each stack is filled once: memory that was used is not given back at once. A process may open 20,000 files here, and a door needs two a connection.",
+    "Connections that are open and silent. Memory is the private pages of all processes of the stack, without the kernel's part, which is the same for all. Each stack is filled once, because used memory is not returned at once. A process may open 20,000 files here, and a load balancer needs two for each connection.",
   columns: [
     { figure: "kb", title: "KB per connection, whole stack", digits: 1 },
     { figure: "connectUs", title: "CPU to connect, µs", digits: 0 },

@@ -1,8 +1,8 @@
-// Question "lb": what does the door cost? tutti's lb beside haproxy and nginx, one thread each, in
-// front of the same server.
+// Question "lb": the cost of the load balancer. Compares tutti's lb with haproxy and nginx, one
+// thread each, in front of the same server.
 
 import { join } from "node:path";
-import { haproxy, nginx, tuttiLb } from "./doors.ts";
+import { haproxy, nginx, tuttiLb } from "./load-balancers.ts";
 import {
   type Figures,
   inTurns,
@@ -68,15 +68,15 @@ async function contestants(server: Load): Promise<Contestant[]> {
   const unix = join(temporaryFolder(), "server.sock");
   await server.ask({ unix });
   const tcp = async () => `127.0.0.1:${(await server.ask({})).port}`;
-  const doors = [
+  const loadBalancers = [
     await tuttiLb([`unix:${unix}`], "tutti lb, unix socket behind it"),
     await tuttiLb([await tcp()], "tutti lb"),
     await haproxy([await tcp()]),
     await nginx([await tcp()]),
   ];
   return Promise.all(
-    doors
-      .filter((door) => door !== undefined)
+    loadBalancers
+      .filter((each) => each !== undefined)
       .map(async ({ name, pid, port, stop }) => {
         const load = new Load("lb.ts");
         await load.ask({ kind: "aim", port });
@@ -109,7 +109,7 @@ async function measure(
   };
 }
 
-/** What an idle tunnel costs the door, in KB; nothing where it does not hold so many. */
+/** Memory of the lb for each idle tunnel, in KB; empty if it cannot hold that many. */
 async function idle(
   { name, pid, load }: Contestant,
   tunnels: number,
@@ -133,12 +133,12 @@ async function idle(
 
 export const lb: Question = {
   name: "lb",
-  asks: "What does the door cost?",
+  asks: "What does the load balancer cost?",
   method:
-    "100 connections through one door of one thread to one server; CPU is the door's and the server's together. tutti's nodes listen on unix sockets; the second row is the same lb with TCP behind it.",
+    "100 connections through one load balancer with one thread to one server; CPU is that of load balancer and server together. tutti's nodes listen on unix sockets; the second row is the same lb with TCP upstreams.",
   columns: [
     { figure: "cpuUs", title: "CPU per message, µs", digits: 1 },
-    { figure: "lbUs", title: "of it the door, µs", digits: 1 },
+    { figure: "lbUs", title: "of this the lb, µs", digits: 1 },
     { figure: "perSecond", title: "per second", digits: 0 },
     { figure: "p50Ms", title: "p50, ms", digits: 2 },
     { figure: "p99Ms", title: "p99, ms", digits: 2 },
@@ -152,7 +152,7 @@ export const lb: Question = {
     const ready = await contestants(server);
     const measurements: Measurement[] = [];
     const tunnels = isQuick ? IDLE_TUNNELS_QUICK : IDLE_TUNNELS;
-    // First, and once only: memory that was used is not given back at once.
+    // First, and once only: used memory is not returned at once.
     measurements.push(
       ...(await inTurns(`${tunnels} idle tunnels`, ready, 1, (contestant) =>
         idle(contestant, tunnels, note),
@@ -164,8 +164,7 @@ export const lb: Question = {
         messages: isQuick ? Math.ceil(each.messages * QUICK_SHARE) : each.messages,
       };
       for (const { load } of ready) await load.ask({ kind: "hold", tunnels: each.tunnels });
-      // A door that is compiled as it runs is compared when it has run: a server's first seconds
-      // are not its life.
+      // Warm up first: a lb that is compiled at run time is slower in its first seconds.
       for (const contestant of ready) await measure(contestant, server, each);
       measurements.push(
         ...(await inTurns(each.what, ready, rounds, (contestant) =>

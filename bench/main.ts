@@ -1,5 +1,5 @@
-// `bun run bench`: asks every question, prints its table, and keeps tables, plots and raw samples
-// in bench/results.
+// `bun run bench`: measures every question, prints its table, and writes tables, plots and raw
+// samples to bench/results.
 
 import { mkdirSync, readFileSync } from "node:fs";
 import { cpus } from "node:os";
@@ -35,10 +35,11 @@ const RESULTS = join(import.meta.dir, "results");
 
 const HELP = `Usage: bun run bench [--quick] [--rounds N] [--only QUESTION …]
 
-Measures tutti beside what it replaces, on this machine, in this run. bench/setup installs the others; what is missing is skipped.
+Compares tutti with what it replaces, on this machine. bench/setup installs the others; a missing
+one is skipped.
 
   --quick      under three minutes: fewer rounds, fewer cases
-  --rounds N   how often each contestant is measured in each case (${ROUNDS})
+  --rounds N   measurements of each contestant in each case (${ROUNDS})
   --only NAME  ${QUESTIONS.map(({ name }) => name).join(", ")} (repeat)`;
 
 function options() {
@@ -67,7 +68,7 @@ function options() {
   };
 }
 
-/** What this was measured on. */
+/** The machine and the versions that were measured. */
 async function machine(): Promise<string> {
   const memoryGb =
     Number(/MemTotal: +(\d+)/.exec(readFileSync("/proc/meminfo", "utf8"))?.[1]) / 1024 / 1024;

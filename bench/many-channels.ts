@@ -1,4 +1,4 @@
-// Question "channels": what does it cost when every message interests only a few?
+// Question "channels": the cost when each message has only a few subscribers.
 
 import { Audience } from "./audience.ts";
 import { inTurns } from "./measure.ts";
@@ -7,13 +7,13 @@ import { kindsFor, startStacks } from "./stacks.ts";
 
 const CONNECTIONS = 500;
 const MOST_SUBSCRIBERS = 4;
-/** Before it counts: what is compiled as it runs is measured when it has run. */
+/** Warm-up, because code is compiled at run time. */
 const WARM_UP_SECONDS = 3;
 
 export const manyChannels: Question = {
   name: "channels",
-  asks: "What does it cost when every message interests only a few?",
-  method: `10,000 channels (with --quick 1,000) of 1 to ${MOST_SUBSCRIBERS} subscribers each, over ${CONNECTIONS} connections; 1,000 publications of 100 B a second over all channels in turn, from 8 publishers on other connections.`,
+  asks: "What does it cost when each message has few subscribers?",
+  method: `10,000 channels (with --quick 1,000) of 1 to ${MOST_SUBSCRIBERS} subscribers each, over ${CONNECTIONS} connections; 1,000 publications of 100 B per second over all channels in turn, from 8 publishers on other connections.`,
   columns: [
     { figure: "perCpuSecond", title: "deliveries per CPU-second", digits: 0 },
     { figure: "p50Ms", title: "p50, ms", digits: 1 },

@@ -1,14 +1,11 @@
-// How everything is measured: CPU and memory of whole process trees, as the kernel counts them;
-// rounds in turns; medians.
+// Measures CPU and memory of whole process trees, as the kernel counts them, in alternating rounds;
+// computes medians.
 
 import { readdirSync, readFileSync } from "node:fs";
 
 const TICK_US = 10_000;
 
-/**
- * One thing that was measured of one contestant: a figure for each round, by the name of what it
- * is.
- */
+/** The figures of one contestant in one case: by name, a value for each round. */
 export type Measurement = {
   /** The case, such as "64 B, 1 in flight": contestants of one case are compared. */
   readonly what: string;
@@ -26,11 +23,11 @@ function statOf(pid: number | string): Stat | undefined {
       cpuUs: (Number(fields[11]) + Number(fields[12])) * TICK_US,
     };
   } catch {
-    return undefined; // It is gone.
+    return undefined; // The process has ended.
   }
 }
 
-/** These processes and all that descend from them. */
+/** These processes and all their descendants. */
 export function treesOf(roots: readonly number[]): number[] {
   const parents = new Map<number, number>();
   for (const name of readdirSync("/proc")) {
@@ -46,7 +43,7 @@ export function treesOf(roots: readonly number[]): number[] {
 export const cpuUsOf = (pids: readonly number[]): number =>
   pids.reduce((sum, pid) => sum + (statOf(pid)?.cpuUs ?? 0), 0);
 
-/** Memory that these processes alone use, in KB: what would be free without them. */
+/** Private memory of these processes, in KB. */
 export function memoryKbOf(pids: readonly number[]): number {
   return pids.reduce((sum, pid) => {
     const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, "utf8");
@@ -56,7 +53,7 @@ export function memoryKbOf(pids: readonly number[]): number {
   }, 0);
 }
 
-/** A stretch of time over which CPU is counted. */
+/** Counts the CPU time of process trees from its construction on. */
 export class Stopwatch {
   readonly #pids: readonly number[];
   readonly #cpuUs: number;
@@ -75,18 +72,18 @@ export class Stopwatch {
     return (performance.now() - this.#startedMs) / 1000;
   }
 
-  /** How many cores were busy. */
+  /** The average number of busy cores. */
   get cores(): number {
     return this.cpuUs / 1e6 / this.seconds;
   }
 }
 
-/** Figures by their names. */
+/** Figures by name. */
 export type Figures = Readonly<Record<string, number>>;
 
 /**
- * Measures every contestant once a round, in turns (A B A B), so that what else the machine does
- * troubles all alike.
+ * Measures every contestant once per round, in turns (A B A B), so that other activity on the
+ * machine affects all alike.
  */
 export async function inTurns<C extends { readonly name: string }>(
   what: string,
@@ -115,7 +112,7 @@ export function median(numbers: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
 }
 
-/** The value below which that share of the numbers lies. */
+/** The value below which `share` of the numbers lie. */
 export function quantile(sorted: ArrayLike<number>, share: number): number {
   return sorted.length === 0
     ? Number.NaN

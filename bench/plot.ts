@@ -1,4 +1,4 @@
-// Draws an answer as an SVG that reads on a light and on a dark page alike.
+// Draws the measurements of a question as an SVG for light and dark pages.
 
 import * as Plot from "@observablehq/plot";
 import { parseHTML } from "linkedom";
@@ -33,10 +33,7 @@ type Point = { what: string; who: string; middle: number; low: number; high: num
 const short = (value: number): string =>
   value.toLocaleString("en-US", { maximumSignificantDigits: 3 });
 
-/**
- * A bar a contestant, in the order they were measured, with the range of the rounds and the median
- * in figures.
- */
+/** One bar per contestant, in order of measurement, with the range of the rounds and the median. */
 function bars(points: Point[], title: string): Plot.PlotOptions {
   const cases = [...new Set(points.map(({ what }) => what))];
   const contestants = [...new Set(points.map(({ who }) => who))];
@@ -65,8 +62,8 @@ function bars(points: Point[], title: string): Plot.PlotOptions {
 }
 
 /**
- * A line a series, over the number with which its cases end ("nodes: 4"), as multiples of what the
- * smallest number costs.
+ * One line per series, over the number at the end of the case ("nodes: 4"), as multiples of the
+ * smallest number's cost.
  */
 function lines(points: Point[], title: string): Plot.PlotOptions {
   const placed = points.map((point) => {

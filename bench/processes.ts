@@ -1,5 +1,5 @@
-// Starts and ends the programs under test and the load generators. Nothing outlives the benchmark:
-// what is still running when it exits is killed.
+// Starts and stops the programs under test and the load generators. Kills those that still run when
+// the benchmark exits.
 
 import { existsSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -49,7 +49,7 @@ function keep(child: Bun.Subprocess): Program {
   };
 }
 
-/** Starts a program that is ready once something listens on that TCP port. */
+/** Starts a program and waits until it listens on the TCP port. */
 export async function startOnPort(argv: string[], port: number, env = {}): Promise<Program> {
   const child = Bun.spawn(argv, {
     stdin: "ignore",
@@ -76,10 +76,7 @@ const listens = (port: number): Promise<boolean> =>
     () => false,
   );
 
-/**
- * Starts a program that is ready once it has printed what `words` matches; also tells what it
- * printed. `stderr`: where it complains.
- */
+/** Starts a program and waits until its output matches `words`; resolves to the match too. */
 export async function startOnWords(
   argv: string[],
   words: RegExp,
@@ -107,14 +104,14 @@ export async function startOnWords(
   return { ...program, words: await found.promise };
 }
 
-/** The version that a command prints of itself; undefined where it is not installed. */
+/** The version that a command prints; undefined if it is not installed. */
 export function versionOf(command: string, flag = "--version"): string | undefined {
   if (Bun.which(command) === null) return undefined;
   const { stdout, stderr } = Bun.spawnSync([command, flag]);
   return /\d+\.\d+[.\d]*/.exec(`${stdout}${stderr}`)?.[0] ?? "?";
 }
 
-/** The version of an npm package of the peers; undefined where it is not installed. */
+/** The version of a peer's npm package; undefined if it is not installed. */
 export async function peerVersion(name: string): Promise<string | undefined> {
   const file = join(PEERS, "node_modules", name, "package.json");
   if (!existsSync(file) || Bun.which("node") === null) return undefined;
@@ -123,11 +120,11 @@ export async function peerVersion(name: string): Promise<string | undefined> {
 
 const figure: Shape<number> = (value, field) => {
   if (typeof value === "number") return value;
-  throw new Error(`a load generator said ${JSON.stringify(value)} for ${field}`);
+  throw new Error(`a load generator answered ${JSON.stringify(value)} for ${field}`);
 };
 
 /**
- * A load generator: a program of bench/load in its own process, which does one thing at a time and
+ * A load generator: a program of bench/load in its own process, which runs one task at a time and
  * answers with figures.
  */
 export class Load {
@@ -154,7 +151,7 @@ export class Load {
     return this.#program.pid;
   }
 
-  /** Has the load generator do something; resolves with the figures that it answers. */
+  /** Runs a task in the load generator; resolves to the figures in its answer. */
   async ask(task: object): Promise<Figures> {
     this.#answer = Promise.withResolvers();
     this.#child.send(task);

@@ -1,4 +1,4 @@
-// What a question of the benchmark is: how it is asked, and how its answer is printed.
+// Defines a question of the benchmark, and formats its measurements as a table.
 
 import { type Measurement, median } from "./measure.ts";
 
@@ -10,24 +10,21 @@ export type Column = {
 };
 
 export type Scale = {
-  /** Few and short rounds: a first impression. */
+  /** Fewer and shorter rounds. */
   readonly isQuick: boolean;
   readonly rounds: number;
-  /** Says something while it runs. */
+  /** Prints progress. */
   note(text: string): void;
 };
 
 export type Question = {
-  /** As typed after --only. */
+  /** The value for --only. */
   readonly name: string;
   readonly asks: string;
-  /** What is measured how, in a sentence or two. */
+  /** What is measured and how, in a few sentences. */
   readonly method: string;
   readonly columns: readonly Column[];
-  /**
-   * The figure that the plot shows, and whether as bars by case or as lines over the numbers with
-   * which cases end.
-   */
+  /** The plotted figure: bars by case, or lines over the numbers at the end of the cases. */
   readonly plot: {
     readonly figure: string;
     readonly title: string;
@@ -37,8 +34,8 @@ export type Question = {
 };
 
 /**
- * The table of an answer, in Markdown: a block a case, medians with (min – max), and ratios to the
- * first contestant's.
+ * Formats measurements as a Markdown table: one block per case, medians with (min – max), and the
+ * ratio to the first contestant.
  */
 export function tableOf({ columns, plot }: Question, measurements: readonly Measurement[]): string {
   const hasRivals = new Set(measurements.map(({ who }) => who)).size > 1;

@@ -1,5 +1,4 @@
-// Question "requests": how long does an answer take, and what does it cost, through the whole
-// stack?
+// Question "requests": the latency and the CPU cost of a request through the whole stack.
 
 import { Audience } from "./audience.ts";
 import { type Figures, inTurns, type Measurement, Stopwatch } from "./measure.ts";
@@ -30,8 +29,8 @@ async function costs(
 
 export const requests: Question = {
   name: "requests",
-  asks: "How long does an answer take?",
-  method: `${CONNECTIONS} connections, each of which asks again as soon as it is answered: a call over WebSocket whose ${BYTES} bytes come back from the app, and a plain HTTP GET. nats-server has no app to call and no plain HTTP.`,
+  asks: "How long does a request take?",
+  method: `${CONNECTIONS} connections, each of which sends a request as soon as the previous one is answered: a call over WebSocket whose ${BYTES} bytes the app returns, and a plain HTTP GET. nats-server has no app to call and no plain HTTP.`,
   columns: [
     { figure: "p50Ms", title: "p50, ms", digits: 2 },
     { figure: "p99Ms", title: "p99, ms", digits: 2 },

@@ -1,5 +1,5 @@
-// Question "restart": the relay is killed. How soon is it back, with how much history, and where
-// does the time go?
+// Question "restart": the relay is killed. Measures how long it takes to deliver again, by size of
+// history, and which steps take the time.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -10,22 +10,19 @@ import { Load } from "./processes.ts";
 import type { Question } from "./question.ts";
 import { startTutti, type Tutti } from "./tutti.ts";
 
-/** Of a publication in the journal: its head, and 100 bytes. */
+/** The size of a publication in the journal: its header and 100 bytes. */
 const FRAME_BYTES = 148;
 const CHANNELS = 100;
 const MB = 1024 * 1024;
 const EVERY_MS = 11_000;
-/**
- * Less than a relay lives between two kills, but more often than this within 10 s it would be given
- * up.
- */
+/** The kills in a row: with more within 10 s, the supervisor would not restart the relay. */
 const SERIES = 4;
 const SERIES_EVERY_MS = 1500;
 const POLL_MS = 20;
 
 type Line = Readonly<Record<string, unknown>>;
 
-/** The lines of a process's log that were written since. */
+/** The lines of a process's log that were written since `sinceMs`. */
 function logLines(tutti: Tutti, id: string, sinceMs: number): Line[] {
   const lines = readFileSync(layout(tutti.folder).logFile(id), "utf8").trim().split("\n");
   return lines
@@ -37,9 +34,7 @@ function logLines(tutti: Tutti, id: string, sinceMs: number): Line[] {
 const timeOf = (lines: readonly Line[], word: string): number =>
   Date.parse(String(lines.find(({ msg }) => msg === word)?.time));
 
-/**
- * Kills the relay; each figure is the time from one thing to the next, the last the time in all.
- */
+/** Kills the relay; each figure is the time of one step, the last the total time. */
 async function killOnce(tutti: Tutti, load: Load): Promise<Figures> {
   const pid = await tutti.pidOf("relay-1");
   const killedMs = performance.timeOrigin + performance.now();
@@ -90,9 +85,9 @@ async function takeAll(
 
 export const restart: Question = {
   name: "restart",
-  asks: "How soon is a killed relay back?",
+  asks: "How long does a killed relay take to deliver again?",
   method:
-    "Two nodes, 100 publications a second from one SDK client to another over 20 channels; SIGKILL to the relay. Every column is the time from the one before it; the last ones, from the kill until something arrives that was published after it.",
+    "Two nodes, 100 publications per second from one SDK client to another over 20 channels; SIGKILL to the relay. Each column is the time since the previous step; the last columns are the time from the kill until a publication arrives that was sent after it.",
   columns: [
     { figure: "journalMb", title: "journal, MB", digits: 0 },
     { figure: "startedMs", title: "started again, ms", digits: 0 },
@@ -102,7 +97,7 @@ export const restart: Question = {
     { figure: "listeningMs", title: "listening, ms", digits: 0 },
     { figure: "linkedMs", title: "nodes linked, ms", digits: 0 },
     { figure: "deliveredMs", title: "delivered, ms", digits: 0 },
-    { figure: "allMs", title: "in all, ms", digits: 0 },
+    { figure: "allMs", title: "total, ms", digits: 0 },
     { figure: "p99Ms", title: "p99", digits: 0 },
   ],
   plot: { figure: "allMs", title: "until delivered again, ms", kind: "bars" },

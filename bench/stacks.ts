@@ -2,8 +2,8 @@
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { haproxy } from "./doors.ts";
 import type { Kind } from "./load/protocols.ts";
+import { haproxy } from "./load-balancers.ts";
 import {
   freePort,
   PEERS,
@@ -16,13 +16,13 @@ import { startTutti } from "./tutti.ts";
 
 export type Stack = {
   readonly name: string;
-  /** How clients talk to it. */
+  /** Selects the protocol that clients use. */
   readonly kind: Kind;
   /** Where they connect. */
   readonly port: number;
-  /** The processes it consists of, with what descends from them. */
+  /** Its processes; their descendants count too. */
   readonly pids: readonly number[];
-  /** One of the servers behind the door, to be killed; undefined where there is only one. */
+  /** A server to kill; undefined if there is only one. */
   victim(): Promise<number | undefined>;
   stop(): Promise<void>;
 };
@@ -39,7 +39,7 @@ export async function tutti(
   return { name, kind: "tutti", port, pids: [pid], victim: () => pidOf("node-2"), stop };
 }
 
-/** haproxy, four servers under Node, and redis between them. */
+/** haproxy, four servers on Node, and redis. */
 async function behindHaproxy(
   name: string,
   kind: Kind,
@@ -77,13 +77,13 @@ async function behindHaproxy(
     );
     upstreams.push(`127.0.0.1:${port}`);
   }
-  const door = await haproxy(upstreams);
-  if (door === undefined) return undefined;
-  const all = [door, ...servers, redis];
+  const lb = await haproxy(upstreams);
+  if (lb === undefined) return undefined;
+  const all = [lb, ...servers, redis];
   return {
     name,
     kind,
-    port: door.port,
+    port: lb.port,
     pids: all.map(({ pid }) => pid),
     victim: async () => servers[1].pid,
     stop: async () => {
@@ -137,7 +137,7 @@ async function socketCluster(): Promise<Stack | undefined> {
   };
 }
 
-/** Every stack of these kinds that is installed, tutti first. */
+/** Starts every stack of these kinds that is installed, tutti first. */
 export async function startStacks(kinds: readonly Kind[]): Promise<Stack[]> {
   const starters: Record<Kind, () => Promise<Stack | undefined>> = {
     tutti,
@@ -154,7 +154,7 @@ export async function startStacks(kinds: readonly Kind[]): Promise<Stack[]> {
   return stacks;
 }
 
-/** The kinds that questions compare: a first impression leaves out the least known. */
+/** The kinds to compare; --quick omits the least known. */
 export const kindsFor = (isQuick: boolean): Kind[] =>
   isQuick
     ? ["tutti", "classic", "socketIo", "nats"]

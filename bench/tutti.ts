@@ -1,4 +1,4 @@
-// Starts tutti as its users do: the cluster command, with everything else left as it is by default.
+// Starts tutti as its users do: with the cluster command and default settings.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -9,11 +9,11 @@ export type Tutti = {
   readonly name: "tutti";
   /** Where clients connect. */
   readonly port: number;
-  /** The supervisor, from which all others descend. */
+  /** The supervisor, the ancestor of all other processes. */
   readonly pid: number;
   readonly folder: string;
   pidOf(id: string): Promise<number>;
-  /** Where relay-1 listens, as node-1 was told. */
+  /** The port of relay-1, from node-1's command line. */
   relayPort(): Promise<number>;
   stop(): Promise<void>;
 };

@@ -1,5 +1,5 @@
-// The documents are true of the code: every command of the README runs, and PROTOCOL.md agrees with
-// src/wire.
+// The documents agree with the code: PROTOCOL.md with src/wire, links and paths with files, cited
+// rules with their definitions.
 
 import { describe, expect, test } from "bun:test";
 import { existsSync, readFileSync } from "node:fs";
@@ -44,7 +44,7 @@ describe("PROTOCOL.md", () => {
     );
   });
 
-  test("names every close code, and whether to come back", () => {
+  test("names every close code, and whether to reconnect", () => {
     const told = tables
       .filter(([code]) => /^\d{4}$/.test(code))
       .map(([code, back]) => [Number(code), back === "yes"]);
@@ -64,7 +64,7 @@ describe("PROTOCOL.md", () => {
 });
 
 describe("the documents", () => {
-  test("are there, and their links lead somewhere", () => {
+  test("exist, and their links resolve", () => {
     for (const name of documents)
       for (const [, target] of read(name).matchAll(/\]\(([^)#]+)\)/g))
         if (!/^https?:/.test(target))

@@ -55,7 +55,7 @@ const SHELLS: Record<string, string[]> = {
   ],
   client: ["shell.ts"],
   chaos: ["main.ts", "run.ts", "cluster.ts", "faults.ts", "plain-client.ts", "sdk-client.ts"],
-  chat: ["app.ts", "page.ts", "who.ts", "view.ts", "log.ts", "people.ts"],
+  chat: ["app.ts", "page.ts", "user-name.ts", "view.ts", "message-list.ts", "people.ts"],
   cluster: [
     ...[
       "main.ts",

@@ -1,4 +1,4 @@
-// The README as a newcomer types it: every command of its shell blocks runs, and so does its code.
+// The README: every command of its shell blocks runs, and so does its code.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
@@ -11,7 +11,7 @@ setDefaultTimeout(60_000);
 const ROOT = join(import.meta.dir, "..");
 const README = readFileSync(join(ROOT, "README.md"), "utf8");
 const folder = mkdtempSync(join(tmpdir(), "tutti-readme-"));
-/** What a test may not take from the machine: the port and the folder. */
+/** A free port and a temporary folder instead of the defaults. */
 const env = { ...process.env, TUTTI_PORT: "0", TUTTI_DATA: join(folder, "data") };
 
 const blocks = (language: string): string[] =>
@@ -25,9 +25,7 @@ const block = (beginning: string): string =>
   blocks("ts").find((text) => text.startsWith(beginning)) ?? "";
 
 const typed = new Set<string>();
-/**
- * A command that stands in the README; the test says what it changes of it so as to disturb nobody.
- */
+/** A command of the README, with the changes that the test needs. */
 function command(text: string, change: (text: string) => string = (same) => same): string[] {
   expect(commands).toContain(text);
   typed.add(text);
@@ -35,9 +33,7 @@ function command(text: string, change: (text: string) => string = (same) => same
 }
 
 const running: Subprocess[] = [];
-/**
- * Starts what goes on until it is stopped; resolves with what it printed up to the awaited words.
- */
+/** Starts a long-running command; resolves to its output when that contains `words`. */
 function start(words: string, argv: string[]): Promise<{ text: string; child: Subprocess }> {
   const child = Bun.spawn(argv, {
     cwd: ROOT,
@@ -109,7 +105,7 @@ test("the client's code publishes and reads", async () => {
   }
 });
 
-test("the conversation is what a plain WebSocket hears", async () => {
+test("the conversation matches what a plain WebSocket receives", async () => {
   const block =
     README.match(/^→.*?(?=^```)/ms)?.[0]
       .trim()
@@ -190,7 +186,7 @@ test("the benchmark", async () => {
   expect(await run(command("bun run bench", quick))).toContain("broker CPU per publication");
 }, 120_000);
 
-test("chaos and the simulation, shortened", async () => {
+test("chaos and the simulation, with less load", async () => {
   const short = (text: string) =>
     text.replace("--seconds 60 --clients 200", "--seconds 4 --clients 20");
   expect(await run(command("bun run chaos --seconds 60 --clients 200 --seed 7", short))).toMatch(
@@ -200,8 +196,8 @@ test("chaos and the simulation, shortened", async () => {
   await run(command("bun run sim --runs 1000", few));
 }, 120_000);
 
-test("no command of the README was left out", () => {
-  // These are how the tests and this machine came to be here.
+test("every command of the README was run", () => {
+  // These were run to install the project and to start this test.
   for (const each of ["bun install", "npm install", "bun run test"]) typed.add(each);
   expect(commands.filter((each) => each !== "" && !typed.has(each))).toEqual([]);
 });

@@ -1,5 +1,5 @@
 // The app that tutti's nodes run in the benchmark: any channel, one method and a plain page.
-// BENCH_HISTORY sets how much a channel remembers; without it that is the default.
+// BENCH_HISTORY sets the history size of a channel; without it, the default applies.
 
 import { app } from "tutti";
 

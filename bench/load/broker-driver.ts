@@ -1,24 +1,21 @@
-// What the load of question "broker" is made of, and what a broker's driver must do.
+// The load of question "broker", and the interface of a broker's driver.
 
 export const CHANNELS = 100;
 export const SUBSCRIBERS = 4;
 export const PAYLOAD_BYTES = 100;
-/** Publications on their way to the slowest subscriber at a time. */
+/** Publications in flight to the slowest subscriber. */
 export const WINDOW = 1000;
-/** What every channel remembers, where the broker remembers anything. */
+/** The history size of every channel, if the broker keeps history. */
 export const HISTORY = 1000;
 
 /** The data of every publication: JSON text. */
 export const PAYLOAD = JSON.stringify("x".repeat(PAYLOAD_BYTES - 2));
 
 export type Driver = {
-  /** Sends that many publications, the first of which is the `first`-th in all. */
+  /** Sends `count` publications; the first is number `first` of the run. */
   publish(first: number, count: number): void;
 };
-/**
- * What a driver tells: how many publications are acknowledged, and how many a subscriber has had,
- * in all.
- */
+/** Total publications acknowledged, and total publications that a subscriber has received. */
 export type Progress = {
   acknowledged(total: number): void;
   received(subscriber: number, total: number): void;

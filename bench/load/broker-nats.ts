@@ -1,4 +1,4 @@
-// Publishes to nats-server and reads from it: core NATS, which remembers nothing, and JetStream,
+// Publishes to nats-server and reads from it: core NATS, which keeps no history, and JetStream,
 // which keeps a stream in files.
 
 import {
@@ -16,7 +16,7 @@ export const nats: Connect = async ({ port }, progress) => {
   for (let i = 0; i < SUBSCRIBERS; i++) {
     await subscribe(port, channelNames, (total) => {
       progress.received(i, total);
-      // Core NATS acknowledges nothing: what a subscriber has had is known to have arrived.
+      // Core NATS acknowledges nothing: a delivery counts as the acknowledgement.
       if (i === 0) progress.acknowledged(total);
     });
   }
@@ -76,8 +76,8 @@ function publisher(socket: BytesSocket, commands: readonly string[]) {
 }
 
 /**
- * A connection with these subscriptions, all of them known to the server. `onTotal`: messages had
- * so far, once a chunk.
+ * A connection whose subscriptions the server has confirmed. `onTotal`: messages received so far,
+ * once per chunk.
  */
 async function subscribe(
   port: number,

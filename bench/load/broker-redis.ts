@@ -1,4 +1,4 @@
-// Publishes to redis and reads from it: PUBLISH, which remembers nothing, and streams (XADD and
+// Publishes to redis and reads from it: PUBLISH, which keeps no history, and streams (XADD and
 // XREAD), which do.
 
 import { RedisClient } from "bun";

@@ -12,7 +12,7 @@ import {
 } from "./broker-driver.ts";
 
 const policy = { size: HISTORY, ttlMs: 600_000, bytes: 1024 * 1024 };
-/** How often a subscriber's progress is looked at, in publications. */
+/** Publications between two progress reports of a subscriber. */
 const STEP = 50;
 
 export const relay: Connect = async ({ port, secret }, progress) => {

@@ -1,5 +1,5 @@
 // The load of question "broker": one publisher and some subscribers of one broker, in this process.
-// Publishes as many as it is told and answers when every subscriber has had them all.
+// Publishes the requested number and answers when every subscriber has received all of them.
 
 import { type Connect, type Driver, type Progress, SUBSCRIBERS, WINDOW } from "./broker-driver.ts";
 import { jetStream, nats } from "./broker-nats.ts";
@@ -36,7 +36,7 @@ const run = (count: number): Promise<void> =>
         sent = next;
         driver.publish(first, next - first);
       }
-      // A subscriber that counts bytes knows the last publication to within a fraction of one.
+      // A subscriber that counts bytes computes fractions of a publication.
       if (sent === target && had.every((total) => total >= target - 0.5)) done();
     };
     onProgress();

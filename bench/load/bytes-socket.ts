@@ -1,5 +1,5 @@
-// A TCP connection for load generators: what the socket does not take is kept and sent later; all
-// of a turn is one write.
+// A TCP connection for load generators: it buffers what the socket does not accept, and writes once
+// per turn.
 
 import type { Socket } from "bun";
 
@@ -7,7 +7,7 @@ export type Target = { readonly port: number } | { readonly unix: string };
 
 export type BytesSocket = {
   send(bytes: Uint8Array): void;
-  /** Ends it at once. */
+  /** Closes at once. */
   terminate(): void;
 };
 

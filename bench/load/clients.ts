@@ -1,5 +1,5 @@
-// Clients of a whole stack: they connect, subscribe, publish and call, and say what they heard and
-// how late it was.
+// Clients of a whole stack: they connect, subscribe, publish and call, and report deliveries and
+// latencies.
 
 import { quantile } from "../measure.ts";
 import type { BytesSocket } from "./bytes-socket.ts";
@@ -15,9 +15,7 @@ const STAMP_DIGITS = 16;
 
 const nowMs = (): number => performance.timeOrigin + performance.now();
 
-/**
- * Data of that many bytes that says when it was sent, in whole µs, which JSON leaves as they are.
- */
+/** Data of `bytes` bytes with its time of sending in whole µs, which JSON represents exactly. */
 function stamped(bytes: number): string {
   const head = `${STAMP}${Math.round(nowMs() * 1000)},"x":"`;
   return `${head}${"x".repeat(Math.max(0, bytes - head.length - 2))}"}`;
@@ -49,7 +47,7 @@ class Connection {
   async open(port: number, path: string): Promise<void> {
     const early: Buffer[] = [];
     const receive = (bytes: Buffer, start: number, end: number) => {
-      // What comes along with the 101 is heard once there is a socket to answer with.
+      // Bytes that arrive with the 101 are read once there is a socket to answer on.
       if (this.#socket === undefined) early.push(bytes.subarray(start, end));
       else this.#talk.receive(bytes, start, end);
     };
@@ -109,8 +107,8 @@ async function connect(kind: Kind, port: number, count: number): Promise<void> {
 const channelName = (index: number): string => `channel-${index}`;
 
 /**
- * Each channel gets so many subscribers, spread over the connections; each connection waits for one
- * answer at a time.
+ * Subscribes connections to each channel, spread over all connections; each connection waits for
+ * one answer at a time.
  */
 async function subscribe(
   channels: number,
@@ -128,7 +126,7 @@ async function subscribe(
   return next;
 }
 
-/** Publishes at an even rate for a while, over the channels and the connections in turn. */
+/** Publishes at an even rate for `seconds`, over the channels and connections in turn. */
 async function publish(
   rate: number,
   seconds: number,
@@ -142,7 +140,7 @@ async function publish(
   while (sent < total) {
     const due = Math.min(total, Math.ceil(((performance.now() - startedMs) / 1000) * rate));
     for (; sent < due; sent++) {
-      // A stride, so that channels are not met in the order in which they were made.
+      // A stride, so that channels are not used in the order of their creation.
       const channel = first + ((sent * 7919) % channels);
       connections[sent % connections.length].publish(channelName(channel), stamped(bytes));
     }
@@ -151,7 +149,7 @@ async function publish(
   return total;
 }
 
-/** Resolves when that many deliveries have been had since `listen`, or the time is over. */
+/** Resolves after `deliveries` deliveries since `listen`, or after the timeout. */
 function settled(count: number, timeoutMs: number): Promise<void> {
   if (deliveries >= count) return Promise.resolve();
   return new Promise((resolve) => {
@@ -175,7 +173,7 @@ function heard(): object {
   };
 }
 
-/** Each connection asks, waits for the answer, and asks again, until there have been that many. */
+/** Each connection sends a request, waits for its answer, and repeats, up to the total count. */
 async function call(requests: number, bytes: number): Promise<object> {
   const data = stamped(bytes);
   let asked = 0;

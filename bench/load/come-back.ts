@@ -1,6 +1,6 @@
 // The load of question "come-back": clients that reconnect as their library or its tutorials do,
-// one of which publishes numbers. Says when those that were cut heard again, and what each of them
-// missed or had twice.
+// one of which publishes numbers. Reports when disconnected clients received messages again, and
+// what each of them missed or received twice.
 
 import { join } from "node:path";
 import { connect } from "../../src/client/index.ts";
@@ -9,13 +9,13 @@ import { serveTasks } from "./serve.ts";
 import { openMany } from "./websocket.ts";
 
 const CHANNEL = "numbers";
-/** How long tutorials wait before they reconnect. */
+/** The reconnect delay in tutorials. */
 const RECONNECT_MS = 1000;
 const SETTLE_MS = 3000;
 
 type Client = { publish(number: number): void };
 type Events = { cut(): void; heard(number: number): void };
-/** Resolves once it is subscribed. */
+/** Resolves when it is subscribed. */
 type Open = (port: number, events: Events) => Promise<Client>;
 
 const tutti: Open = async (port, { cut, heard }) => {
@@ -67,7 +67,7 @@ const OPENERS: Record<string, Open> = { tutti, classic, socketIo };
 
 class Subscriber {
   isCut = false;
-  /** When it heard something for the first time after it was cut. */
+  /** When it first received a message after its disconnect. */
   backAtMs: number | undefined;
   readonly had = new Set<number>();
   repeats = 0;

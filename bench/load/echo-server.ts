@@ -1,5 +1,5 @@
-// The server behind the door in question "lb": sends each message back, and answers HTTP with a few
-// bytes.
+// The server behind the load balancer in question "lb": echoes each message, and answers HTTP with
+// a few bytes.
 
 import { serveTasks } from "./serve.ts";
 
@@ -17,8 +17,8 @@ const serve = (at: { unix: string } | { hostname: string; port: number }) =>
     },
   });
 
-// Each door has a port of its own: to one port alone a machine has no more than some 28,000
-// connections.
+// Each load balancer has its own port: a machine can open only about 28,000 connections to one
+// port.
 serveTasks(async (task) => {
   if (typeof task.unix === "string") serve({ unix: task.unix });
   return { port: serve({ hostname: "127.0.0.1", port: 0 }).port };

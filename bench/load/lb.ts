@@ -1,5 +1,5 @@
-// The load of question "lb": tunnels that echo, idle tunnels, HTTP requests and fresh connections,
-// all through one door.
+// The load of question "lb": tunnels that echo, idle tunnels, HTTP requests and new connections,
+// all through one load balancer.
 
 import { quantile } from "../measure.ts";
 import { type BytesSocket, dial } from "./bytes-socket.ts";
@@ -14,7 +14,7 @@ let port = 0;
 let tunnels: BytesSocket[] = [];
 let onEcho = (_tunnel: number) => {};
 
-/** Opens tunnels, or closes some, until there are that many. */
+/** Opens or closes tunnels until there are `count`. */
 async function hold(count: number): Promise<void> {
   for (const surplus of tunnels.splice(count)) surplus.terminate();
   const base = tunnels.length;
@@ -24,7 +24,7 @@ async function hold(count: number): Promise<void> {
   tunnels = [...tunnels, ...opened];
 }
 
-/** Sends messages through all tunnels, so many of each on their way, and waits for their echoes. */
+/** Sends messages through all tunnels, `inFlight` each at a time, and waits for their echoes. */
 function echo(messages: number, bytes: number, inFlight: number): Promise<object> {
   const message = binaryFrame(Buffer.alloc(bytes, "x"));
   const sentAt = tunnels.map((): number[] => []);
@@ -85,7 +85,7 @@ async function get(requests: number, connections: number): Promise<object> {
   return latencyFigures(latencies);
 }
 
-/** How long the answer is that begins with these bytes, in which its whole head must lie. */
+/** The length of the response that begins with these bytes, which must hold its whole head. */
 function answerBytes(chunk: Buffer): number {
   const end = chunk.indexOf("\r\n\r\n");
   const head = chunk.toString("latin1", 0, end);
@@ -95,7 +95,7 @@ function answerBytes(chunk: Buffer): number {
   return end + 4 + Number(length);
 }
 
-/** Opens WebSockets one after another, some at a time, each for one echo. */
+/** Opens WebSockets, several at a time, each for one echo. */
 async function connect(connections: number): Promise<object> {
   const message = binaryFrame("hello");
   const latencies = new Float64Array(connections);

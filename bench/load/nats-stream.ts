@@ -1,4 +1,4 @@
-// Follows what a NATS server sends, over TCP or inside WebSocket messages.
+// Parses what a NATS server sends, over TCP or inside WebSocket messages.
 
 const LINE_FEED = 10;
 const M = "M".charCodeAt(0);
@@ -10,21 +10,18 @@ const SPACE = " ".charCodeAt(0);
 const EMPTY = Buffer.alloc(0);
 
 export type NatsEvents = {
-  /**
-   * A message whose payload begins at `start`; of the payload there may be less in `bytes` than
-   * `end` says.
-   */
+  /** A message with its payload from `start` to `end`; `bytes` may hold only part of it. */
   message?(bytes: Buffer, start: number, end: number): void;
   ping(): void;
   pong(): void;
 };
 
 export class NatsStream {
-  /** Messages so far. */
+  /** Messages received. */
   total = 0;
   readonly #events: NatsEvents;
   #kept: Buffer = EMPTY;
-  /** Bytes of a payload that are still to come. */
+  /** Bytes of the current payload that have not arrived. */
   #skip = 0;
 
   constructor(events: NatsEvents) {

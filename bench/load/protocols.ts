@@ -1,29 +1,29 @@
-// How a client talks to each stack, as bytes: written by hand, so that the load costs little and
-// costs all the same.
+// The client protocol of each stack, as bytes: written by hand, so that the load generator costs
+// little, and the same for every stack.
 
 import { NatsStream } from "./nats-stream.ts";
 import { binaryFrame, frame } from "./websocket.ts";
 
 export type Kind = "tutti" | "classic" | "socketIo" | "nats" | "socketCluster";
 
-/** What a conversation tells its owner. */
+/** The events of a conversation. */
 export type Heard = {
   /** The server is ready for requests. */
   ready(): void;
   /** A request is answered. */
   answered(): void;
-  /** A publication has come; its data lies between `start` and `end`. */
+  /** A publication has arrived; its data is from `start` to `end`. */
   published(bytes: Buffer, start: number, end: number): void;
   send(frame: Buffer): void;
 };
 
-/** One connection's side of the talk. Data is JSON text. */
+/** The client side of one connection. Data is JSON text. */
 export type Conversation = {
-  /** What to send as soon as the connection is open. */
+  /** The bytes to send when the connection opens. */
   readonly greeting: Buffer | undefined;
   receive(bytes: Buffer, start: number, end: number): void;
   subscribe(channel: string): Buffer;
-  /** Where `asks`, the publication is answered. */
+  /** With `asks`, the publication is answered. */
   publish(channel: string, data: string): Buffer;
   call(data: string): Buffer;
 };

@@ -1,6 +1,5 @@
-// The load of question "restart": fills a relay with history as a node would, then publishes
-// through the cluster all the time, and says how long it took from a moment until something that
-// was published since had arrived.
+// The load of question "restart": fills a relay with history as a node does, then publishes through
+// the cluster continuously, and reports how long after a given time a newer publication arrived.
 
 import { connect } from "../../src/client/index.ts";
 import { Link } from "../../src/runtime/link.ts";
@@ -11,14 +10,14 @@ import { serveTasks } from "./serve.ts";
 const CHANNELS_FILLED = 100;
 const CHANNELS_USED = 20;
 const PUBLISH_EVERY_MS = 10;
-/** Publications of the filling that are not acknowledged yet. */
+/** Publications in flight while it fills the relay. */
 const WINDOW = 2000;
 
 type Sent = { readonly n: number; readonly atMs: number };
 
 const wallMs = () => performance.timeOrigin + performance.now();
 
-/** Publishes that many to channels of which each remembers that many. */
+/** Publishes `publications` to channels with a history of `remembered` each. */
 function fill(
   port: number,
   secret: string,
@@ -66,7 +65,7 @@ function fill(
   });
 }
 
-/** What is waited for, and since when. */
+/** The pending wait, and its start. */
 let awaited: { sinceMs: number; arrived(afterMs: number): void } | undefined;
 let wrong = 0;
 

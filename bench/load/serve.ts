@@ -1,7 +1,7 @@
-// The frame of every load generator: tasks come over IPC, one at a time, and are answered with
-// figures.
+// The main loop of every load generator: tasks arrive over IPC, one at a time, and are answered
+// with figures.
 
-/** Answers each task; a task that fails is answered with its error. */
+/** Answers each task with figures, or with its error. */
 export function serveTasks(run: (task: Record<string, unknown>) => Promise<object>): void {
   process.on("disconnect", () => process.exit(0));
   process.on("message", (task: Record<string, unknown>) => {

@@ -1,5 +1,5 @@
-// A WebSocket client for load generators: as little work as can be, so that the load is not what is
-// measured. It masks with zeros, which is what servers unmask at least cost, alike for all.
+// A WebSocket client for load generators that does as little work as possible, so that the load
+// generator is not the bottleneck. It masks with zeros, which cost every server the same to unmask.
 
 import { type BytesSocket, dial, type Target } from "./bytes-socket.ts";
 
@@ -10,7 +10,7 @@ const PING = 9;
 const PONG = 10;
 const EMPTY = Buffer.alloc(0);
 
-/** A frame as a client sends it: final, masked. */
+/** A final, masked frame. */
 export function frame(payload: Uint8Array | string, opcode = TEXT): Buffer {
   const bytes = typeof payload === "string" ? Buffer.from(payload) : payload;
   const { length } = bytes;
@@ -26,15 +26,15 @@ export function frame(payload: Uint8Array | string, opcode = TEXT): Buffer {
 
 export const binaryFrame = (payload: Uint8Array | string): Buffer => frame(payload, BINARY);
 
-/** Receives a message's payload; the bytes are only lent for the call. */
+/** Receives a message's payload; the bytes are valid only during the call. */
 export type OnMessage = (bytes: Buffer, start: number, end: number) => void;
 
-/** Cuts what a server sends into messages. Knows no fragments: no server here sends any. */
+/** Splits what a server sends into messages. No server here sends fragments. */
 class Scanner {
   readonly #onFrame: (opcode: number, bytes: Buffer, start: number, end: number) => void;
   #kept: Buffer[] = [];
   #keptBytes = 0;
-  /** Bytes that must have come before the kept ones are looked at. */
+  /** Bytes that must have arrived before the kept ones are parsed again. */
   #wanted = 2;
 
   constructor(onFrame: (opcode: number, bytes: Buffer, start: number, end: number) => void) {
@@ -65,9 +65,7 @@ class Scanner {
 
 const headBytes = (length: number): number => (length < 126 ? 2 : length === 126 ? 4 : 10);
 
-/**
- * Where the frame at `at` ends; where that cannot be known yet, some place behind what has come.
- */
+/** The end of the frame at `at`; if it is not known yet, an offset beyond `bytes`. */
 function frameEnd(bytes: Buffer, at: number): number {
   if (at + 2 > bytes.length) return at + 2;
   const length = bytes[at + 1];
@@ -125,7 +123,7 @@ export async function openWebSocket(
   return socket;
 }
 
-/** Opens that many things, some at a time. */
+/** Opens `count` things, several at a time. */
 export async function openMany<T>(
   count: number,
   open: (index: number) => Promise<T>,

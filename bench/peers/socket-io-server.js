@@ -1,4 +1,5 @@
-// A Socket.IO server with the redis adapter, as its documentation writes it. Usage: node socket-io-server.js PORT REDIS_PORT
+// A Socket.IO server with the redis adapter, as in its documentation.
+// Usage: node socket-io-server.js PORT REDIS_PORT
 
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";

@@ -1,4 +1,5 @@
-// A SocketCluster server: one process, its own broker inside. Usage: node socketcluster-server.js PORT
+// A SocketCluster server: one process with its built-in broker.
+// Usage: node socketcluster-server.js PORT
 
 import { createServer } from "node:http";
 import socketClusterServer from "socketcluster-server";

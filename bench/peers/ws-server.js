@@ -1,4 +1,5 @@
-// The server of the classic stack, as tutorials write it: `ws`, and redis pub/sub between the servers. Usage: node ws-server.js PORT REDIS_PORT
+// The server of the classic stack, as tutorials write it: `ws`, with redis pub/sub between servers.
+// Usage: node ws-server.js PORT REDIS_PORT
 
 import { createServer } from "node:http";
 import { createClient } from "redis";

@@ -1,5 +1,5 @@
-// The app that a cluster under test runs: everyone may do everything, and nothing is forgotten while
-// the run lasts.
+// The app that a cluster under test runs: it allows every request, and its history is large enough
+// for the whole run.
 
 import { app } from "tutti";
 

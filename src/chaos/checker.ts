@@ -1,6 +1,6 @@
-// The judge: from what publishers and subscribers wrote down, whether anything acknowledged was
-// lost, repeated, reordered, or skipped without a word. Pure, and linear in the history but for one
-// sort of each channel's offsets.
+// Checks a recorded history: whether an acknowledged publication was lost, repeated, reordered, or
+// skipped without a gap. Pure, and linear in the history except for one sort of each channel's
+// offsets.
 
 import {
   type History,
@@ -10,10 +10,10 @@ import {
   type Rule,
   type Violation,
 } from "./history.ts";
-import { Places } from "./observed-log.ts";
-import { Walk } from "./walk.ts";
+import { ObservedLog } from "./observed-log.ts";
+import { ReadingCheck } from "./reading-check.ts";
 
-/** Every way in which the history breaks a promise, each in a readable line; none: all is well. */
+/** All violations of the guarantees in a history, one readable line each. */
 export function check(history: History): Violation[] {
   const violations: Violation[] = [];
   const report = (rule: Rule, line: string) =>
@@ -21,27 +21,27 @@ export function check(history: History): Violation[] {
   const published = new Map(
     history.publications.map((publication) => [publication.value, publication]),
   );
-  const places = new Places(published, history, report);
+  const log = new ObservedLog(published, history, report);
   for (const { channel, publisher, value, outcome, position } of history.publications) {
     if (position !== undefined)
-      places.found(channel, position.epoch, position.offset, value, publisher);
+      log.valueSeen(channel, position.epoch, position.offset, value, publisher);
     if (outcome === "pending")
       report("C8", `${value} of ${publisher} in ${channel} was never answered`);
   }
   for (const reading of history.readings)
     for (const event of reading.events)
       if (event.type === "message")
-        places.found(reading.channel, event.epoch, event.offset, event.value, reading.reader);
-  places.settle();
+        log.valueSeen(reading.channel, event.epoch, event.offset, event.value, reading.reader);
+  log.checkPublisherOrder();
   for (const reading of history.readings)
-    new Walk(reading, places, published, history, report).walk();
-  checkEnds(history.readings, report);
-  checkNowhere(history, places, report);
+    new ReadingCheck(reading, { log, published, history, report }).checkEvents();
+  checkFinalEpochs(history.readings, report);
+  checkAcknowledgedWithoutPosition(history, log, report);
   return violations;
 }
 
-/** At the end all who still read a channel stand in the same lineage of it. */
-function checkEnds(readings: readonly Reading[], report: Report): void {
+/** At the end, all remaining subscribers of a channel must be in the same lineage. */
+function checkFinalEpochs(readings: readonly Reading[], report: Report): void {
   const ends = new Map<string, { epoch: string; reader: string }>();
   for (const { channel, reader, events, isOver } of readings) {
     const last = events.at(-1);
@@ -58,12 +58,12 @@ function checkEnds(readings: readonly Reading[], report: Report): void {
 }
 
 /**
- * What was acknowledged without a place must have been read by those who have read all of its
- * channel.
+ * A publication that was acknowledged without a position must appear wherever a channel was read
+ * completely.
  */
-function checkNowhere(
+function checkAcknowledgedWithoutPosition(
   { publications, readings, hasLostPower }: History,
-  places: Places,
+  log: ObservedLog,
   report: Report,
 ): void {
   if (hasLostPower === true) return;
@@ -75,6 +75,6 @@ function checkNowhere(
       fullyRead.add(channel);
   }
   for (const { channel, value, outcome, position } of publications)
-    if (outcome === "ok" && position === undefined && fullyRead.has(channel) && !places.has(value))
-      report("C1", `${value} was acknowledged in ${channel}, and nobody has ever seen it`);
+    if (outcome === "ok" && position === undefined && fullyRead.has(channel) && !log.hasSeen(value))
+      report("C1", `${value} was acknowledged in ${channel}, and no subscriber received it`);
 }

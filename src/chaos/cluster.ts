@@ -1,5 +1,5 @@
-// The cluster under test: started as the program that an operator starts, on a data folder
-// of its own, and asked over its admin socket which processes it has.
+// The cluster under test: starts it as an operator does, on its own data folder, and reads its
+// processes from the admin socket.
 
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -40,15 +40,15 @@ export class Cluster {
 
   constructor(options: ClusterOptions) {
     this.#options = options;
-    process.on("exit", () => this.#abandon());
+    process.on("exit", () => this.#killOnExit());
   }
 
-  /** Where clients connect; the same for the cluster's whole life, restarts included. */
+  /** Where clients connect; restarts do not change it. */
   get address(): string {
     return this.#address;
   }
 
-  /** Resolves when the cluster is up. Throws with what it has said when it cannot start. */
+  /** Resolves when the cluster is up. Throws with its error output if it does not start. */
   async start(): Promise<void> {
     const { nodes, relays, lbs } = this.#options;
     const port = this.#address === "" ? "0" : this.#address.split(":")[1];
@@ -64,7 +64,7 @@ export class Cluster {
     ];
     const more = ["--relays", String(relays), "--lb-workers", String(lbs), "--log-level", "warn"];
     const settings = Object.entries(process.env).filter(([name]) => !name.startsWith("TUTTI_"));
-    // --no-orphans: the cluster ends even if we are killed.
+    // --no-orphans: the cluster ends even if this process is killed.
     const supervisor = Bun.spawn(
       [process.execPath, "--no-orphans", PROGRAM, "start", ...flags, ...more],
       {
@@ -85,15 +85,15 @@ export class Cluster {
     this.#address = (await this.#status()).address ?? this.#address;
   }
 
-  /** The processes that run right now. */
+  /** The processes that are running now. */
   async processes(): Promise<{ role: Role; id: string; pid: number }[]> {
     const { processes } = await this.#status();
     return processes.flatMap(({ role, id, pid }) => (pid === null ? [] : [{ role, id, pid }]));
   }
 
   /**
-   * Stops all of it in order, or kills the supervisor, with which the others go. Resolves when none
-   * of it is left.
+   * Stops the cluster in order, or kills the supervisor, which ends the other processes too.
+   * Resolves when all processes have ended.
    */
   async stop(signal: "SIGTERM" | "SIGKILL"): Promise<void> {
     const supervisor = this.#supervisor;
@@ -114,14 +114,14 @@ export class Cluster {
     while (pids.some(isRunning) && performance.now() < deadlineMs) await Bun.sleep(POLL_MS);
   }
 
-  /** Ends it and removes its folder. */
+  /** Stops the cluster and removes its folder. */
   async remove(): Promise<void> {
     await this.stop("SIGTERM");
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
-  /** We end before it was removed: by Ctrl-C, or a bug of ours. */
-  #abandon(): void {
+  /** This process exits before `remove`, by Ctrl-C or a bug. */
+  #killOnExit(): void {
     this.#supervisor?.kill("SIGKILL");
     rmSync(this.#folder, { recursive: true, force: true, maxRetries: 10 });
   }
@@ -137,8 +137,8 @@ export class Cluster {
 }
 
 /**
- * Resolves to whether the cluster has said that it is up before it ended. Reads on, so that it
- * never waits for a reader.
+ * Resolves to whether the cluster printed that it is up before it ended. Keeps reading, so that the
+ * cluster never blocks on a full pipe.
  */
 function untilUp(stdout: ReadableStream<Uint8Array>): Promise<boolean> {
   const up = Promise.withResolvers<boolean>();
@@ -155,7 +155,7 @@ function untilUp(stdout: ReadableStream<Uint8Array>): Promise<boolean> {
   return up.promise;
 }
 
-/** What the promise says, or false after `timeoutMs`. */
+/** The promise's value, or false after `timeoutMs`. */
 async function within(timeoutMs: number, promise: Promise<boolean>): Promise<boolean> {
   const timeout = Promise.withResolvers<boolean>();
   const timer = setTimeout(() => timeout.resolve(false), timeoutMs);
@@ -164,7 +164,7 @@ async function within(timeoutMs: number, promise: Promise<boolean>): Promise<boo
   return result;
 }
 
-/** Whether a process runs; one that has ended and that nobody has waited for does not. */
+/** Whether a process is running; a zombie is not. */
 function isRunning(pid: number): boolean {
   try {
     return !/\) [ZX] /.test(readFileSync(`/proc/${pid}/stat`, "utf8"));

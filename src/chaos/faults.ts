@@ -1,11 +1,10 @@
-// What is done to the cluster, in an order that a seed decides: processes are killed, alone and two
-// in a row, or stopped for a while, and now and then all of it ends and starts again on the same
-// data folder.
+// Injects faults into the cluster in an order that a seed determines: kills one process, or two in
+// a row, stops one for a while, or restarts the whole cluster on the same data folder.
 
 import { below, between, pick, type Random } from "../runtime/random.ts";
 import type { Cluster, ClusterProcess, Role } from "./cluster.ts";
 
-/** Every kind comes once or more in each round, so that a short run has most of them. */
+/** Each round contains every kind at least once, so that a short run has most of them. */
 const ROUND = [
   ...[
     "kill relay",
@@ -22,22 +21,19 @@ type Kind = (typeof ROUND)[number];
 
 const BETWEEN_MS = [900, 3000] as const;
 const STOPPED_MS = [100, 3000] as const;
-/** The second of two kills comes this soon; it may meet a process that is just coming back. */
+/** The delay before the second of two kills; it may hit a process that is just restarting. */
 const SECOND_MS = [0, 400] as const;
-/**
- * A supervisor gives up a process that dies more often than 5 times in 10 s: here that would be our
- * doing.
- */
+/** Below the 5 ends in 10 s after which the supervisor no longer restarts a process. */
 const KILLS_MAX = 3;
 const KILLS_WINDOW_MS = 11_000;
 
 type Target = ClusterProcess & { readonly pid: number };
 
 export type FaultEvents = {
-  /** It is about to be made. */
-  began(kind: string, what: string): void;
-  /** What had to follow has failed: the cluster did not come back. */
-  failed(sentence: string): void;
+  /** Called just before the fault is injected. */
+  faultBegan(kind: string, what: string): void;
+  /** The cluster did not start again. */
+  restartFailed(sentence: string): void;
 };
 
 export class Faults {
@@ -53,46 +49,46 @@ export class Faults {
     this.#events = events;
   }
 
-  /** Makes faults until then; when it resolves, the cluster is left alone and on its way back. */
+  /** Injects faults until `untilMs`. Processes may still be restarting when it resolves. */
   async run(untilMs: number): Promise<void> {
     for (;;) {
       const pauseMs = between(this.#random, ...BETWEEN_MS);
       if (performance.now() + pauseMs >= untilMs) return;
       await Bun.sleep(pauseMs);
-      await this.#make(this.#nextKind());
+      await this.#inject(this.#nextKind());
     }
   }
 
-  /** The rounds are shuffled, each on its own. */
+  /** Each round is shuffled separately. */
   #nextKind(): Kind {
     if (this.#round.length === 0) this.#round = [...ROUND];
     return this.#round.splice(below(this.#random, this.#round.length), 1)[0];
   }
 
-  async #make(kind: Kind): Promise<void> {
+  async #inject(kind: Kind): Promise<void> {
     switch (kind) {
       case "kill relay":
-        return this.#kill(kind, await this.#target("relay"));
+        return this.#killProcess(kind, await this.#pickTarget("relay"));
       case "kill node":
-        return this.#kill(kind, await this.#target("node"));
+        return this.#killProcess(kind, await this.#pickTarget("node"));
       case "kill lb":
-        return this.#kill(kind, await this.#target("lb"));
+        return this.#killProcess(kind, await this.#pickTarget("lb"));
       case "kill two": {
-        this.#kill(kind, await this.#target());
+        this.#killProcess(kind, await this.#pickTarget());
         await Bun.sleep(between(this.#random, ...SECOND_MS));
-        return this.#kill(kind, await this.#target());
+        return this.#killProcess(kind, await this.#pickTarget());
       }
       case "stop a process":
-        return this.#stop(kind, await this.#target());
+        return this.#stopProcess(kind, await this.#pickTarget());
       case "restart the cluster":
-        return this.#restart(kind);
+        return this.#restartCluster(kind);
       default:
         return kind satisfies never;
     }
   }
 
-  /** Some process that runs; undefined: none that may be harmed now. */
-  async #target(role?: Role): Promise<Target | undefined> {
+  /** A random running process; undefined if none may be killed now. */
+  async #pickTarget(role?: Role): Promise<Target | undefined> {
     const nowMs = performance.now();
     const killsOf = (id: string) =>
       this.#kills.filter((kill) => kill.id === id && nowMs - kill.atMs < KILLS_WINDOW_MS);
@@ -104,30 +100,33 @@ export class Faults {
     return suitable.length === 0 ? undefined : pick(this.#random, suitable);
   }
 
-  #kill(kind: Kind, target: Target | undefined): void {
+  #killProcess(kind: Kind, target: Target | undefined): void {
     if (target === undefined) return;
-    this.#events.began(kind, `SIGKILL ${target.id}`);
+    this.#events.faultBegan(kind, `SIGKILL ${target.id}`);
     this.#kills.push({ id: target.id, atMs: performance.now() });
     signal(target, "SIGKILL");
   }
 
-  async #stop(kind: Kind, target: Target | undefined): Promise<void> {
+  async #stopProcess(kind: Kind, target: Target | undefined): Promise<void> {
     if (target === undefined) return;
     const forMs = between(this.#random, ...STOPPED_MS);
-    this.#events.began(kind, `SIGSTOP ${target.id} for ${Math.round(forMs)} ms`);
+    this.#events.faultBegan(kind, `SIGSTOP ${target.id} for ${Math.round(forMs)} ms`);
     signal(target, "SIGSTOP");
     await Bun.sleep(forMs);
     signal(target, "SIGCONT");
   }
 
-  async #restart(kind: Kind): Promise<void> {
+  async #restartCluster(kind: Kind): Promise<void> {
     const how = this.#random() < 0.5 ? "SIGKILL" : "SIGTERM";
-    this.#events.began(kind, `${how} of the whole cluster, then a start on the same data folder`);
+    this.#events.faultBegan(
+      kind,
+      `${how} of the whole cluster, then a start on the same data folder`,
+    );
     await this.#cluster.stop(how);
     try {
       await this.#cluster.start();
     } catch (error) {
-      this.#events.failed(error instanceof Error ? error.message : String(error));
+      this.#events.restartFailed(error instanceof Error ? error.message : String(error));
     }
   }
 }
@@ -136,6 +135,6 @@ function signal({ pid }: Target, name: NodeJS.Signals): void {
   try {
     process.kill(pid, name);
   } catch {
-    // It has died meanwhile.
+    // It has already ended.
   }
 }

@@ -1,12 +1,11 @@
-// What publishers and subscribers write down while a cluster is under test, and the rules that it is
-// judged by. Types and words only.
+// What publishers and subscribers record while a cluster is under test, and the rules that the
+// checker applies. Types and names only.
 
 import type { Gap, Position } from "../wire/position.ts";
 
 /**
- * One publication, in its publisher's list in the order it was published. `value` is its own: no
- * other publication has it.
- * `ok`: acknowledged; `failed`: refused for certain; `unknown`: its publisher went away before the
+ * One publication, with a unique `value`; a publisher's list is in the order it published.
+ * `ok`: acknowledged; `failed`: certainly refused; `unknown`: its publisher disconnected before the
  * answer; `pending`: no answer yet.
  */
 export type Publication = {
@@ -14,13 +13,13 @@ export type Publication = {
   readonly publisher: string;
   readonly value: string;
   outcome: "ok" | "failed" | "unknown" | "pending";
-  /** Where the acknowledgement said it is. */
+  /** The position in the acknowledgement. */
   position?: Position | undefined;
 };
 
 /**
- * What happened to a subscriber, in order. `stands`: it was told where it is, at first, after every
- * resume, and with each gap. It is owed everything that follows the first.
+ * What a subscriber received, in order. `stands`: its position, at first, after every resume, and
+ * with each gap. It should receive everything after the first position.
  */
 export type ReadEvent =
   | { readonly type: "stands"; readonly position: Position; readonly gap?: Gap | undefined }
@@ -32,8 +31,8 @@ export type ReadEvent =
     };
 
 /**
- * One subscription from its beginning until it was given up, or the end. `isOver`: it was given up,
- * and is not owed the end.
+ * One subscription, from its start until the client ended it or the run ended. `isOver`: the client
+ * ended it, and need not have received the latest publications.
  */
 export type Reading = {
   readonly reader: string;
@@ -45,11 +44,10 @@ export type Reading = {
 export type History = {
   readonly publications: readonly Publication[];
   readonly readings: readonly Reading[];
-  /** No policy or memory was exceeded: then a gap is a loss, told or not. */
+  /** No history limit was exceeded, so every gap is a loss. */
   readonly isWithinHistory?: boolean;
   /**
-   * The machine has lost power: then a publication may stand in two lineages, and come late into
-   * the second.
+   * The machine has lost power, so a publication may be in two lineages, and late in the second.
    */
   readonly hasLostPower?: boolean;
 };

@@ -1,25 +1,27 @@
-// `bun run chaos`: runs a real cluster under load and says whether it kept its promise. The
-// exit code is the verdict.
+// `bun run chaos`: runs a real cluster under load and faults, and reports whether messages were
+// lost, repeated or reordered. The exit code is the verdict.
 
 import { parseCommandLine, parseInteger, UsageError } from "../runtime/arguments.ts";
 import { isPassed, reportOf } from "./report.ts";
 import { type ChaosOptions, runChaos } from "./run.ts";
 
-const HELP = `Starts a cluster of its own, loads it, kills and stops its processes, and checks that nothing is lost.
+const HELP = `Starts its own cluster, loads it, kills and stops its processes, and checks that
+no messages are lost.
 
   bun run chaos [flags]
 
-  --seconds N   how long faults are made (60)
-  --clients N   clients, half of them by the SDK, half plain WebSockets (200)
-  --channels N  channels they publish to and read (20)
-  --rate N      publications per second, of all clients together (150)
-  --seed N      what decides who is hit, and when (1)
-  --nodes N     nodes of the cluster (3)
+  --seconds N   how long faults are injected (60)
+  --clients N   clients, half of them with the SDK, half plain WebSockets (200)
+  --channels N  channels that they publish to and subscribe to (20)
+  --rate N      publications per second, over all clients (150)
+  --seed N      determines the faults and their times (1)
+  --nodes N     nodes in the cluster (3)
   --relays N    relays (1)
   --lbs N       lb workers (2)
-  --help        this
+  --help        print this help
 
-Exit code 0: every acknowledged publication arrived, once and in order. 1: it did not, or the cluster could not be started.`;
+Exit code 0: every acknowledged publication arrived, once and in order.
+Exit code 1: one did not, or the cluster did not start.`;
 
 const text = (value: number) => ({ type: "string", default: String(value) }) as const;
 
@@ -62,16 +64,14 @@ async function run(): Promise<number> {
     return 0;
   }
   const { seed, seconds, clients, channels, rate, nodes, relays, lbs } = chosen;
-  say(
-    `seed ${seed} · ${seconds} s · ${clients} clients · ${channels} channels · ${rate} publications a second`,
-  );
+  say(`seed ${seed} · ${seconds} s · ${clients} clients · ${channels} channels · ${rate}/s`);
   say(`a cluster of ${nodes} nodes, ${relays} relays, ${lbs} lbs`);
   const verdict = await runChaos(chosen, say);
   for (const line of reportOf(verdict)) say(line);
   return isPassed(verdict) ? 0 : 1;
 }
 
-// So that what "exit" does is done: the cluster and its folder go with us.
+// process.exit runs the "exit" listeners, which end the cluster and remove its folder.
 for (const [signal, code] of [
   ["SIGINT", 130],
   ["SIGTERM", 143],

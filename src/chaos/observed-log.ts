@@ -1,15 +1,17 @@
-// Where every publication was seen to be, over all clients together: finds what contradicts itself.
-// Pure.
+// The log as all clients together observed it: which value is at which offset of which lineage.
+// Reports contradictions between observations. Pure.
 
 import type { History, Publication, Report } from "./history.ts";
 
-/** One lineage of one channel: which value is at which offset, as anybody has seen it. */
+/** One lineage of one channel; `sorted`: its known offsets in order. */
 export type Lineage = { readonly values: Map<number, string>; sorted: number[] };
 
-/** Where every value is, over all clients; finds what contradicts itself. */
-export class Places {
+export class ObservedLog {
   readonly #lineages = new Map<string, Lineage>();
-  readonly #placeOf = new Map<string, { readonly place: string; readonly lineage: Lineage }>();
+  readonly #positionOf = new Map<
+    string,
+    { readonly position: string; readonly lineage: Lineage }
+  >();
   readonly #published: ReadonlyMap<string, Publication>;
   readonly #hasLostPower: boolean;
   readonly #report: Report;
@@ -34,37 +36,35 @@ export class Places {
     return lineage;
   }
 
-  has(value: string): boolean {
-    return this.#placeOf.has(value);
+  hasSeen(value: string): boolean {
+    return this.#positionOf.has(value);
   }
 
-  found(channel: string, epoch: string, offset: number, value: string, by: string): void {
+  /** A client received `value` at this position, or had it acknowledged there. */
+  valueSeen(channel: string, epoch: string, offset: number, value: string, by: string): void {
     const lineage = this.lineage(channel, epoch);
     const { values } = lineage;
     const known = values.get(offset);
     if (known === value) return;
-    const place = `${channel} ${epoch}:${offset}`;
+    const position = `${channel} ${epoch}:${offset}`;
     if (known !== undefined)
-      return this.#report("C3", `${place} is ${known} and, to ${by}, ${value}`);
+      return this.#report("C3", `${position} is ${known} and, to ${by}, ${value}`);
     values.set(offset, value);
     const publication = this.#published.get(value);
     if (publication === undefined || publication.channel !== channel)
-      this.#report("C6", `${by} found ${value} at ${place}, which nobody published there`);
+      this.#report("C6", `${by} found ${value} at ${position}, where it was not published`);
     else if (publication.outcome === "failed")
-      this.#report(
-        "C6",
-        `${by} found ${value} at ${place}, though its publisher was told that it failed`,
-      );
-    const other = this.#placeOf.get(value);
-    if (other === undefined) this.#placeOf.set(value, { place, lineage });
+      this.#report("C6", `${by} found ${value} at ${position}, although its publish failed`);
+    const other = this.#positionOf.get(value);
+    if (other === undefined) this.#positionOf.set(value, { position, lineage });
     else if (!this.#hasLostPower || other.lineage === lineage)
-      this.#report("C2", `${value} is at ${other.place} and, to ${by}, at ${place}`);
+      this.#report("C2", `${value} is at ${other.position} and, to ${by}, at ${position}`);
   }
 
-  /** All is found: sorts the offsets, and checks that no publisher's order changed. */
-  settle(): void {
-    const turn = new Map<string, number>();
-    for (const value of this.#published.keys()) turn.set(value, turn.size);
+  /** Called after the last observation: sorts the offsets and checks each publisher's order. */
+  checkPublisherOrder(): void {
+    const rank = new Map<string, number>();
+    for (const value of this.#published.keys()) rank.set(value, rank.size);
     for (const [key, lineage] of this.#lineages) {
       lineage.sorted = [...lineage.values.keys()].sort((a, b) => a - b);
       const latest = new Map<string, string>();
@@ -76,7 +76,7 @@ export class Places {
         if (
           !this.#hasLostPower &&
           before !== undefined &&
-          (turn.get(value) ?? 0) < (turn.get(before) ?? 0)
+          (rank.get(value) ?? 0) < (rank.get(before) ?? 0)
         )
           this.#report(
             "C7",

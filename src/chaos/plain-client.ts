@@ -1,6 +1,6 @@
-// A client that speaks the protocol by itself, without the SDK: what PROTOCOL.md asks of a client
-// and not more. It resumes by position and repeats what was not answered; whatever it does not
-// understand, it comes back for.
+// A workload client without the SDK: it does what PROTOCOL.md requires of a client and no more. It
+// resumes by position, publishes unanswered messages again, and reconnects after any unexpected
+// error.
 
 import {
   type NodeMessage,
@@ -9,7 +9,6 @@ import {
   UNACKNOWLEDGED_MAX,
 } from "../wire/client-messages.ts";
 import type { Position } from "../wire/position.ts";
-import type { ChaosClient } from "./client.ts";
 import type { ReadEvent } from "./history.ts";
 import type { Ledger } from "./ledger.ts";
 
@@ -19,15 +18,12 @@ const CONNECT_MS = 5000;
 const PING_MS = 4000;
 const PONG_MS = 3000;
 
-/**
- * One channel as this client reads it. `ask`: the number of its latest subscribe, whose answer
- * makes it live.
- */
+/** `requestId`: of its latest subscribe, whose `ok` makes it live. */
 type Subscription = {
   readonly channel: string;
   readonly events: ReadEvent[];
   position: Position | undefined;
-  ask: number;
+  requestId: number;
   isLive: boolean;
 };
 type Pending = {
@@ -37,7 +33,7 @@ type Pending = {
   isSent: boolean;
 };
 
-export class PlainClient implements ChaosClient {
+export class PlainClient {
   readonly #name: string;
   readonly #url: string;
   readonly #ledger: Ledger;
@@ -45,16 +41,16 @@ export class PlainClient implements ChaosClient {
   readonly #subscriptions: readonly Subscription[];
   readonly #pending = new Map<number, Pending>();
   readonly #producer = `plain-${crypto.randomUUID()}`;
-  readonly #ticker: ReturnType<typeof setInterval>;
+  readonly #deadlineTimer: ReturnType<typeof setInterval>;
   #socket: WebSocket | undefined;
-  /** When something has to have been heard, or the connection counts as dead. */
+  /** If nothing arrives before this time, the client reconnects. */
   #deadlineMs = 0;
   #pingAtMs = Number.POSITIVE_INFINITY;
   #isReady = false;
   #isClosed = false;
-  #reconnecting: ReturnType<typeof setTimeout> | undefined;
+  #reconnectTimer: ReturnType<typeof setTimeout> | undefined;
   #seq = 0;
-  #asks = 0;
+  #requests = 0;
 
   constructor(
     name: string,
@@ -70,31 +66,31 @@ export class PlainClient implements ChaosClient {
     this.#subscriptions = channels.map((channel) => {
       return {
         channel,
-        events: ledger.read(name, channel),
+        events: ledger.subscriptionStarted(name, channel),
         position: undefined,
-        ask: 0,
+        requestId: 0,
         isLive: false,
       };
     });
-    this.#ticker = setInterval(() => this.#tick(), 500);
+    this.#deadlineTimer = setInterval(() => this.#checkDeadlines(), 500);
     this.#connect();
   }
 
   publish(channel: string): void {
-    const value = this.#ledger.publish(this.#name, channel, performance.now());
+    const value = this.#ledger.publicationStarted(this.#name, channel, performance.now());
     const seq = ++this.#seq;
     this.#pending.set(seq, { seq, channel, value, isSent: false });
-    this.#flush();
+    this.#sendPending();
   }
 
   reconnect(): void {
-    if (this.#isReady) this.#lost();
+    if (this.#isReady) this.#reconnectAfterDelay();
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
-    clearInterval(this.#ticker);
-    clearTimeout(this.#reconnecting);
+    clearInterval(this.#deadlineTimer);
+    clearTimeout(this.#reconnectTimer);
     this.#socket?.close();
   }
 
@@ -105,29 +101,29 @@ export class PlainClient implements ChaosClient {
     this.#pingAtMs = Number.POSITIVE_INFINITY;
     socket.onopen = () => this.#send({ type: "connect", id: "connect", producer: this.#producer });
     socket.onmessage = ({ data }) => {
-      if (socket === this.#socket) this.#receive(String(data));
+      if (socket === this.#socket) this.#frameArrived(String(data));
     };
     socket.onerror = () => {};
     socket.onclose = () => {
-      if (socket === this.#socket) this.#lost();
+      if (socket === this.#socket) this.#reconnectAfterDelay();
     };
   }
 
-  /** Gives the connection up, and comes back. */
-  #lost(afterMs = RECONNECT_MS + this.#random() * RECONNECT_SPREAD_MS): void {
+  /** Abandons the connection and connects again after a delay. */
+  #reconnectAfterDelay(delayMs = RECONNECT_MS + this.#random() * RECONNECT_SPREAD_MS): void {
     this.#socket?.close();
     this.#socket = undefined;
     this.#isReady = false;
     for (const subscription of this.#subscriptions) subscription.isLive = false;
     for (const pending of this.#pending.values()) pending.isSent = false;
-    clearTimeout(this.#reconnecting);
-    if (!this.#isClosed) this.#reconnecting = setTimeout(() => this.#connect(), afterMs);
+    clearTimeout(this.#reconnectTimer);
+    if (!this.#isClosed) this.#reconnectTimer = setTimeout(() => this.#connect(), delayMs);
   }
 
-  #tick(): void {
+  #checkDeadlines(): void {
     const now = performance.now();
     if (this.#socket === undefined) return;
-    if (now >= this.#deadlineMs) this.#lost();
+    if (now >= this.#deadlineMs) this.#reconnectAfterDelay();
     else if (now >= this.#pingAtMs) {
       this.#send({ type: "ping" });
       this.#pingAtMs = Number.POSITIVE_INFINITY;
@@ -135,90 +131,100 @@ export class PlainClient implements ChaosClient {
     }
   }
 
-  #receive(text: string): void {
+  #frameArrived(text: string): void {
     const message = nodeMessage(JSON.parse(text));
     if (this.#isReady) {
       this.#pingAtMs = performance.now() + PING_MS;
       this.#deadlineMs = Number.POSITIVE_INFINITY;
     }
-    if (message !== undefined) this.#hear(message);
+    if (message !== undefined) this.#messageArrived(message);
   }
 
-  #hear(message: NodeMessage): void {
+  #messageArrived(message: NodeMessage): void {
     switch (message.type) {
       case "message":
-        return this.#read(message);
+        return this.#publicationArrived(message);
       case "ok":
-        return this.#accepted(message);
+        return this.#okArrived(message);
       case "error":
-        return this.#refused(message);
+        return this.#errorArrived(message);
       case "gap": {
-        const subscription = this.#subscribed(message.channel);
-        if (subscription?.isLive) this.#stand(subscription, message.position, message);
+        const subscription = this.#subscriptionTo(message.channel);
+        if (subscription?.isLive) this.#positionReceived(subscription, message.position, message);
         return undefined;
       }
       case "goodbye":
-        return this.#lost(message.reconnectAfterMs);
+        return this.#reconnectAfterDelay(message.reconnectAfterMs);
       default:
         return undefined;
     }
   }
 
-  #accepted({ id, position, gap }: NodeMessageOf<"ok">): void {
+  #okArrived({ id, position, gap }: NodeMessageOf<"ok">): void {
     const name = String(id);
     const number = Number(name.slice(1));
-    if (name === "connect") return this.#ready();
+    if (name === "connect") return this.#connected();
     const pending = this.#pending.get(number);
     if (name.startsWith("p") && pending !== undefined) {
       this.#pending.delete(number);
-      this.#ledger.answered(pending.value, position, performance.now());
-      return this.#flush();
+      this.#ledger.publicationAcknowledged(pending.value, position, performance.now());
+      return this.#sendPending();
     }
-    const subscription = this.#subscriptions.find(({ ask }) => name === `s${ask}`);
+    const subscription = this.#subscriptions.find(({ requestId }) => name === `s${requestId}`);
     if (subscription === undefined || position === undefined) return undefined;
     subscription.isLive = true;
-    return this.#stand(subscription, position, gap);
+    return this.#positionReceived(subscription, position, gap);
   }
 
-  /** What may succeed later is tried again on another connection, in order with everything else. */
-  #refused({ id, retry }: NodeMessageOf<"error">): void {
+  /** A publication that may succeed later is sent again, in order, on another connection. */
+  #errorArrived({ id, retry }: NodeMessageOf<"error">): void {
     const number = Number(String(id).slice(1));
     const pending = String(id).startsWith("p") ? this.#pending.get(number) : undefined;
-    if (pending === undefined || retry) return this.#lost();
+    if (pending === undefined || retry) return this.#reconnectAfterDelay();
     this.#pending.delete(number);
-    return this.#ledger.refused(pending.value);
+    return this.#ledger.publicationFailed(pending.value);
   }
 
-  #ready(): void {
+  #connected(): void {
     this.#isReady = true;
     for (const subscription of this.#subscriptions) {
       const { channel, position: since } = subscription;
-      subscription.ask = ++this.#asks;
-      this.#send({ type: "subscribe", id: `s${subscription.ask}`, channel, since });
+      subscription.requestId = ++this.#requests;
+      this.#send({ type: "subscribe", id: `s${subscription.requestId}`, channel, since });
     }
-    this.#flush();
+    this.#sendPending();
   }
 
-  #read({ channel, offset, data }: NodeMessageOf<"message">): void {
-    const subscription = this.#subscribed(channel);
-    // What comes between the question and its answer belongs to the subscription before.
+  #publicationArrived({ channel, offset, data }: NodeMessageOf<"message">): void {
+    const subscription = this.#subscriptionTo(channel);
+    // Messages between a subscribe and its `ok` belong to the previous subscription.
     if (subscription?.isLive !== true || subscription.position === undefined) return;
     const position = { epoch: subscription.position.epoch, offset };
     subscription.position = position;
-    this.#ledger.received(subscription.events, channel, position, String(data), performance.now());
+    this.#ledger.messageReceived(
+      subscription.events,
+      channel,
+      position,
+      String(data),
+      performance.now(),
+    );
   }
 
-  #stand(subscription: Subscription, position: Position, gap: NodeMessageOf<"ok">["gap"]): void {
+  #positionReceived(
+    subscription: Subscription,
+    position: Position,
+    gap: NodeMessageOf<"ok">["gap"],
+  ): void {
     subscription.position = position;
-    this.#ledger.stands(subscription.events, position, gap);
+    this.#ledger.positionReceived(subscription.events, position, gap);
   }
 
-  #subscribed(channel: string): Subscription | undefined {
+  #subscriptionTo(channel: string): Subscription | undefined {
     return this.#subscriptions.find((subscription) => subscription.channel === channel);
   }
 
-  /** Sends what has not been sent on this connection, in order, as far as the window reaches. */
-  #flush(): void {
+  /** Sends, in order and within the window, what has not been sent on this connection. */
+  #sendPending(): void {
     if (!this.#isReady) return;
     let oldest: number | undefined;
     for (const pending of this.#pending.values()) {

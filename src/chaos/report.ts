@@ -1,12 +1,12 @@
-// The verdict in words, for the operator. Pure.
+// Formats the verdict of a run as text. Pure.
 
 import type { Rule } from "./history.ts";
-import type { Spread } from "./pauses.ts";
+import type { Spread } from "./ledger.ts";
 import type { Verdict } from "./run.ts";
 
 const LINES_MAX = 20;
 
-/** What must be 0, and which of the checker's rules count towards it. */
+/** The counts that must be 0, each with the checker rules that it sums. */
 const COUNTS: Readonly<Record<string, readonly Rule[]>> = {
   lost: ["C1", "C8"],
   repeated: ["C2"],
@@ -14,6 +14,8 @@ const COUNTS: Readonly<Record<string, readonly Rule[]>> = {
   "untold gaps": ["C5"],
   "false messages": ["C3", "C6"],
 };
+
+const pausedHeading = (what: string): string => `${what} paused, ms`.padStart(24);
 
 export const isPassed = ({ violations, failures, acknowledged }: Verdict): boolean =>
   violations.length === 0 && failures.length === 0 && acknowledged > 0;
@@ -42,7 +44,7 @@ export function reportOf(verdict: Verdict): string[] {
   const spread = ({ p50, p99, max }: Spread) => [p50, p99, max].map(String);
   return [
     "",
-    `  ${"".padEnd(width + 8)}${"publishing paused, ms".padStart(24)}${"delivery paused, ms".padStart(24)}`,
+    `  ${"".padEnd(width + 8)}${pausedHeading("publishing")}${pausedHeading("delivery")}`,
     row(["fault", "times", "p50", "p99", "max", "p50", "p99", "max"]),
     ...faults.map(({ kind, count, publishing, delivery }) =>
       row([kind, String(count), ...spread(publishing), ...spread(delivery)]),

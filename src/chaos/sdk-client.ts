@@ -1,10 +1,9 @@
-// A client made with the SDK, as any app would use it, that writes down what happens to it.
+// A workload client that uses the SDK as an app does, and records what it receives.
 
 import { type Client, connect, TuttiError } from "tutti/client";
-import type { ChaosClient } from "./client.ts";
 import type { Ledger } from "./ledger.ts";
 
-export class SdkClient implements ChaosClient {
+export class SdkClient {
   readonly #name: string;
   readonly #client: Client;
   readonly #ledger: Ledger;
@@ -13,19 +12,19 @@ export class SdkClient implements ChaosClient {
     this.#name = name;
     this.#client = connect(url);
     this.#ledger = ledger;
-    for (const channel of channels) this.#read(channel);
+    for (const channel of channels) this.#subscribe(channel);
   }
 
   publish(channel: string): void {
-    const value = this.#ledger.publish(this.#name, channel, performance.now());
+    const value = this.#ledger.publicationStarted(this.#name, channel, performance.now());
     this.#client
       .channel<string>(channel)
       .publish(value)
-      .then((position) => this.#ledger.answered(value, position, performance.now()))
+      .then((position) => this.#ledger.publicationAcknowledged(value, position, performance.now()))
       .catch((error: unknown) => {
-        // Closed before the answer came: it stays pending, which the checker does not forgive.
+        // The client closed before the answer: the publication stays pending, which is a violation.
         if (error instanceof TuttiError && error.code === "closed") return;
-        this.#ledger.refused(value);
+        this.#ledger.publicationFailed(value);
       });
   }
 
@@ -33,16 +32,19 @@ export class SdkClient implements ChaosClient {
     return this.#client.close({ withinMs: 0 });
   }
 
-  #read(name: string): void {
+  #subscribe(name: string): void {
     const channel = this.#client.channel<string>(name);
-    const events = this.#ledger.read(this.#name, name);
+    const events = this.#ledger.subscriptionStarted(this.#name, name);
     channel.on("message", (message) =>
-      this.#ledger.received(events, name, message, message.data, performance.now()),
+      this.#ledger.messageReceived(events, name, message, message.data, performance.now()),
     );
-    channel.on("gap", ({ position, ...gap }) => this.#ledger.stands(events, position, gap));
-    channel.on("subscribed", ({ position }) => this.#ledger.stands(events, position, undefined));
-    // A subscription that is refused is never told where it stands, which the checker does not
-    // forgive either.
+    channel.on("gap", ({ position, ...gap }) =>
+      this.#ledger.positionReceived(events, position, gap),
+    );
+    channel.on("subscribed", ({ position }) =>
+      this.#ledger.positionReceived(events, position, undefined),
+    );
+    // A refused subscription never receives a position, which is a violation too.
     channel.subscribe().catch(() => {});
   }
 }

@@ -1,5 +1,5 @@
-// The chat: a page at "/" that shows which node serves you and what happens when that node is
-// killed. It is the app that a cluster runs when it is given no other.
+// The chat, the default app of a cluster: a page at "/" that shows which node serves you and what
+// happens when that node is killed.
 
 import { app, Refused } from "tutti";
 import page from "./index.html";
@@ -13,7 +13,7 @@ export default app({
     chat: {
       presence: true,
       history: { size: 1000, ttl: "1h" },
-      // The node that took a message is part of what it shows; a client cannot make it up.
+      // The app adds the node that accepted a message, so that a client cannot forge it.
       publish: (session, data): Line => ({
         id: textIn(data, "id", 40),
         name: textIn(data, "name", NAME_CHARACTERS_MAX),
@@ -28,7 +28,7 @@ export default app({
         name: textIn(data, "name", NAME_CHARACTERS_MAX),
       }),
     },
-    // Any other channel, to play with from a WebSocket of your own.
+    // Any other channel, to try from your own WebSocket.
     "{channel}": {},
   },
   methods: {
@@ -37,10 +37,7 @@ export default app({
   routes: { "/": page },
 });
 
-/**
- * The text that a client's data holds under `field`; turns the client away where it is not there,
- * empty or too long.
- */
+/** The text in `field` of a client's data. Throws Refused if it is missing, empty or too long. */
 function textIn(data: unknown, field: string, charactersMax: number): string {
   const value: unknown =
     typeof data === "object" && data !== null ? Reflect.get(data, field) : undefined;

@@ -1,16 +1,16 @@
-// What the page and the app send each other. Types only.
+// The data that the page and the app exchange. Types only.
 
-/** One line of the chat. `id` is the sender's, `node` the one that took it. */
+/** One chat message. The sender chooses `id`; `node` is the node that accepted the message. */
 export type Line = {
   readonly id: string;
   readonly name: string;
   readonly text: string;
   readonly node: string;
 };
-/** What the page publishes of a line; the app adds the rest. */
+/** What the page publishes; the app adds the rest. */
 export type Draft = Pick<Line, "id" | "name" | "text">;
 
-/** What a client, as presence calls it, wants to be called. */
+/** The name of a client; `client` is its session id, as in presence. */
 export type Name = { readonly client: string; readonly name: string };
 
 /** The process that serves a client. */

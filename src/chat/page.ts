@@ -1,125 +1,121 @@
-// The chat's page: says and hears lines through the client SDK, and tells what happens to the
-// connection under them.
+// The chat's page: sends and shows messages through the client SDK, and reports what happens to the
+// connection.
 
 import { connect, type TuttiError } from "tutti/client";
-import { type LineNote, Log } from "./log.ts";
+import { MessageList, type PendingLine } from "./message-list.ts";
 import type { Draft, Line, Name, Serving } from "./messages.ts";
 import { People } from "./people.ts";
+import { nameOfWindow, rememberName } from "./user-name.ts";
 import { element, showServing, showStatus } from "./view.ts";
-import { nameOfWindow, rememberName } from "./who.ts";
 
-const LOOK_BACK = 50;
+const HISTORY_SHOWN = 50;
 
 const client = connect(location.origin);
 const chat = client.channel<Line>("chat");
 const names = client.channel<Name>("names");
-const log = new Log();
+const list = new MessageList();
 const people = new People();
 const nameInput = element("name", HTMLInputElement);
 
 let node = "the node";
-/**
- * What happened to the connection, from when it was lost until all that was said meanwhile is here.
- */
-let loss:
-  | { story: string; at: number; missed: number; note: (words: string, isLoss: boolean) => void }
+/** The current interruption: from the loss of the connection until all missed messages are here. */
+let interruption:
+  | { cause: string; atMs: number; missed: number; note: (text: string, isLoss: boolean) => void }
   | undefined;
-let saidGoodbye = false;
+let isGoodbyeReceived = false;
 
 client.on("connected", async (connected) => {
   node = connected.node;
-  saidGoodbye = false;
+  isGoodbyeReceived = false;
   showStatus("connected", `connected to ${node}`);
-  introduce();
+  publishName();
   try {
     showServing(await client.call<Serving>("who-serves"));
   } catch {
-    // Lost again already: the next connection asks anew.
+    // The connection is lost again; the next one asks again.
   }
 });
 
 client.on("goodbye", () => {
-  saidGoodbye = true;
+  isGoodbyeReceived = true;
 });
 
 client.on("disconnected", ({ wasConnected, reconnectInMs, reason }) => {
   if (reconnectInMs === undefined) return showStatus("closed", `disconnected: ${reason}`);
-  showStatus("waiting", "connecting again");
-  if (!wasConnected || loss !== undefined) return;
-  const story = `${node} ${saidGoodbye ? "went away" : "was lost"}`;
-  loss = { story, at: performance.now(), missed: 0, note: log.event(story, true) };
+  showStatus("waiting", "reconnecting");
+  if (!wasConnected || interruption !== undefined) return;
+  const cause = `${node} ${isGoodbyeReceived ? "shut down" : "was lost"}`;
+  interruption = { cause, atMs: performance.now(), missed: 0, note: list.addEvent(cause, true) };
   showServing(undefined);
 });
 
 chat.on("subscribed", async () => {
   try {
-    // The answer to anything that is asked now comes after all that was missed.
-    people.replace(await chat.presence(), client.session);
+    // The answer to a request that is sent now arrives after all missed messages.
+    people.setPresent(await chat.presence(), client.session);
   } catch {
     return;
   }
-  if (loss === undefined) return;
-  const { story, at, missed, note } = loss;
+  if (interruption === undefined) return;
+  const { cause, atMs, missed, note } = interruption;
   const recovered =
     missed === 0
       ? "nothing missed"
       : `${missed} missed message${missed === 1 ? "" : "s"} recovered`;
   note(
-    `${story} — reconnected to ${node} in ${Math.round(performance.now() - at)} ms, ${recovered}`,
+    `${cause} — reconnected to ${node} in ${Math.round(performance.now() - atMs)} ms, ${recovered}`,
     false,
   );
-  loss = undefined;
+  interruption = undefined;
 });
 
 chat.on("message", (message) => {
   const isMine = message.data.id.startsWith(ourPrefix);
-  const wasMissed = loss !== undefined && !isMine;
-  if (loss !== undefined && wasMissed) loss.missed++;
-  unplaced.get(message.data.id)?.placed();
-  unplaced.delete(message.data.id);
-  log.message(message, isMine, wasMissed);
+  const wasMissed = interruption !== undefined && !isMine;
+  if (interruption !== undefined && wasMissed) interruption.missed++;
+  pending.get(message.data.id)?.published();
+  pending.delete(message.data.id);
+  list.addMessage(message, isMine, wasMissed);
 });
 chat.on("gap", ({ from, to }) => {
-  log.event(`what was said at #${from} to #${to} is not remembered any more`, true);
+  list.addEvent(`messages #${from} to #${to} are no longer in the history`, true);
 });
-chat.on("join", ({ client }) => people.join(client));
-chat.on("leave", ({ client }) => people.leave(client));
-names.on("message", ({ data }) => people.call(data));
+chat.on("join", ({ client }) => people.clientJoined(client));
+chat.on("leave", ({ client }) => people.clientLeft(client));
+names.on("message", ({ data }) => people.nameReceived(data));
 
-/**
- * Lines of ours that have no place yet, by id. All our ids begin with a word that no other page
- * uses.
- */
-const unplaced = new Map<string, LineNote>();
+/** Messages of this page that have no offset yet, by id. */
+const pending = new Map<string, PendingLine>();
+/** All ids of this page begin with it, and no other page's do. */
 const ourPrefix = Math.random().toString(36).slice(2, 10);
-let saidCount = 0;
+let sentCount = 0;
 
-function say(text: string): void {
-  const id = `${ourPrefix}-${++saidCount}`;
+function send(text: string): void {
+  const id = `${ourPrefix}-${++sentCount}`;
   const name = nameInput.value;
-  const line = log.pending(name, text);
-  unplaced.set(id, line);
+  const line = list.addPending(name, text);
+  pending.set(id, line);
   client
     .channel<Draft>("chat")
     .publish({ id, name, text })
     .catch(({ message }: TuttiError) => {
-      unplaced.delete(id);
+      pending.delete(id);
       line.refused(message);
     });
 }
 
-function introduce(): void {
+function publishName(): void {
   client
     .channel<Pick<Name, "name">>("names")
     .publish({ name: nameInput.value })
-    .catch(({ message }: TuttiError) => log.event(message, true));
+    .catch(({ message }: TuttiError) => list.addEvent(message, true));
 }
 
 element("composer", HTMLFormElement).addEventListener("submit", (event) => {
   event.preventDefault();
   const input = element("text", HTMLInputElement);
   const text = input.value.trim();
-  if (text !== "") say(text);
+  if (text !== "") send(text);
   input.value = "";
   input.focus();
 });
@@ -128,7 +124,7 @@ nameInput.value = nameOfWindow();
 nameInput.addEventListener("change", () => {
   nameInput.value = nameInput.value.trim() || nameOfWindow();
   rememberName(nameInput.value);
-  introduce();
+  publishName();
 });
 
 element("copy", HTMLButtonElement).addEventListener("click", async ({ currentTarget }) => {
@@ -143,4 +139,4 @@ element("copy", HTMLButtonElement).addEventListener("click", async ({ currentTar
 
 const refused = ({ message }: TuttiError) => showStatus("closed", message);
 names.subscribe({ last: 500 }).catch(refused);
-chat.subscribe({ last: LOOK_BACK }).catch(refused);
+chat.subscribe({ last: HISTORY_SHOWN }).catch(refused);

@@ -1,4 +1,4 @@
-// Who is here: the sessions that presence tells of, and the names they have given themselves.
+// The list of people: the sessions in presence, and the names they have published.
 
 import type { Present } from "tutti/client";
 import type { Name } from "./messages.ts";
@@ -8,38 +8,38 @@ const SHOWN_MAX = 30;
 const NAMES_MAX = 2000;
 
 export class People {
-  readonly #here = new Set<string>();
+  readonly #present = new Set<string>();
   readonly #names = new Map<string, string>();
   #us: string | undefined;
 
-  /** All that are here now; `us` is our own session. */
-  replace(present: readonly Present[], us: string | undefined): void {
+  /** Sets all present clients; `us` is this page's session. */
+  setPresent(present: readonly Present[], us: string | undefined): void {
     this.#us = us;
-    this.#here.clear();
-    for (const { client } of present) this.#here.add(client);
-    this.#show();
+    this.#present.clear();
+    for (const { client } of present) this.#present.add(client);
+    this.#render();
   }
 
-  join(client: string): void {
-    this.#here.add(client);
-    this.#show();
+  clientJoined(client: string): void {
+    this.#present.add(client);
+    this.#render();
   }
 
-  leave(client: string): void {
-    this.#here.delete(client);
-    this.#show();
+  clientLeft(client: string): void {
+    this.#present.delete(client);
+    this.#render();
   }
 
-  call({ client, name }: Name): void {
+  nameReceived({ client, name }: Name): void {
     this.#names.delete(client);
     this.#names.set(client, name);
     const [oldest] = this.#names.keys();
     if (this.#names.size > NAMES_MAX && oldest !== undefined) this.#names.delete(oldest);
-    if (this.#here.has(client)) this.#show();
+    if (this.#present.has(client)) this.#render();
   }
 
-  #show(): void {
-    const people = [...this.#here].map((client) => ({
+  #render(): void {
+    const people = [...this.#present].map((client) => ({
       name: this.#names.get(client) ?? "someone",
       isUs: client === this.#us,
     }));

@@ -1,7 +1,7 @@
-// Elements: how they are found, made and coloured, and the parts of the page that show the
-// connection. Only textContent is ever written, so nothing that anyone says can become markup.
+// Finds, makes and colours elements, and shows the state of the connection. It writes only
+// textContent, so no message can become markup.
 
-/** The element of the page with this id. */
+/** The element with this id. Throws if it is missing or of another kind. */
 export function element<T extends HTMLElement>(id: string, kind: new () => T): T {
   const found = document.getElementById(id);
   if (found instanceof kind) return found;
@@ -15,14 +15,14 @@ export function make(tag: keyof HTMLElementTagNameMap, className: string, text =
   return made;
 }
 
-/** Gives an element the colour of a node: neighbours by number are far apart by hue. */
+/** Gives an element the colour of a node; consecutive nodes have distant hues. */
 export function colour(target: HTMLElement, node: string): void {
   const number = Number(/\d+$/.exec(node)?.[0] ?? 0);
   target.classList.add("node-colour");
   target.style.setProperty("--hue", String((number * 137.5 + 30) % 360));
 }
 
-/** Which process serves this page; undefined while none does. */
+/** Shows which process serves this page; undefined: none. */
 export function showServing(serving: { node: string; pid: number } | undefined): void {
   element("node", HTMLElement).textContent = serving?.node ?? "none";
   element("pid", HTMLElement).textContent = serving ? `process ${serving.pid}` : "";

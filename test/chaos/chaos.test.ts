@@ -1,5 +1,5 @@
-// The chaos command as an operator runs it: a short run of a real cluster, its verdict, and
-// what it says of flags it cannot use.
+// The chaos command as an operator runs it: a short run against a real cluster, its verdict, and
+// its errors for bad flags.
 
 import { expect, test } from "bun:test";
 import { join } from "node:path";
@@ -19,7 +19,7 @@ async function chaos(...flags: string[]): Promise<{ code: number; out: string; e
   return { code: await child.exited, out, err };
 }
 
-test("nothing is lost, repeated or reordered while everything is killed", async () => {
+test("no messages are lost, repeated or reordered while processes are killed", async () => {
   const { code, out, err } = await chaos(
     "--seconds",
     "15",
@@ -38,7 +38,7 @@ test("nothing is lost, repeated or reordered while everything is killed", async 
   expect(code).toBe(0);
 }, 120_000);
 
-test("flags that cannot be used are refused in a sentence; --help says which there are", async () => {
+test("bad flags are refused with a sentence; --help lists the flags", async () => {
   const wrong = await chaos("--seconds", "soon");
   expect(wrong).toEqual({
     code: 1,

@@ -1,4 +1,4 @@
-// The checker by value: an honest history passes, and each way of breaking the promise is named.
+// The checker: a correct history passes, and each kind of violation is reported.
 
 import { expect, test } from "bun:test";
 import { check } from "../../src/chaos/checker.ts";
@@ -38,10 +38,10 @@ const three = [said("a1", 1), said("a2", 2), said("a3", 3)];
 const whole = reading("r", at(0), got(1, "a1"), got(2, "a2"), got(3, "a3"));
 const rules = (history: History) => check(history).map(({ rule }) => rule);
 
-test("an honest history passes", () => {
+test("a correct history passes", () => {
   expect(check({ publications: three, readings: [whole], isWithinHistory: true })).toEqual([]);
-  // Later, from the middle, over a reconnection, with holes in the numbering, and with publications
-  // whose answer nobody heard.
+  // A reader that starts late, reconnects and sees skipped offsets, and publications without an
+  // answer.
   const publications = [
     said("a1", 1),
     said("a2", 5),
@@ -54,7 +54,7 @@ test("an honest history passes", () => {
   );
 });
 
-test("what was told is no skip: gaps, and another lineage", () => {
+test("announced gaps and a new lineage are not violations", () => {
   const told = reading(
     "r",
     at(0),
@@ -75,37 +75,37 @@ test("what was told is no skip: gaps, and another lineage", () => {
   expect(rules({ publications, readings: [moved] })).toEqual([]);
 });
 
-test("C1 lost: acknowledged, and passed over", () => {
+test("C1: an acknowledged publication is skipped", () => {
   const readings = [reading("r", at(0), got(1, "a1"), got(3, "a3"))];
   expect(check({ publications: three, readings })).toEqual([
     { rule: "C1", line: "C1 lost: r of room (e) went from 1 to 3 over 2 (a2)" },
   ]);
-  // A resume that begins too far ahead passes over it as well.
+  // A resume that begins too far ahead also skips it.
   expect(
     rules({
       publications: three,
       readings: [reading("r", at(0), got(1, "a1"), at(2), got(3, "a3"))],
     }),
   ).toEqual(["C1"]);
-  // Acknowledged without a place, and nowhere.
+  // Acknowledged without a position, and received by no subscriber.
   expect(rules({ publications: [...three, said("a4")], readings: [whole] })).toEqual(["C1"]);
 });
 
-test("C2 repeated: one message at two offsets, or delivered twice", () => {
+test("C2: one message at two offsets, or delivered twice", () => {
   const twice = reading("r", at(0), got(1, "a1"), got(2, "a2"), got(3, "a3"), got(4, "a3"));
   expect(rules({ publications: three, readings: [twice] })).toEqual(["C2"]);
   const again = reading("r", at(0), got(1, "a1"), got(2, "a2"), got(2, "a2"), got(3, "a3"));
   expect(rules({ publications: three, readings: [again] })).toEqual(["C2"]);
 });
 
-test("C3: one place with two values, over all clients", () => {
+test("C3: one position with two values, over all clients", () => {
   const publications = [...three, said("b1", undefined, "unknown")];
   const other = reading("s", at(2), got(3, "b1"));
   expect(rules({ publications, readings: [whole, other] })).toEqual(["C3"]);
   expect(rules({ publications: [...three, said("b1", 3)], readings: [whole] })).toEqual(["C3"]);
 });
 
-test("C4: an offset that went back", () => {
+test("C4: an offset decreases", () => {
   const back = reading("r", at(0), got(1, "a1"), got(2, "a2"), got(3, "a3"), got(1, "a1"));
   expect(rules({ publications: three, readings: [back] })).toEqual(["C4"]);
   expect(
@@ -113,14 +113,14 @@ test("C4: an offset that went back", () => {
   ).toEqual(["C4"]);
 });
 
-test("C5: skipped without being told", () => {
+test("C5: publications are skipped without a gap", () => {
   const publications = [said("a1", 1), said("a2", undefined, "unknown"), said("a3", 3)];
   const skips = reading("s", at(0), got(1, "a1"), got(3, "a3"));
   expect(rules({ publications, readings: [whole, skips] })).toEqual(["C5"]);
-  // A gap that says less than was skipped.
+  // A gap that covers less than was skipped.
   const short = reading("s", at(0), at(2, { reason: "expired", from: 2, to: 2 }), got(3, "a3"));
   expect(rules({ publications: three, readings: [short] })).toEqual(["C1"]);
-  // Another lineage without a word.
+  // A new lineage without a gap.
   const moved = [said("a1", 1), said("b1", 1, "ok", "f")];
   const silent = reading("s", at(0), got(1, "a1"), got(1, "b1", "f"));
   expect(rules({ publications: moved, readings: [silent] })).toEqual(["C5"]);
@@ -130,7 +130,7 @@ test("C5: skipped without being told", () => {
   ]);
 });
 
-test("C6: never published, or failed for certain, but seen", () => {
+test("C6: a value is received that was never published, or whose publish failed", () => {
   const ghost = reading("r", ...whole.events, got(4, "ghost"));
   expect(rules({ publications: three, readings: [ghost] })).toEqual(["C6"]);
   const publications = [...three, said("a4", undefined, "failed")];
@@ -139,14 +139,14 @@ test("C6: never published, or failed for certain, but seen", () => {
   ]);
 });
 
-test("C7: one publisher's order changed", () => {
+test("C7: the order of one publisher changes", () => {
   const publications = [said("a1", 1), said("a2", 3), said("a3", 2)];
   expect(check({ publications, readings: [] })).toEqual([
     { rule: "C7", line: "C7 reordered: a published a2 before a3, but in room e it is behind it" },
   ]);
 });
 
-test("C8: not there by the end, not answered, or ending in another lineage", () => {
+test("C8: a publication is missing or unanswered at the end, or the lineages differ", () => {
   const early = reading("r", at(0), got(1, "a1"), got(2, "a2"));
   expect(check({ publications: three, readings: [early] })).toEqual([
     {
@@ -162,7 +162,7 @@ test("C8: not there by the end, not answered, or ending in another lineage", () 
   expect(rules({ publications: three, readings: [whole, apart] })).toEqual(["C8"]);
 });
 
-test("it is linear: ten times the history takes about ten times as long, not a hundred", () => {
+test("the check is linear: ten times the history takes about ten times as long", () => {
   const msFor = (count: number) => {
     const publications = Array.from({ length: count }, (_, n) => said(`a${n + 1}`, n + 1));
     const events = [at(0), ...publications.map(({ value }, n) => got(n + 1, value))];

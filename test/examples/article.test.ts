@@ -1,4 +1,4 @@
-// The tutorial server, spoken to by plain WebSockets: no SDK, no subscribe.
+// The tutorial server, used through plain WebSockets: no SDK, no subscribe.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
@@ -17,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
-/** A plain WebSocket that has been welcomed, and the frames that come after. */
+/** A plain WebSocket, and the frames after its welcome. */
 class Plain {
   readonly socket: WebSocket;
   readonly frames: Record<string, unknown>[] = [];
@@ -46,7 +46,7 @@ async function open(count: number): Promise<Plain[]> {
   return sockets;
 }
 
-test("get-users answers the asker, and nobody else", async () => {
+test("get-users is answered only to its sender", async () => {
   const [asker, other] = await open(2);
   asker.socket.send('{"type":"get-users"}');
   await asker.until(() => asker.frames.length > 0);

@@ -1,4 +1,4 @@
-// A real browser: two people on different nodes talk while the node of one, then of the other, is
+// A real browser: two users on different nodes chat while the node of one, then of the other, is
 // killed.
 
 import { afterAll, beforeAll, expect, test } from "bun:test";
@@ -37,8 +37,7 @@ afterAll(async () => {
 }, TIMEOUT_MS);
 
 /**
- * Opens the chat for one person: a context has its own cookies, so that the door gives each another
- * node.
+ * Opens the chat for one user. Each context has its own cookies, so the lb assigns another node.
  */
 async function enter(name: string): Promise<Page> {
   const context = await browser.newContext();
@@ -70,7 +69,7 @@ const offsets = (page: Page): Promise<number[]> =>
     .locator(".message[data-offset]")
     .evaluateAll((lines) => lines.map((line) => Number(line.dataset.offset)));
 
-/** Resolves when a page has told how it came back from that node. */
+/** Resolves to the page's note about its reconnection from that node. */
 async function recovery(page: Page, node: string): Promise<string> {
   const note = page
     .locator(".event", { hasText: new RegExp(`^${node} was lost — reconnected to `) })
@@ -88,7 +87,7 @@ async function kill(node: string): Promise<void> {
 }
 
 test.skipIf(!hasChromium)(
-  "two pages on different nodes talk; their nodes are killed; nothing is missing or twice",
+  "two pages on different nodes chat while their nodes are killed: no message is lost or repeated",
   async () => {
     const [ada, ben] = [await enter("Ada"), await enter("Ben")];
     expect(await servedBy(ada)).not.toBe(await servedBy(ben));
@@ -123,8 +122,8 @@ test.skipIf(!hasChromium)(
         const isTheirs = (text: string) => text.startsWith(name);
         expect(seen.filter(isTheirs)).toEqual(said.filter(isTheirs));
       }
-      const places = await offsets(page);
-      expect(places).toEqual([...new Set(places)].sort((a, b) => a - b));
+      const shown = await offsets(page);
+      expect(shown).toEqual([...new Set(shown)].sort((a, b) => a - b));
     }
     expect(await texts(ada)).toEqual(await texts(ben));
   },

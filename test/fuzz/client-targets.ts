@@ -1,5 +1,4 @@
-// The client protocol: what a node makes of a stranger's frames, in both encodings, and what the
-// client makes of a node's.
+// Fuzz targets of the client protocol: a node's decoders in both encodings, and the client's.
 
 import { Packr } from "msgpackr";
 import { Core } from "../../src/client/core.ts";
@@ -44,10 +43,7 @@ const isPlain = (value: unknown): boolean =>
     ? value.every(isPlain)
     : Object.getPrototypeOf(value) === Object.prototype && Object.values(value).every(isPlain));
 
-/**
- * Whatever is taken is plain JSON, can be said in both encodings, and leaves nothing in the
- * prototypes.
- */
+/** An accepted message is plain JSON, encodes in both encodings, and does not touch prototypes. */
 function takeRequest(encoding: Encoding, frame: string | Uint8Array): void {
   const value = unless(Malformed, () => decodeFrame(encoding, frame));
   if (value === undefined) return;
@@ -106,7 +102,7 @@ const ANSWERS = [
   { type: "pong" },
 ];
 
-/** The client's state machine, connected and busy. */
+/** The client's state machine, connected and with requests in flight. */
 function busyClient(random: Random): Core {
   const core = new Core("0123456789abcdef0123456789abcdef", () => random.below(1000) / 1000);
   core.step({ type: "start" }, 0);

@@ -1,5 +1,5 @@
-// HTTP as the lb reads it: heads and bodies of requests and answers, and what becomes of them on
-// their way through.
+// Fuzz targets of the lb's HTTP parsers: heads and bodies of requests and responses, and what is
+// forwarded of them.
 
 import { type BodyReader, bodyReader } from "../../src/lb/http/body.ts";
 import { HttpFault } from "../../src/lb/http/faults.ts";
@@ -38,10 +38,10 @@ const ANSWERS = [
   "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
 ].map(utf8);
 
-/** How a head was read; `rest`: the bytes behind it. */
+/** The result of reading a head; `rest`: the bytes after it. */
 type Read = { readonly verdict: string; readonly rest: Buffer[] };
 
-/** Reads one head; `onHead` says in text what it means, while its fields are lent. */
+/** Reads one head; `onHead` returns its meaning as text while its fields are valid. */
 function readHead<Start>(
   kind: HeadKind<Start>,
   pieces: readonly Uint8Array[],
@@ -52,7 +52,7 @@ function readHead<Start>(
     const chunk = Buffer.from(piece);
     const end = reader.read(chunk, 0);
     const { start, fault } = reader;
-    // Of two faults either may be told, according to which was seen first.
+    // Of two faults, the one that is seen first is reported.
     if (fault !== undefined) return { verdict: "fault", rest: [] };
     if (start === undefined) continue;
     must(end >= 0 && end <= chunk.length, "a head ends outside its chunk");
@@ -65,7 +65,7 @@ function readHead<Start>(
   return { verdict: "incomplete", rest: [] };
 }
 
-/** Reads a body to its end; returns its content and what came of it. */
+/** Reads a body to its end; returns its content and the outcome. */
 function readBody(body: BodyReader, pieces: readonly Buffer[]): string {
   let content = "";
   for (const chunk of pieces) {
@@ -83,7 +83,7 @@ function readBody(body: BodyReader, pieces: readonly Buffer[]): string {
 const meaningOf = ({ method, target, framing, handshake }: Request): string =>
   JSON.stringify({ method, target, framing, handshake });
 
-/** What a request means; what is passed on of it must mean the same to the next strict reader. */
+/** The meaning of a request; its forwarded form must mean the same to the next strict parser. */
 function requestMeaning(pieces: readonly Uint8Array[]): string {
   let body: BodyReader | undefined;
   const { verdict, rest } = readHead(REQUEST, pieces, (start, { fields }) => {
@@ -99,7 +99,7 @@ function requestMeaning(pieces: readonly Uint8Array[]): string {
   return `${verdict} ${body === undefined ? "" : readBody(body, rest)}`;
 }
 
-/** How a strict reader with more room understands a head that was passed on. */
+/** The meaning of a forwarded head to a strict parser with larger limits. */
 function passedOn(head: Buffer): string {
   const reader = new HeadReader(REQUEST, {
     headBytesMax: 65_536,
@@ -138,9 +138,7 @@ function answerMeaning(pieces: readonly Uint8Array[]): string {
   return `${verdict} ${body === undefined ? "" : readBody(body, rest)}`;
 }
 
-/**
- * An input that ends before its verdict may get one or the other, according to where it was cut.
- */
+/** An input that ends early may have either outcome, depending on where it was cut. */
 function mustAgree(whole: string, pieces: string): void {
   const isOpen = whole.startsWith("incomplete") || pieces.startsWith("incomplete");
   must(isOpen || whole === pieces, `cut elsewhere it means something else: ${whole} / ${pieces}`);

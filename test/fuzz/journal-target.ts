@@ -1,5 +1,5 @@
-// The relay's journal: what a successor makes of files that were cut, flipped, or are something
-// else altogether.
+// Fuzz target of the relay's journal: recovery from files that are truncated, corrupted or not a
+// journal.
 
 import type { Disk } from "../../src/relay/head.ts";
 import { gatherBuffer } from "../../src/relay/outbox.ts";
@@ -14,7 +14,7 @@ import { must, type Target, utf8 } from "./target.ts";
 
 const POLICY = { size: 50, ttlMs: 60_000, bytes: 1_000_000 };
 const NOWHERE: Disk = { create: () => true, write: () => true, remove() {} };
-/** Segments are large and slow to make: all runs share these, and wipe what they used. */
+/** Segments are large and slow to allocate: all runs share these, and clear what they used. */
 const COUNT = 8;
 const segments = new Segments(COUNT);
 const USED_BYTES = 400_000;
@@ -31,7 +31,7 @@ function publish(store: Store, channel: number, low: number, seq: number, text: 
   store.publish(new RelayLink([], gatherBuffer()), frame, 0, frame.length, 1);
 }
 
-/** A journal of a few channels, as the bytes of its only segment. */
+/** The bytes of a one-segment journal of a few channels. */
 function journal(channels: number, publications: number): Uint8Array {
   const store = newStore();
   must(store.start(), "the store does not start");
@@ -44,7 +44,7 @@ function journal(channels: number, publications: number): Uint8Array {
 
 const GOOD = [journal(1, 3), journal(3, 60), journal(2, 200)];
 
-/** Reads files back as `recover` does, and goes on with what they hold. */
+/** Recovers from files as a relay does, and continues to publish. */
 function successorOf(files: readonly Uint8Array[], turnsTheRing: boolean): void {
   const store = newStore();
   const read = files.map((file, number) => {
@@ -77,7 +77,7 @@ function successorOf(files: readonly Uint8Array[], turnsTheRing: boolean): void 
 
 const LARGE = "x".repeat(1024 * 1024);
 
-/** So much is published that every segment comes round and is emptied. */
+/** Publishes until every segment has been reused. */
 function turnRing(store: Store): void {
   const channel = store.open("large", { size: 1, ttlMs: 1, bytes: 1 }, "e", 2);
   if (typeof channel === "string") throw new Error(`a new channel is refused: ${channel}`);
@@ -88,7 +88,7 @@ function turnRing(store: Store): void {
   must(channel.top === before + 4 * COUNT, "the ring of segments does not turn");
 }
 
-/** New channels and publications find their place. */
+/** New channels and publications are accepted. */
 function goOn(store: Store): void {
   const channel = store.open("after", POLICY, "e", 2);
   if (typeof channel === "string") throw new Error(`a new channel is refused: ${channel}`);

@@ -1,20 +1,20 @@
-// `bun run fuzz`: bad input for every decoder, in this process. None may throw what it should not,
-// hang, or grow the memory. What failed is named with the words that run it again.
+// `bun run fuzz`: bad input for every decoder, in this process. No decoder may throw an unexpected
+// error, hang, or leak memory. A failure prints the command that repeats it.
 
 import { Worker } from "node:worker_threads";
 import { parseCommandLine, parseInteger, UsageError } from "../../src/runtime/arguments.ts";
 import type { Order, Word } from "./order.ts";
 
 const HELP = `usage: bun run fuzz [options]
-  --inputs N      how many, over all targets (50000)
-  --seed N        the run to run again (a random one)
-  --target NAME   one target alone
-  --only N        one input alone`;
+  --inputs N      inputs over all targets (50000)
+  --seed N        seed of the run (random)
+  --target NAME   run only this target
+  --only N        run only this input`;
 
-/** An input that takes longer than this hangs. */
+/** An input that takes longer than this counts as a hang. */
 const HANG_MS = 20_000;
 const LOOK_MS = 500;
-/** What the memory of one target may grow by, whatever the number of inputs. */
+/** Allowed memory growth per target, for any number of inputs. */
 const GROWTH_MB_MAX = 64;
 const FAILURES_SHOWN = 5;
 
@@ -33,14 +33,14 @@ function orderIn(args: readonly string[]): Order {
   };
 }
 
-/** Runs them all; resolves to the number of failures. */
+/** Runs the inputs; resolves to the number of failures. */
 function fuzz(order: Order): Promise<number> {
   const { seed, progress } = order;
   const { promise, resolve } = Promise.withResolvers<number>();
   const worker = new Worker(new URL("./worker.ts", import.meta.url), { workerData: order });
   let [failures, running, seenInput, seenAtMs] = [0, "", -1, performance.now()];
   let shown = 0;
-  const complain = (target: string, input: number, what: string) => {
+  const reportFailure = (target: string, input: number, what: string) => {
     failures++;
     if (++shown > FAILURES_SHOWN) return;
     console.log(
@@ -51,7 +51,7 @@ function fuzz(order: Order): Promise<number> {
     const input = Atomics.load(progress, 0);
     if (input !== seenInput) [seenInput, seenAtMs] = [input, performance.now()];
     if (performance.now() - seenAtMs < HANG_MS) return;
-    complain(running, input, `it hangs (more than ${HANG_MS} ms)`);
+    reportFailure(running, input, `it hangs (more than ${HANG_MS} ms)`);
     end();
   }, LOOK_MS);
   const end = () => {
@@ -60,21 +60,21 @@ function fuzz(order: Order): Promise<number> {
   };
   worker.on("message", (word: Word) => {
     if (word.type === "begun") [running, shown, seenAtMs] = [word.target, 0, performance.now()];
-    else if (word.type === "failed") complain(word.target, word.input, word.message);
+    else if (word.type === "failed") reportFailure(word.target, word.input, word.message);
     else if (word.type === "done") {
       const perSecond = Math.round((word.inputs / word.ms) * 1000);
       console.log(
         `${word.target.padEnd(24)} ${word.inputs} inputs, ${perSecond}/s, memory +${word.grownMb.toFixed(1)} MB`,
       );
       if (word.grownMb > GROWTH_MB_MAX)
-        complain(word.target, 0, `memory grew by ${word.grownMb.toFixed(0)} MB`);
+        reportFailure(word.target, 0, `memory grew by ${word.grownMb.toFixed(0)} MB`);
     } else if (word.targets === 0) {
-      complain(order.target, 0, "there is no such target");
+      reportFailure(order.target, 0, "there is no such target");
       end();
     } else end();
   });
   worker.on("error", (error: unknown) => {
-    complain(
+    reportFailure(
       running,
       Atomics.load(progress, 0),
       error instanceof Error ? (error.stack ?? "") : String(error),

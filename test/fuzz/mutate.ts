@@ -1,4 +1,4 @@
-// Makes bad input out of good: cut, flipped, repeated, spliced, and with lengths that lie.
+// Mutates valid input: truncated, flipped, repeated, spliced, and with false lengths.
 
 import { writeU32 } from "../../src/wire/bytes.ts";
 import type { Random } from "./random.ts";
@@ -77,7 +77,7 @@ const MUTATIONS = [
   follow,
 ];
 
-/** One input: a good one, changed in one to six ways; now and then nothing but garbage. */
+/** One input: a valid one with one to six mutations, or sometimes pure garbage. */
 export function badInput(good: readonly Uint8Array[], random: Random): Uint8Array {
   if (random.below(50) === 0) return garbage(new Uint8Array(0), random, good);
   let bytes = random.pick(good);
@@ -86,7 +86,7 @@ export function badInput(good: readonly Uint8Array[], random: Random): Uint8Arra
   return bytes.subarray(0, LONGEST);
 }
 
-/** The same bytes in pieces. */
+/** The same bytes, split into pieces. */
 export function cut(bytes: Uint8Array, random: Random): Uint8Array[] {
   const pieces: Uint8Array[] = [];
   for (let at = 0; at < bytes.length; ) {

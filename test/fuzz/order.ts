@@ -1,4 +1,4 @@
-// What the main thread orders and what the worker has to say.
+// The messages between the main thread and the worker of a fuzz run.
 
 import { integer, object, type Shape, type Shaped, text } from "../../src/wire/shape.ts";
 
@@ -8,8 +8,8 @@ const int32s: Shape<Int32Array> = (value, field) => {
 };
 
 /**
- * `target`: the only one, or "" for all. `only`: the only input, or −1 for all. `progress`: where
- * the worker writes which input it is at.
+ * `target`: the only target, or "" for all. `only`: the only input, or −1 for all. `progress`: the
+ * worker's current input.
  */
 export const orderShape = object({
   seed: integer(0, 0xffff_ffff),

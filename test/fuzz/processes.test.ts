@@ -1,5 +1,5 @@
-// Bad input for processes that run: through the lb to the nodes, and to a relay, by strangers and
-// by members. None dies, none grows, and all serve whoever comes next. More of it:
+// Bad input for running processes: through the lb to the nodes, and to a relay from unauthenticated
+// and authenticated links. No process ends or grows, and all serve the next client. A longer run:
 // TUTTI_FUZZ_INPUTS=100000 bun test test/fuzz/processes.test.ts
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
@@ -18,7 +18,7 @@ import { frames } from "./relay-targets.ts";
 const INPUTS = Number(process.env.TUTTI_FUZZ_INPUTS ?? 1500);
 const SEED = Number(process.env.TUTTI_FUZZ_SEED ?? crypto.getRandomValues(new Uint32Array(1))[0]);
 const AT_ONCE = 20;
-/** After that a peer that still waits for more is left alone. */
+/** How long a connection may stay open after its last bytes. */
 const PATIENCE_MS = 100;
 const GROWTH_MB_MAX = 64;
 
@@ -28,7 +28,7 @@ console.log(`TUTTI_FUZZ_SEED=${SEED}`);
 const rssMb = (pid: number) =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
 
-/** Does it for each input, so many at once. */
+/** Calls `act` for each input, AT_ONCE at a time. */
 async function forEachInput(
   count: number,
   what: string,
@@ -41,11 +41,8 @@ async function forEachInput(
   await Promise.all(Array.from({ length: AT_ONCE }, lane));
 }
 
-/**
- * Sends pieces on a connection of its own and waits until the other side has ended it, but not for
- * long.
- */
-async function pour(address: string, pieces: readonly Uint8Array[]): Promise<void> {
+/** Sends pieces on a new connection and waits a limited time until the other side closes it. */
+async function sendPieces(address: string, pieces: readonly Uint8Array[]): Promise<void> {
   using peer = RawWebSocket.dial(address, pieces[0] ?? "");
   for (const piece of pieces.slice(1)) {
     await new Promise((resolve) => setImmediate(resolve));
@@ -54,7 +51,7 @@ async function pour(address: string, pieces: readonly Uint8Array[]): Promise<voi
   await Promise.race([peer.ended(), Bun.sleep(PATIENCE_MS)]);
 }
 
-/** What WebSocket frames look like that are nearly right. */
+/** WebSocket frames that are almost valid. */
 const webSocketFrames = [0x81, 0x82, 0x01, 0x00, 0x88, 0x89, 0xc1, 0x83].map(
   (first) => new Uint8Array(clientFrame('{"type":"ping","id":1}', first)),
 );
@@ -67,10 +64,10 @@ test("the lb and the nodes behind it", async () => {
   const memory = new Map(before.processes.map(({ id, pid }) => [id, rssMb(pid ?? 0)]));
   const { address } = cluster;
   await forEachInput(INPUTS / 3, "http", (random) =>
-    pour(address, cut(badInput(httpRequests.good, random), random)),
+    sendPieces(address, cut(badInput(httpRequests.good, random), random)),
   );
   await forEachInput(INPUTS / 3, "websocket", (random) =>
-    pour(address, [Buffer.from(handshake("/")), badInput(webSocketFrames, random)]),
+    sendPieces(address, [Buffer.from(handshake("/")), badInput(webSocketFrames, random)]),
   );
   for (const { name, good } of [requestsInJson, requestsInMsgpack]) {
     const isJson = name === requestsInJson.name;
@@ -81,7 +78,7 @@ test("the lb and the nodes behind it", async () => {
       const messages = Array.from({ length: 10 }, () =>
         clientFrame(badInput(good, random), isJson ? 0x81 : 0x82),
       );
-      return pour(address, [opening, ...messages]);
+      return sendPieces(address, [opening, ...messages]);
     });
   }
   await expectHonestService();
@@ -103,20 +100,20 @@ async function expectHonestService(): Promise<void> {
   await client.close();
 }
 
-test("a relay, by strangers", async () => {
+test("a relay, from unauthenticated links", async () => {
   const log = readFileSync(join(cluster.dataDir, "logs/relay-1.log"), "utf8");
   const address = /"address":"([^"]+)"/.exec(log)?.[1] ?? "";
   const before = await cluster.process("relay-1");
   const memory = rssMb(before.pid ?? 0);
   await forEachInput(INPUTS / 5, "stranger", (random) =>
-    pour(address, cut(badInput(frames.good, random), random)),
+    sendPieces(address, cut(badInput(frames.good, random), random)),
   );
   await expectHonestService();
   expect((await cluster.process("relay-1")).pid).toBe(before.pid);
   expect(rssMb(before.pid ?? 0) - memory).toBeLessThan(GROWTH_MB_MAX);
 });
 
-test("a relay, by its members", async () => {
+test("a relay, from authenticated links", async () => {
   using folder = testFolder();
   const relay = await startRelay(folder.path);
   using honest = new TestLink(relay.port, "honest");
@@ -130,7 +127,7 @@ test("a relay, by its members", async () => {
     await Promise.race([link.next("lost"), Bun.sleep(PATIENCE_MS / 4)]);
   });
   honest.publish(id, 1, '"hello"', { high: 77, low: 77 });
-  // The others may well have published before, in the same channel.
+  // The other links may have published to the same channel before.
   while ((await honest.next("publication")).text !== '"hello"');
   expect(rssMb(relay.process.pid) - memory).toBeLessThan(GROWTH_MB_MAX);
   await relay.kill();

@@ -1,4 +1,4 @@
-// What a proxy says about its client, as the lb reads it: the header of the PROXY protocol.
+// Fuzz target of the lb's parser for the PROXY protocol header.
 
 import { isIP } from "node:net";
 import { readProxyHeader } from "../../src/lb/accept/proxy-protocol.ts";

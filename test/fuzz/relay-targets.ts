@@ -1,5 +1,5 @@
-// The relay protocol: frames cut from a stream, and a relay's core that a member and a stranger
-// tell anything at all.
+// Fuzz targets of the relay protocol: the frame decoder, and a relay's core that receives arbitrary
+// messages from authenticated and unauthenticated links.
 
 import { Producers } from "../../src/relay/producers.ts";
 import { Relay } from "../../src/relay/relay.ts";
@@ -64,7 +64,7 @@ const PUBLISHES = [1, 2, 9].map((seq) =>
   encodePublish(1, { high: 1, low: 2 }, seq, utf8(`"${"x".repeat(seq * 20)}"`)),
 );
 const FRAMES = [...MESSAGES.map(encodeRelayMessage), ...PUBLISHES];
-/** What a member may well say in this order. */
+/** A valid sequence of messages from an authenticated link. */
 const CONVERSATION = new Uint8Array(
   Buffer.concat([
     ...MESSAGES.slice(7, 9).map(encodeRelayMessage),
@@ -73,7 +73,7 @@ const CONVERSATION = new Uint8Array(
   ]),
 );
 
-/** The frames in a stream as text, until it cannot be followed. */
+/** The frames of a stream as text, up to the first invalid one. */
 function framesIn(pieces: readonly Uint8Array[], frameBytesMax: number): string[] {
   const decoder = new FrameDecoder(frameBytesMax);
   const seen: string[] = [];
@@ -95,7 +95,7 @@ export const frames: Target = {
   good: [...FRAMES, CONVERSATION],
   take(input, random) {
     const max = random.pick([HELLO_BYTES_MAX, FRAME_BYTES_MAX]);
-    // A length that lies may be found out with the byte that follows it.
+    // A false length may be detected only with the next byte.
     const after = new Uint8Array(1);
     const whole = framesIn([input, after], max);
     const pieces = framesIn([...cut(input, random), after], max);
@@ -105,7 +105,7 @@ export const frames: Target = {
 
 const SECRET = "a secret that fuzzing shares";
 
-/** A relay whose journal goes nowhere, and an honest link to it. */
+/** A relay whose journal is discarded, and a correct link to it. */
 class FuzzedRelay {
   readonly #store = new Store(
     new Segments(8),
@@ -129,7 +129,7 @@ class FuzzedRelay {
     this.#read(this.#honest);
   }
 
-  /** A link says anything, and is gone; then the relay must serve the next honest publication. */
+  /** A link sends arbitrary messages and closes; the relay must still serve the correct link. */
   takeIn(pieces: readonly Uint8Array[], isMember: boolean): void {
     this.#nowMs += 10;
     const link = isMember ? this.#member("fuzz") : this.#relay.connect();
@@ -179,7 +179,7 @@ class FuzzedRelay {
     this.#relay.endTurn();
   }
 
-  /** Takes what waits for a link, as its socket would. */
+  /** Reads what is queued for a link, as its socket does. */
   #read(link: RelayLink): string {
     this.#relay.takeDirty();
     let text = "";

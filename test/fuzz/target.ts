@@ -1,26 +1,26 @@
-// What a decoder has to offer to be fuzzed.
+// The interface of a fuzz target.
 
 import type { Random } from "./random.ts";
 
 export type Target = {
   readonly name: string;
-  /** How large its part of all inputs is, compared with the others'. */
+  /** Its share of all inputs, relative to the other targets. */
   readonly share: number;
-  /** Input that is good, of which bad input is made. */
+  /** Valid inputs, from which bad inputs are made. */
   readonly good: readonly Uint8Array[];
-  /** Takes one input in. Throws when that does what no input may do. */
+  /** Runs one input. Throws if the decoder misbehaves. */
   take(input: Uint8Array, random: Random): void;
 };
 
 const encoder = new TextEncoder();
 export const utf8 = (text: string): Uint8Array => encoder.encode(text);
 
-/** Throws an Error that names what should have been so. */
+/** Throws an Error with this message unless the condition holds. */
 export function must(isSo: boolean, what: string): void {
   if (!isSo) throw new Error(what);
 }
 
-/** Runs what may throw errors of this kind, and no others. Undefined: it did. */
+/** Runs `act`, which may throw only errors of this kind; undefined: it threw one. */
 export function unless<T>(kind: new (...args: never[]) => Error, run: () => T): T | undefined {
   try {
     return run();

@@ -1,4 +1,4 @@
-// Runs the inputs. A thread of its own, so that the main one can see when an input never ends.
+// Runs the inputs in a thread of its own, so that the main thread can detect a hang.
 
 import { parentPort, workerData } from "node:worker_threads";
 import { answersToTheClient, requestsInJson, requestsInMsgpack } from "./client-targets.ts";

@@ -1,4 +1,4 @@
-// What the stranger's clients ask a cluster for.
+// The app for the protocol tests.
 
 import { app } from "../../src/node/app/index.ts";
 

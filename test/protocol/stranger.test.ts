@@ -1,5 +1,5 @@
-// Shows that PROTOCOL.md is enough: an implementation written from it alone talks to a real relay
-// and to a real cluster.
+// PROTOCOL.md is sufficient: an implementation written from it alone works with a real relay and a
+// real cluster.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { randomBytes } from "node:crypto";
@@ -19,7 +19,7 @@ import {
 
 const FOREIGN = { epoch: "another lineage", offset: 9 };
 
-test("the stranger's msgpack gives back what it was given", () => {
+test("the stranger's msgpack round-trips values", () => {
   const values = [
     null,
     true,
@@ -85,7 +85,7 @@ describe("the relay protocol", () => {
     return got;
   }
 
-  test("what is published is acknowledged with its offset and forwarded", async () => {
+  test("a publication is acknowledged with its offset and forwarded", async () => {
     using link = await dial("one");
     const { id, epoch, ...opened } = await open(link, "news");
     expect(opened).toMatchObject({
@@ -117,7 +117,7 @@ describe("the relay protocol", () => {
     expect(await outcomes(link, 4)).toEqual([1, 2, 1, -2]);
   });
 
-  test("missed publications come first, then live ones; two links hear each other", async () => {
+  test("missed publications come first, then live ones, over two links", async () => {
     using ann = await dial("ann");
     using bob = await dial("bob");
     const { id, epoch } = await open(ann, "talk");
@@ -139,7 +139,7 @@ describe("the relay protocol", () => {
     ]);
   });
 
-  test("a position of another lineage is a gap, one before the oldest too", async () => {
+  test("a position of another lineage, or before the oldest publication, is a gap", async () => {
     using link = await dial("gaps");
     const policy = { ...POLICY, size: 2 };
     const { id, epoch } = await open(link, "gaps", { policy });
@@ -155,7 +155,7 @@ describe("the relay protocol", () => {
     }
   });
 
-  test("history comes in pages, both ways", async () => {
+  test("history is paged, in both directions", async () => {
     using link = await dial("pages");
     const { id, epoch } = await open(link, "pages", { live: false });
     for (const seq of [1, 2, 3, 4, 5]) link.publish(id, 11n, seq, seq);
@@ -180,7 +180,7 @@ describe("the relay protocol", () => {
     expect(await link.next()).toMatchObject({ request: 6, found: false, count: 0 });
   });
 
-  test("the registry tells who is there, and who has gone", async () => {
+  test("the registry reports members that join and leave", async () => {
     using watcher = await dial("watcher", "lb");
     watcher.send("WATCH");
     expect(await watcher.next()).toEqual({ name: "REGISTRY", members: [] });
@@ -215,7 +215,7 @@ describe("the relay protocol", () => {
     expect(await seer.next()).toEqual({ name: "LEFT", id, client: "c2" });
   });
 
-  test("channels, positions and repeats outlive the relay", async () => {
+  test("channels, positions and repeats survive a restart of the relay", async () => {
     const link = await dial("witness");
     const { id, epoch } = await open(link, "lasting");
     link.publish(id, 12n, 1, "kept");
@@ -231,7 +231,7 @@ describe("the relay protocol", () => {
     expect(await again.next()).toEqual({ name: "ACK", outcomes: [1] });
   });
 
-  test("PING is answered; neither side takes a wrong proof", async () => {
+  test("PING is answered; neither side accepts a wrong proof", async () => {
     using link = await dial("pinger", "probe");
     await link.ping();
     await expect(RelayLink.dial(relay.port, "not the secret", "liar")).rejects.toThrow(
@@ -245,7 +245,7 @@ describe("the relay protocol", () => {
     await liar.closed;
   });
 
-  test("what is not of the form is told BYE and cut off", async () => {
+  test("a malformed frame is answered with BYE and a close", async () => {
     using link = await dial("clumsy");
     await open(link, "twice");
     link.send("OPEN", {
@@ -269,7 +269,7 @@ describe("the client protocol", () => {
 
   const open = (subprotocol?: string) => Client.open(cluster.address, subprotocol);
 
-  test("a subprotocol that nobody speaks is not granted; the conversation is in JSON", async () => {
+  test("an unknown subprotocol is not selected; JSON is used", async () => {
     const handshake = await fetch(`http://${cluster.address}`, {
       headers: {
         Connection: "Upgrade",
@@ -420,7 +420,7 @@ describe("the client protocol", () => {
     expect(await client.closed).toBe(4400);
   });
 
-  test("everyone hears $everyone, and catches up on it", async () => {
+  test("every client receives $everyone, and catches up on it", async () => {
     await using ann = await open();
     await using bob = await open("tutti.v1.msgpack");
     for (const client of [ann, bob]) expect((await client.next()).type).toBe("welcome");
@@ -437,7 +437,7 @@ describe("the client protocol", () => {
     expect(await bob.next()).toMatchObject(message);
   });
 
-  test("a client whose node goes away comes back, and publishes once", async () => {
+  test("a client whose node drains reconnects, and publishes once", async () => {
     const connect = { producer: "a random text" };
     const publish = { channel: "room:moving", data: "once", seq: 1 };
     await using client = await open();
@@ -456,7 +456,7 @@ describe("the client protocol", () => {
   });
 });
 
-test("where the app asks for a token, the welcome comes after it", async () => {
+test("with token authentication, the welcome follows the token", async () => {
   await using cluster = await startCluster({
     nodes: 1,
     app: join(import.meta.dirname, "token-app.ts"),

@@ -1,5 +1,5 @@
 // A second implementation of both protocols, written from PROTOCOL.md alone. It imports nothing
-// from src and no package: what it can do, that page says.
+// from src and no package.
 
 import { createHmac, randomBytes } from "node:crypto";
 import { connect, type Socket } from "node:net";
@@ -9,7 +9,7 @@ export type Fields = { [name: string]: Value };
 
 // ── msgpack ──
 
-/** In as few forms as will do: what does not fit the smallest takes the largest. */
+/** Uses as few forms as possible: a value that does not fit the smallest form takes the largest. */
 export function pack(value: Value): Buffer {
   if (value === null) return Buffer.of(0xc0);
   if (typeof value === "boolean") return Buffer.of(value ? 0xc3 : 0xc2);
@@ -38,7 +38,7 @@ function packNumber(value: number): Buffer {
   return out;
 }
 
-/** How a text, a list or a map of that length begins. */
+/** The header of a text, list or map of this length. */
 function head(small: number, smallMax: number, large: number, length: number): Buffer {
   return length <= smallMax
     ? Buffer.of(small | length)
@@ -77,7 +77,7 @@ class Reader {
     if (mark < 0xa0) return this.#list(mark & 15);
     if (mark < 0xc0) return this.#text(mark & 31);
     if (mark >= 0xe0) return mark - 0x100;
-    // In each of these families the mark's last bits are the width: 1, 2, 4, 8 bytes.
+    // In each of these families the last bits of the marker are the width: 1, 2, 4, 8 bytes.
     if (mark >= 0xc4 && mark <= 0xc6)
       return Buffer.from(this.#take(this.#uint(1 << (mark - 0xc4))));
     if (mark >= 0xcc && mark <= 0xce) return this.#uint(1 << (mark - 0xcc));
@@ -122,9 +122,9 @@ function narrow(value: bigint): number | bigint {
   return value <= Number.MAX_SAFE_INTEGER ? Number(value) : value;
 }
 
-// ── what both ends need ──
+// ── shared by both protocols ──
 
-/** What came and was not asked for yet. */
+/** Messages that arrived and have not been read. */
 class Inbox {
   readonly #messages: Fields[] = [];
   #news = Promise.withResolvers<void>();
@@ -145,7 +145,7 @@ class Inbox {
     this.#wake();
   }
 
-  /** The first message that has these fields; those before it stay. */
+  /** The first message that has these fields; earlier ones stay in the inbox. */
   async next(wanted: Fields): Promise<Fields> {
     const names = Object.keys(wanted);
     for (;;) {
@@ -226,7 +226,7 @@ export class Client {
     return this.next({ id: this.#id });
   }
 
-  /** The next message with these fields; without any, the very next. */
+  /** The next message with these fields; without fields, the next message. */
   next(wanted: Fields = {}): Promise<Fields> {
     return this.#inbox.next(wanted);
   }
@@ -293,7 +293,7 @@ export class RelayLink {
   #received = Buffer.alloc(0);
   #pinging: Timer | undefined;
 
-  /** A link that has not said HELLO yet; `dial` makes one that has been welcomed. */
+  /** A link before HELLO; `dial` returns one after WELCOME. */
   constructor(port: number) {
     this.#socket = connect(port, "127.0.0.1");
     this.#socket.on("data", (bytes) => typeof bytes !== "string" && this.#receive(bytes));
@@ -341,7 +341,7 @@ export class RelayLink {
     this.#socket.write(frame);
   }
 
-  /** The next message of that name; without one, the very next. */
+  /** The next message with this name; without a name, the next message. */
   next(name?: string): Promise<Fields> {
     return this.#inbox.next(name === undefined ? {} : { name });
   }
@@ -397,7 +397,7 @@ function bytesIn(value: Value): Uint8Array {
   return value;
 }
 
-/** The value whose JSON text a payload or an info is. */
+/** The value of the JSON text in a payload or info. */
 export function jsonIn(bytes: Value): Value {
   return JSON.parse(Buffer.from(bytesIn(bytes)).toString());
 }

@@ -1,4 +1,4 @@
-// Lets in who says the token.
+// An app that authenticates by token.
 
 import { app, Refused } from "../../src/node/app/index.ts";
 

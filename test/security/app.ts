@@ -1,4 +1,4 @@
-// The app of the security tests: lets in by cookie, and has methods that fail.
+// The app of the security tests: it authenticates by cookie, and has methods that fail.
 
 import { app, Refused } from "../../src/node/app/index.ts";
 

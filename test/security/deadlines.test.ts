@@ -1,5 +1,5 @@
-// Who says nothing, reads nothing, or only holds a place is gone by a deadline, at the node, at the
-// lb and at the relay.
+// Deadlines end clients that send nothing, read nothing, or only hold a connection: at the node,
+// the lb and the relay.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -36,13 +36,13 @@ beforeAll(async () => {
 });
 afterAll(() => cluster[Symbol.asyncDispose]());
 
-/** Only these are left, at the node and at the lb. */
+/** Resolves when the node and the lb have only `count` connections left. */
 const left = (count: number) =>
   eventually(
     async () => node.node.status.connections === count && (await lb.counts()).connections === count,
   );
 
-test("clients that have vanished without a word are gone; one that answers pings stays", async () => {
+test("clients that vanish silently are disconnected; one that answers pings stays", async () => {
   using alive = await RawWebSocket.open(address);
   const vanished = await Promise.all(Array.from({ length: 30 }, () => RawWebSocket.open(address)));
   for (const client of vanished) client.socket.pause();
@@ -51,7 +51,7 @@ test("clients that have vanished without a word are gone; one that answers pings
   for (const client of vanished) client.socket.destroy();
 });
 
-test("a client that stalls in a flood and never reads again is gone too", async () => {
+test("a client that stalls in a flood and never reads again is disconnected", async () => {
   using writer = await RawWebSocket.open(address);
   using stalled = await RawWebSocket.open(address);
   await stalled.ask({ type: "subscribe", id: 1, channel: "flood" });
@@ -62,7 +62,7 @@ test("a client that stalls in a flood and never reads again is gone too", async 
   await left(1);
 });
 
-test("silent strangers do not keep a relay's members out, and are gone by the deadline", async () => {
+test("silent unauthenticated links do not block members, and end at the deadline", async () => {
   using folder = testFolder();
   const quiet = await startRelay(folder.path);
   using member = new TestLink(quiet.port, "member");

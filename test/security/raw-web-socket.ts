@@ -1,12 +1,12 @@
-// A WebSocket client made by hand, for what no decent one does: it sends any bytes, stops reading,
-// answers no ping, and just goes.
+// A raw WebSocket client that misbehaves on request: it sends arbitrary bytes, stops reading,
+// answers no pings, or disconnects without a close.
 
 import net from "node:net";
 import { isRecord } from "../../src/wire/shape.ts";
 
 export const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 
-/** The opening handshake, with other fields in between. */
+/** The opening handshake, with additional fields. */
 export const handshake = (path: string, fields: Readonly<Record<string, string>> = {}): string =>
   `GET ${path} HTTP/1.1\r\nHost: localhost\r\n${Object.entries(fields)
     .map(([name, value]) => `${name}: ${value}\r\n`)
@@ -24,7 +24,7 @@ export const OPCODES = {
   pong: 10,
 } as const;
 
-/** A frame as clients send it, masked with zeros. `first`: its first byte. */
+/** A client's frame, masked with zeros. `first`: its first byte. */
 export function clientFrame(
   payload: string | Uint8Array,
   first: number = FIN | OPCODES.text,
@@ -43,12 +43,12 @@ export type Message = Record<string, unknown>;
 
 export class RawWebSocket {
   readonly socket: net.Socket;
-  /** What the node has said, in order, as far as nobody has taken it. */
+  /** Messages from the node that have not been read, in order. */
   readonly inbox: Message[] = [];
-  /** The head of the answer to the handshake. */
+  /** The head of the response to the handshake. */
   head = "";
   closeCode: number | undefined;
-  /** The connection is gone. */
+  /** The connection has ended. */
   isOver = false;
   answersPings = true;
   #bytes: Buffer = Buffer.alloc(0);
@@ -78,7 +78,7 @@ export class RawWebSocket {
     return new RawWebSocket(socket);
   }
 
-  /** Resolves when the node's answer is there, whatever it is. */
+  /** Resolves when the response to the handshake has arrived. */
   static async open(
     address: string,
     path = "/",
@@ -97,7 +97,7 @@ export class RawWebSocket {
     this.socket.write(clientFrame(JSON.stringify(message)));
   }
 
-  /** The first message that fits, once it is there. */
+  /** Resolves to the first matching message. */
   async take(fits: (message: Message) => boolean): Promise<Message> {
     let index = -1;
     await this.until(() => {
@@ -123,7 +123,7 @@ export class RawWebSocket {
     return this.closeCode;
   }
 
-  /** Resolves when it is so; throws when the connection is over before. */
+  /** Resolves when the condition holds; throws if the connection ends first. */
   async until(isSo: () => boolean): Promise<void> {
     for (;;) {
       if (isSo()) return;
@@ -147,7 +147,7 @@ export class RawWebSocket {
     this.#wake();
   }
 
-  /** Takes one frame of the node's, if it is whole. */
+  /** Reads one frame from the node, if it is complete. */
   #frame(): boolean {
     const bytes = this.#bytes;
     if (bytes.length < 2) return false;

@@ -1,5 +1,5 @@
-// What a stranger can do to a cluster as it stands, through its lb: claims about who it is,
-// prototypes, compressed and endless messages.
+// Attacks by an unauthenticated client through the lb: false origins and addresses, prototype keys,
+// compressed and endless messages.
 
 import { afterAll, expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
@@ -13,7 +13,7 @@ const cluster = await startCluster({ nodes: 2, app: join(import.meta.dir, "app.t
 afterAll(() => cluster[Symbol.asyncDispose]());
 const { address } = cluster;
 
-test("nobody can say from where it comes, nor for which host", async () => {
+test("a client can forge neither its address nor its host", async () => {
   const claims = { "X-Forwarded-For": "6.6.6.6", "X-Real-IP": "6.6.6.6", Forwarded: "for=6.6.6.6" };
   using client = await RawWebSocket.open(address, "/", claims);
   expect((await client.ask({ type: "address", id: 1 })).data).toBe("127.0.0.1");
@@ -45,7 +45,7 @@ test("nobody can say from where it comes, nor for which host", async () => {
   }
 });
 
-test("every resume asks the app again", async () => {
+test("the app authorizes every resume", async () => {
   using client = await RawWebSocket.open(address);
   const channel = "granted:1";
   await client.next("welcome");
@@ -65,7 +65,7 @@ test("every resume asks the app again", async () => {
   expect(client.inbox).toEqual([]);
 });
 
-test("names that objects have are nothing special, in any place of a frame", async () => {
+test("prototype key names have no effect anywhere in a frame", async () => {
   using client = await RawWebSocket.open(address);
   for (const method of ["__proto__", "constructor", "toString", "hasOwnProperty"]) {
     expect(await client.ask({ type: "call", id: method, method })).toMatchObject({
@@ -90,7 +90,7 @@ test("names that objects have are nothing special, in any place of a frame", asy
   expect((await other.ask({ type: "address", id: 4 })).admin).toBeUndefined();
 });
 
-test("compression is not agreed to, and a frame that claims it ends the connection", async () => {
+test("compression is not negotiated, and a compressed frame ends the connection", async () => {
   using client = await RawWebSocket.open(address, "/", {
     "Sec-WebSocket-Extensions": "permessage-deflate",
   });
@@ -99,7 +99,7 @@ test("compression is not agreed to, and a frame that claims it ends the connecti
   await client.ended();
 });
 
-test("a message in endless fragments is over the limit like any other", async () => {
+test("an endless fragmented message exceeds the size limit", async () => {
   using client = await RawWebSocket.open(address);
   const fragment = clientFrame("x".repeat(10_000), 0x00);
   client.socket.write(clientFrame('{"type":"publish","data":"', 0x01));
@@ -112,7 +112,7 @@ test("a message in endless fragments is over the limit like any other", async ()
   expect(await next.ask({ type: "ping", id: 1 })).toMatchObject({ type: "pong" });
 });
 
-test("a length that lies costs nothing: who promises 2^63 bytes is closed at once", async () => {
+test("a frame that declares 2^63 bytes is closed at once and costs no memory", async () => {
   using client = await RawWebSocket.open(address);
   client.socket.write(
     Buffer.from([0x82, 0xff, 0x7f, 255, 255, 255, 255, 255, 255, 255, 0, 0, 0, 0]),

@@ -1,5 +1,4 @@
-// The app of the soak: a few channels that everybody comes back to, and channels that one client
-// uses once.
+// The app of the soak test: a few shared channels, and channels that one client uses once.
 
 import { app } from "../../src/node/app/index.ts";
 

@@ -1,10 +1,10 @@
-// `bun run soak [--connections 200000]`: a cluster under clients that come and go. Exit code 1 when
-// a process has grown.
+// `bun run soak [--connections 200000]`: a cluster under connection churn. Exit code 1 if a process
+// has grown.
 
 import { parseArgs } from "node:util";
 import { soak } from "./soak.ts";
 
-/** Bytes that a connection may leave behind in any process. */
+/** Allowed memory growth of any process, in bytes per connection. */
 const BYTES_MAX = 50;
 
 const { values } = parseArgs({ options: { connections: { type: "string", default: "200000" } } });

@@ -1,5 +1,5 @@
-// Loaded into every process of the cluster under test (by BUN_OPTIONS): on SIGUSR1 it collects all
-// garbage and notes how much memory is left in use, in a file named after the process.
+// Loaded into every process of the cluster under test (by BUN_OPTIONS): on SIGUSR1 it runs a full
+// garbage collection and writes the memory in use to a file named after the process.
 
 import { heapStats } from "bun:jsc";
 import { renameSync, writeFileSync } from "node:fs";

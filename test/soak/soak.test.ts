@@ -1,13 +1,13 @@
-// A short soak. The long one, whose numbers say more: bun run soak --connections 200000
+// A short soak test. A long one is more precise: bun run soak --connections 200000
 
 import { expect, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import { relayCommand, startRelay, TestLink, testFolder } from "../relay/process.ts";
 import { soak } from "./soak.ts";
 
-// The heaps grow by some hundred kilobytes up to 10,000 or so and are flat from there: fewer would
-// measure that alone.
-test("20,000 connections come and go: no process has grown, and channels that nobody uses are freed", async () => {
+// The heaps grow by some hundred kilobytes over the first 10,000 connections and are flat after
+// that: fewer connections would measure only that growth.
+test("20,000 connections open and close: no process grows, unused channels are freed", async () => {
   const lines: string[] = [];
   const { slopes, openChannels, failed } = await soak({
     connections: 20_000,
@@ -18,12 +18,12 @@ test("20,000 connections come and go: no process has grown, and channels that no
   expect(openChannels.after).toBeLessThanOrEqual(openChannels.before);
   for (const { id, heap, rss } of slopes) {
     expect(heap, `heap of ${id}\n${lines.join("\n")}`).toBeLessThan(50);
-    // In a short run what the allocator keeps is most of it: only a large leak shows here.
+    // In a short run, the memory that the allocator keeps dominates: only a large leak shows here.
     expect(rss, `memory of ${id}\n${lines.join("\n")}`).toBeLessThan(2000);
   }
 }, 300_000);
 
-test("a relay never runs out of channels, as long as those that it was told of are closed again", async () => {
+test("a relay does not run out of channels while links close the channels they open", async () => {
   using folder = testFolder();
   const relay = await startRelay(folder.path, 0, [
     ...relayCommand(folder.path),
@@ -36,7 +36,7 @@ test("a relay never runs out of channels, as long as those that it was told of a
   using link = new TestLink(relay.port, "opener");
   await link.next("welcome");
   const policy = { size: 0, ttlMs: 0, bytes: 0 };
-  // More than twice as many as 64 MB of memory allow at a time.
+  // More than twice the number of channels that 64 MB of memory allow at a time.
   const [rounds, channels] = [80, 1000];
   let warmMb = 0;
   for (let round = 0; round < rounds; round++) {

@@ -1,5 +1,5 @@
-// Clients come and go, in every way they can, and afterwards each process must have the memory that
-// it had before.
+// Clients connect and disconnect in different ways; afterwards each process must use the same
+// memory as before.
 
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -17,9 +17,7 @@ export type SoakOptions = {
 
 /** Bytes per connection, fitted over the samples after the warm-up. */
 export type Slope = { readonly id: string; readonly heap: number; readonly rss: number };
-/**
- * `openChannels`: what the nodes have open on the relay when all is over, and had before it began.
- */
+/** `openChannels`: the channels that the nodes have open on the relay, before and after. */
 export type SoakReport = {
   readonly slopes: readonly Slope[];
   readonly openChannels: { readonly before: number; readonly after: number };
@@ -29,12 +27,12 @@ export type SoakReport = {
 const RELAY_MB = 32;
 const LANES = 40;
 const SAMPLES = 16;
-/** The part of the samples that is not looked at: code is compiled and tables grow. */
+/** The share of the samples to ignore, while code is compiled and tables grow. */
 const WARM_UP = 0.3;
 const SHARED_CHANNELS = 100;
 const OWN_CHANNELS = 1000;
 const QUIET_MS = 30_000;
-/** Longer than a node keeps a channel that nobody uses. */
+/** Longer than a node keeps an unused channel. */
 const FREED_MS = 60_000;
 
 const count = integer(0, Number.MAX_SAFE_INTEGER);
@@ -47,7 +45,7 @@ const noteShape = object({
 });
 type Note = Shaped<typeof noteShape>;
 
-/** What a client does between its coming and its going. */
+/** What a client does between connect and disconnect. */
 async function converse(client: RawWebSocket, channel: string): Promise<void> {
   await client.ask({ type: "subscribe", id: 1, channel });
   client.send({ type: "publish", channel, data: { text: "hello" } });
@@ -58,7 +56,7 @@ async function converse(client: RawWebSocket, channel: string): Promise<void> {
 
 const CLOSE = clientFrame(new Uint8Array([0x03, 0xe8]), 0x88);
 
-/** The ways to come and go, one after the other. */
+/** The ways to connect and disconnect, used in turn. */
 const WAYS: readonly ((address: string, channel: string) => Promise<void>)[] = [
   async (address, channel) => {
     using client = await RawWebSocket.open(address);
@@ -94,7 +92,7 @@ const WAYS: readonly ((address: string, channel: string) => Promise<void>)[] = [
   },
 ];
 
-/** So many come and go, some at once. Resolves to how many failed at it. */
+/** Runs clients `from` up to `to`, LANES at a time. Resolves to the number that failed. */
 async function churn(address: string, from: number, to: number): Promise<number> {
   let [next, failed] = [from, 0];
   const lane = async () => {
@@ -109,10 +107,7 @@ async function churn(address: string, from: number, to: number): Promise<number>
   return failed;
 }
 
-/**
- * Turns the relay's ring of segments once: from then on it has all the memory that it may ever take
- * for history.
- */
+/** Fills the relay's ring of segments once, so that its memory for history no longer grows. */
 async function fillHistory(address: string): Promise<void> {
   using client = await RawWebSocket.open(address);
   const data = "x".repeat(60_000);
@@ -120,7 +115,7 @@ async function fillHistory(address: string): Promise<void> {
     await client.ask({ type: "publish", id: n, channel: "own:history", data });
 }
 
-/** Each channel is used by one client, once. */
+/** Uses each channel once, by one client. */
 async function useOwnChannels(address: string): Promise<void> {
   for (let n = 0; n < OWN_CHANNELS; n += 50) {
     using client = await RawWebSocket.open(address);
@@ -143,7 +138,7 @@ class Meter {
     for (const { id } of processes) this.#samples.set(id, []);
   }
 
-  /** Lets every process say what it has. */
+  /** Makes every process write its memory use. */
   async sample(connections: number): Promise<void> {
     for (const { id, pid } of this.#processes) {
       const samples = this.#samples.get(id) ?? [];
@@ -188,7 +183,7 @@ class Meter {
 
 const mb = (bytes = 0) => (bytes / 1024 / 1024).toFixed(1);
 
-/** The slope of the line that fits the points best. */
+/** The slope of the least-squares line through the points. */
 function slope(points: readonly (readonly [number, number])[]): number {
   const mean = (values: readonly number[]) =>
     values.reduce((sum, value) => sum + value, 0) / values.length;

@@ -1,4 +1,4 @@
-// The app of the storms: channels that remember a lot, and channels that remember little.
+// The app of the storm tests: channels with a large history, and channels with a small one.
 
 import { app } from "../../src/node/app/index.ts";
 

@@ -1,13 +1,12 @@
-// Clients that have nothing to do with what happens to others, in a process of their own: `bun
-// bystander-process.ts ADDRESS COUNT CHANNEL…`. They read the channels, publish to them all the
-// time, and measure how long that takes. Told "lap" they say how the time since the last lap was,
-// told "stop" they publish nothing more and say how much it was.
+// Unaffected clients in a process of their own: `bun bystander-process.ts ADDRESS COUNT CHANNEL…`.
+// They subscribe to the channels, publish to them continuously, and measure latencies. On "lap"
+// they report the figures since the last lap; on "stop" they stop publishing and report the totals.
 
 import { connect } from "../../src/client/index.ts";
 import { isRecord } from "../../src/wire/shape.ts";
 import type { Lap, Sent } from "./bystanders.ts";
 
-/** In so much time each channel is published to once, one after the other. */
+/** The interval in which each channel is published to once, in turn. */
 const ROUND_MS = 250;
 
 const [address = "", count = "1", ...channels] = process.argv.slice(2);

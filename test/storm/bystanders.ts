@@ -1,16 +1,14 @@
-// The bystanders of a storm, as the test sees them: a process of its own, so that what the test
-// does to other clients does not slow them.
+// The unaffected clients of a storm test. They run in their own process, so that the load on the
+// test's process does not slow them down.
 
 import { join } from "node:path";
 
-/**
- * What a channel's publications hold: their number, and when they were published (wall clock, ms).
- */
+/** The data of a publication: its number, and when it was published (wall clock, ms). */
 export type Sent = { readonly n: number; readonly atMs: number };
 
 /**
- * `latenciesMs`: from publishing to each reader. `published`: so far, per channel. `wrong`: what
- * was lost, repeated or out of order.
+ * `latenciesMs`: from publishing to each reader. `published`: so far, per channel. `wrong`: lost,
+ * repeated and reordered publications.
  */
 export type Lap = {
   readonly latenciesMs: number[];
@@ -34,7 +32,7 @@ export class Bystanders implements AsyncDisposable {
     );
   }
 
-  /** Resolves when all of them read. */
+  /** Resolves when all are subscribed. */
   async ready(): Promise<void> {
     await this.#answer.promise;
   }

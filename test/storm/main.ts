@@ -1,6 +1,6 @@
-// Storms by hand:
-//   bun test/storm/main.ts storm [--clients 5000] [--bystanders 200] [--channels 20] [--lb-workers
-// 1]
+// Runs a storm by hand:
+//   bun test/storm/main.ts storm [--clients 5000] [--bystanders 200] [--channels 20]
+//     [--lb-workers 1]
 //   bun test/storm/main.ts slow [--stalled 100] [--bystanders 900] [--publications 150]
 
 import { parseArgs } from "node:util";

@@ -1,4 +1,4 @@
-// Readers that stall in the middle of a flood, among others that do not notice.
+// Readers stall in the middle of a flood; other readers must not be affected.
 
 import { join } from "node:path";
 import { connect, type Position } from "../../src/client/index.ts";
@@ -15,9 +15,9 @@ export type SlowOptions = {
 };
 
 /**
- * Memory in MB, the most that each process grew by. `untold`: what stalled readers have missed
- * without a word. Latencies are those of the bystanders: with nothing else going on, in a flood
- * that its readers read, and in the same flood when as many readers stall.
+ * `grownMb`: the peak growth of each process. `untold`: publications that stalled readers missed
+ * without a gap. Latencies are those of the bystanders: without a flood, in a flood whose readers
+ * keep up, and in the same flood while as many readers stall.
  */
 export type SlowReport = {
   readonly disconnected: number;
@@ -32,15 +32,15 @@ export type SlowReport = {
 };
 
 const CALM_MS = 1500;
-/** Each channel of the flood is published to so often. */
+/** The interval between publications in each channel of the flood. */
 const EVERY_MS = 25;
 const DATA = "x".repeat(60_000);
 const SAMPLE_MS = 100;
 const RESUMES_MAX = 10;
-/** Its history holds all of the flood; the other's, next to nothing. */
+/** The first channel's history holds the whole flood; the second's almost nothing. */
 const CHANNELS = ["kept:0", "short:0"];
 
-/** A client that subscribes, and then reads nothing until it is told to. */
+/** A client that subscribes, and then reads nothing until `readOn`. */
 class Stalled {
   readonly channel: string;
   #client: RawWebSocket;
@@ -62,7 +62,7 @@ class Stalled {
     return stalled;
   }
 
-  /** Reads what had been sent to it; resolves to whether it was disconnected. */
+  /** Reads what was sent to it; resolves to whether it was disconnected. */
   async readOn(): Promise<boolean> {
     this.#client.socket.resume();
     await Promise.race([this.#client.ended(), Bun.sleep(10_000)]);
@@ -71,20 +71,20 @@ class Stalled {
   }
 
   /**
-   * Comes back where it stands, as often as need be, and reads up to `top`. Resolves to how that
-   * was begun.
+   * Resumes from its position, several times if necessary, and reads up to `top`. Resolves to
+   * whether a resume began with a gap.
    */
   async resume(address: string, top: number): Promise<"recovered" | "gap"> {
     let begun: "recovered" | "gap" = "recovered";
     for (let tries = 0; tries === 0 || (this.#offset < top && tries < RESUMES_MAX); tries++)
       if ((await this.#readUpTo(address, top)) === "gap") begun = "gap";
-    if (this.#offset < top) throw new Error(`it does not get beyond ${this.#offset} of ${top}`);
+    if (this.#offset < top) throw new Error(`it stopped at ${this.#offset} of ${top}`);
     return begun;
   }
 
   /**
-   * Reads until `top`, or until it is found too slow again: the flood may not be over. Throws where
-   * something was missed untold.
+   * Reads until `top`, or until it is closed as too slow again, because the flood may continue.
+   * Throws if a publication is missing without a gap.
    */
   async #readUpTo(address: string, top: number): Promise<"recovered" | "gap"> {
     using client = await RawWebSocket.open(address);
@@ -113,7 +113,7 @@ class Stalled {
   }
 }
 
-/** A client that subscribes, and throws away what it gets. */
+/** A client that subscribes, and discards what it receives. */
 async function sink(address: string, channel: string): Promise<RawWebSocket> {
   const client = await RawWebSocket.open(address);
   await client.ask({ type: "subscribe", id: 1, channel });
@@ -122,7 +122,7 @@ async function sink(address: string, channel: string): Promise<RawWebSocket> {
   return client;
 }
 
-/** Publishes the flood to both channels; resolves to the tops. */
+/** Publishes the flood to both channels; resolves to their top offsets. */
 async function flood(address: string, publications: number): Promise<number[]> {
   const client = connect(`ws://${address}`);
   const published: Promise<Position | undefined>[][] = CHANNELS.map(() => []);
@@ -138,7 +138,7 @@ async function flood(address: string, publications: number): Promise<number[]> {
   return tops;
 }
 
-/** Notes the most memory that each process has, until it is stopped; then tells the growth. */
+/** Samples the memory of each process until it is stopped; then returns the peak growth. */
 async function watchMemory(cluster: Cluster): Promise<() => Record<string, number>> {
   const processes = (await cluster.status()).processes.flatMap(({ id, pid }) =>
     pid === null ? [] : [{ id, pid }],

@@ -1,4 +1,4 @@
-// All clients of a killed node come back at once, while others go on as if nothing had happened.
+// All clients of a killed node reconnect at once; other clients must not be affected.
 
 import { join } from "node:path";
 import { type Client, connect } from "../../src/client/index.ts";
@@ -15,8 +15,8 @@ export type StormOptions = {
 };
 
 /**
- * Times in ms. `wrong`: publications that clients did not get, or not once and in order.
- * `questions`: HISTORY that the relay was asked.
+ * Times in ms. `wrong`: lost, repeated and reordered publications. `questions`: HISTORY requests to
+ * the relay.
  */
 export type StormReport = {
   readonly clients: number;
@@ -35,11 +35,11 @@ const CONNECT_AT_ONCE = 250;
 const CALM_MS = 2000;
 const PATIENCE_MS = 60_000;
 
-/** One client that reads a channel, and checks that it gets every publication once, in order. */
+/** A client that checks that it receives every publication of a channel once, in order. */
 class Reader {
   readonly client: Client;
   readonly wrong: string[] = [];
-  /** When it was served again, after the last `hush`. */
+  /** When it last resumed its subscription. */
   resumedAtMs: number | undefined;
   recovered = false;
   next: number | undefined;
@@ -78,7 +78,7 @@ async function connectAll(
   return readers;
 }
 
-/** Resolves when none of the readers is such a one. */
+/** Resolves when `isOne` is true of no reader. */
 async function none(
   readers: readonly Reader[],
   what: string,
@@ -88,7 +88,7 @@ async function none(
   await eventually(left, (count) => count === 0, { withinMs: PATIENCE_MS, what });
 }
 
-/** All storm clients are on node-1 when it is killed: they came when there was no other. */
+/** All storm clients are on node-1 when it is killed: it was the only node when they connected. */
 export async function storm(options: StormOptions): Promise<StormReport> {
   const { clients, bystanders, channels, lbWorkers = 1 } = options;
   const args = ["--lb-workers", String(lbWorkers)];

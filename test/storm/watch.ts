@@ -1,4 +1,4 @@
-// What can be seen of a cluster's processes from outside: the relay's own counts, and memory.
+// Observes a cluster's processes from outside: the relay's counters, and memory.
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -6,7 +6,7 @@ import { counts as countsShape, isRecord } from "../../src/wire/shape.ts";
 import type { Cluster } from "../cluster/start.ts";
 import { eventually } from "../eventually.ts";
 
-/** The counts that the cluster's only relay logs on SIGUSR2. */
+/** The counters that the cluster's only relay logs on SIGUSR2. */
 export async function relayCounts(cluster: Cluster): Promise<Record<string, number>> {
   const file = join(cluster.dataDir, "logs/relay-1.log");
   const from = readFileSync(file, "utf8").length;
@@ -27,11 +27,11 @@ export async function relayCounts(cluster: Cluster): Promise<Record<string, numb
   return countsShape(20)(Object.fromEntries(numbers), "counts");
 }
 
-/** The memory that a process has in RAM, in MB. */
+/** The resident memory of a process, in MB. */
 export const rssMb = (pid: number): number =>
   Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
 
-/** The value below which that part of the values lies; NaN where there are none. */
+/** The value below which `share` of the values lie; NaN without values. */
 export function quantile(values: readonly number[], part: number): number {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.floor(part * sorted.length))] ?? Number.NaN;

@@ -1,4 +1,5 @@
-// Accepts connections: each gets a slot or is refused, passes its handshake, and is handed to HTTP.
+// Accepts connections: each gets a slot or is refused, completes its handshake, and is passed to
+// HTTP.
 
 import { faultAnswer, HttpFault } from "../http/faults.ts";
 import type { Expiring } from "../net/expiring.ts";
@@ -12,7 +13,10 @@ import type { Admission, ConnectionSlot } from "./admission.ts";
 import { Handshake, type HandshakePort, PLAIN, type TransportInfo } from "./handshake.ts";
 import type { Secure } from "./tls.ts";
 
-/** Refusals answered at a time; beyond that, connections are reset without an answer. */
+/**
+ * The maximum number of refusals that are answered concurrently; beyond it, connections are reset
+ * without an answer.
+ */
 export const REFUSALS_MAX = 32;
 
 export type AcceptContext = {
@@ -24,19 +28,19 @@ export type AcceptContext = {
   };
   readonly clock: { readonly nowMs: number };
   readonly counters: Counters;
-  /** Undefined: there is none. */
+  /** Undefined: there is no access log. */
   readonly accessLog: AccessLog | undefined;
-  /** The handshakes of admitted clients, as the sweep watches them. */
+  /** The handshakes of admitted clients, for the sweep. */
   readonly expiring: Set<Expiring>;
-  /** Takes over an admitted connection that is HTTP from here on; it becomes the socket's owner. */
+  /** Takes over an admitted connection at the start of HTTP; becomes the socket's owner. */
   connectionAdmitted(socket: OwnedSocket, slot: ConnectionSlot, transport: TransportInfo): void;
-  /** Ends a refused connection after its answer; it is in `closing` until then. */
+  /** Ends a refused connection after its response; it is in `closing` until then. */
   closeRefused(socket: OwnedSocket, writer: SocketWriter, closing: Set<Expiring>): void;
 };
 
 export class Acceptor implements HandshakePort {
   readonly secure: Secure | undefined;
-  /** Refused connections, until their answers have been sent. */
+  /** Refused connections whose response is still being sent. */
   readonly refusals = new Set<Expiring>();
   readonly #context: AcceptContext;
   readonly #admission: Admission;
@@ -107,7 +111,7 @@ export class Acceptor implements HandshakePort {
   }
 }
 
-/** Undefined: the client has reset the connection already. */
+/** Undefined: the client has already reset the connection. */
 function addressOf(socket: OwnedSocket): string | undefined {
   const address: string | undefined = socket.remoteAddress;
   return address === undefined ? undefined : plainAddress(address);

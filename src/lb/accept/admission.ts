@@ -1,5 +1,5 @@
-// Who may come in: how many connections in all, from one address, and how many new ones a second.
-// Only counts; no socket.
+// Limits admitted connections: in total, per address, and new ones per second. Only counts; no
+// socket.
 
 import { TokenBucket } from "../../runtime/token-bucket.ts";
 import { HttpFault, unavailable } from "../http/faults.ts";
@@ -8,7 +8,7 @@ export type AdmissionOptions = {
   readonly connectionsMax: number;
   /** 0: no limit. */
   readonly addressConnectionsMax: number;
-  /** 0: no limit. A second's worth may come at once. */
+  /** 0: no limit. One second's worth may arrive at once. */
   readonly connectionsPerSecond: number;
 };
 
@@ -20,9 +20,9 @@ const ADDRESS_FULL = new HttpFault(
   "Retry-After: 1\r\n",
 );
 
-/** A client's place in this lb; `leave` gives it back, once. */
+/** A client's connection slot; `release` returns it, once. */
 export class ConnectionSlot {
-  /** Where it is counted. */
+  /** The address that it counts for. */
   address: string | undefined;
   readonly #admission: Admission;
   #taken = true;
@@ -43,7 +43,7 @@ export class Admission {
   readonly #options: AdmissionOptions;
   readonly #byAddress = new Map<string, number>();
   #taken = 0;
-  /** Undefined: as many a second as come. */
+  /** Undefined: no limit per second. */
   readonly #bucket: TokenBucket | undefined;
 
   constructor(options: AdmissionOptions, nowMs: number) {
@@ -57,7 +57,7 @@ export class Admission {
     return this.#taken;
   }
 
-  /** Whether `enter` needs to know where the client comes from. */
+  /** Whether `admit` needs the client's address. */
   get countsAddresses(): boolean {
     return this.#options.addressConnectionsMax > 0;
   }
@@ -73,8 +73,8 @@ export class Admission {
   }
 
   /**
-   * A slot that was taken without an address turns out to be this one's: it is kept, or given back
-   * where the address has enough.
+   * Assigns an address to a slot that was taken without one: the slot is kept, or released if the
+   * address is at its limit.
    */
   locate(slot: ConnectionSlot, address: string): ConnectionSlot | HttpFault {
     if (!this.countsAddresses) return slot;

@@ -1,6 +1,5 @@
-// The certificates and keys that --tls-cert and --tls-key name: read, checked, and read again when
-// they change on disk. New connections are shown the new one; whatever cannot be used changes
-// nothing.
+// Reads and checks the certificates and keys of --tls-cert and --tls-key, and reads them again when
+// they change on disk. New connections use the new certificate; an unusable one changes nothing.
 
 import { createPrivateKey, type KeyObject, X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
@@ -11,14 +10,13 @@ import type { Logger } from "../../runtime/log.ts";
 import { chooserOf, dnsNamesIn } from "./certificates.ts";
 
 /**
- * How often the files are looked at. A change counts once it has been seen twice alike, so that
- * nobody's half-done writing is read.
+ * How often the files are checked. A change counts once two checks have seen the same files, so
+ * that a partial write is not read.
  */
 const LOOK_MS = 500;
 
 /**
- * TLS 1.2's suites with forward secrecy and authenticated encryption; those of TLS 1.3 all are
- * such.
+ * TLS 1.2's suites with forward secrecy and authenticated encryption; all TLS 1.3 suites qualify.
  */
 const CIPHERS = ["ECDHE-ECDSA", "ECDHE-RSA"]
   .flatMap((exchange) =>
@@ -36,13 +34,13 @@ type Certificate = {
   readonly expires: string;
 };
 
-/** A pair of files, and what was last read of them. */
+/** A pair of files, and their last state. */
 type Pair = {
   readonly files: CertificateFiles;
   certificate: Certificate;
   text: string;
   stamp: string;
-  /** A change that has been seen once. */
+  /** A change that one check has seen. */
   changing: string | undefined;
 };
 
@@ -52,7 +50,7 @@ export class Certificates {
   #choose: (name: string) => SecureContext | undefined;
   #isLooking = false;
 
-  /** Throws UsageError for files that cannot be used. */
+  /** Throws UsageError for unusable files. */
   constructor(files: readonly CertificateFiles[], log: Logger) {
     this.#log = log;
     this.#pairs = files.map((each) => {
@@ -77,8 +75,8 @@ export class Certificates {
   }
 
   /**
-   * The context of the first certificate: for clients that name no name, or one that no certificate
-   * has.
+   * The context of the first certificate: for clients without a server name, or with one that no
+   * certificate has.
    */
   get first(): SecureContext {
     return this.#pairs[0].certificate.context;
@@ -143,7 +141,7 @@ export class Certificates {
   }
 }
 
-/** Changes when either file does. */
+/** A value that changes when either file does. */
 function stampOf({ cert, key }: CertificateFiles): string {
   return [cert, key]
     .map((path) => {
@@ -174,7 +172,7 @@ async function read(flag: string, path: string): Promise<string> {
   }
 }
 
-/** Throws UsageError, saying which file is wrong and how. */
+/** Throws UsageError that names the bad file and its fault. */
 function certificateIn(files: CertificateFiles, cert: string, key: string): Certificate {
   const leaf = leafIn(files.cert, cert);
   if (!leaf.checkPrivateKey(keyIn(files.key, key)))
@@ -196,7 +194,7 @@ function leafIn(path: string, text: string): X509Certificate {
   try {
     if (begun > 1 && begun === ended) return new X509Certificate(text);
   } catch {
-    // Told below.
+    // Reported below.
   }
   throw new UsageError(
     `--tls-cert ${path} holds no whole certificate in PEM form (-----BEGIN CERTIFICATE-----).`,

@@ -1,7 +1,7 @@
-// Which certificate is shown to a client that asks for a name (SNI, RFC 6066).
+// Selects the certificate for a client's server name (SNI, RFC 6066).
 
 /**
- * The DNS names in a certificate's subjectAltName, as node:crypto prints it. Names in quotes are no
+ * The DNS names in a certificate's subjectAltName, as node:crypto prints it. Quoted names are not
  * host names.
  */
 export function dnsNamesIn(subjectAltName: string | undefined): string[] {
@@ -14,9 +14,8 @@ export function dnsNamesIn(subjectAltName: string | undefined): string[] {
 }
 
 /**
- * Chooses among certificates, each given with its names: the one that has the very name, else one
- * with a wildcard for its first label (RFC 6125, 6.4.3), else undefined. Of several the earlier
- * one.
+ * Selects a certificate by its names: one with the exact name, else one with a wildcard for the
+ * first label (RFC 6125, 6.4.3), else undefined. Of several, the first.
  */
 export function chooserOf<C>(
   certificates: readonly (readonly [C, readonly string[]])[],

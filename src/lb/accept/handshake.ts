@@ -1,5 +1,5 @@
-// A connection that is not HTTP yet: first the PROXY header, where one is due, then the TLS
-// handshake, where there is TLS. Both must be done by the deadline of a head.
+// A connection before HTTP: the PROXY header, if required, then the TLS handshake, if there is TLS.
+// Both must complete by the head deadline.
 
 import type { HttpFault } from "../http/faults.ts";
 import type { Expiring } from "../net/expiring.ts";
@@ -8,35 +8,35 @@ import { ConnectionSlot } from "./admission.ts";
 import { readProxyHeader } from "./proxy-protocol.ts";
 import type { Secure } from "./tls.ts";
 
-/** What is known of a client besides its bytes. */
+/** What is known about a client apart from its bytes. */
 export type TransportInfo = {
   readonly scheme: "http" | "https";
-  /** As a proxy told it; undefined: the socket's own. */
+  /** The address from the PROXY header; undefined: the socket's own. */
   readonly address: string | undefined;
-  /** A proxy brings it and does not say whose it is: nothing that it claims is believed. */
+  /** The PROXY header names no client, so no forwarding field is trusted. */
   readonly isAnonymous: boolean;
 };
 
 export const PLAIN: TransportInfo = { scheme: "http", address: undefined, isAnonymous: false };
 const SECURE: TransportInfo = { ...PLAIN, scheme: "https" };
 
-/** What a handshake needs of the rest of the lb. */
+/** The parts of the lb that a handshake uses. */
 export interface HandshakePort {
-  /** Undefined: there is no TLS. */
+  /** Undefined: no TLS. */
   readonly secure: Secure | undefined;
-  /** In which set of the sweep it belongs. */
+  /** The set of the sweep that it belongs to. */
   setOf(verdict: ConnectionSlot | HttpFault): Set<Expiring>;
-  /** When it must be HTTP. */
+  /** The deadline for the handshake. */
   deadlineMs(): number;
-  /** The client's real address has become known: it may be one too many. */
+  /** The client's real address is known; it may exceed its limit. */
   locate(slot: ConnectionSlot, address: string): ConnectionSlot | HttpFault;
-  /** It is HTTP from here on. `verdict`: its place in this lb, or why it gets none. */
+  /** HTTP begins. `verdict`: its slot, or why it gets none. */
   handshakeDone(
     socket: OwnedSocket,
     verdict: ConnectionSlot | HttpFault,
     transport: TransportInfo,
   ): void;
-  /** It ended before. */
+  /** The connection ended during the handshake. */
   handshakeFailed(): void;
 }
 
@@ -45,10 +45,10 @@ export class Handshake implements SocketOwner, Expiring {
   readonly #port: HandshakePort;
   #socket: OwnedSocket;
   readonly #all: Set<Expiring>;
-  /** Its place in this lb, or why it gets none. */
+  /** Its slot, or why it gets none. */
   #verdict: ConnectionSlot | HttpFault;
   #transport: TransportInfo;
-  /** What has come of the header. */
+  /** The header bytes so far. */
   #header: Buffer = Buffer.alloc(0);
 
   constructor(
@@ -68,7 +68,7 @@ export class Handshake implements SocketOwner, Expiring {
     if (!needsHeader) this.#proceed(undefined);
   }
 
-  /** Comes of the plain connection only, while its header is due. */
+  /** Called for the plain connection only, while its header is incomplete. */
   bytesReceived(chunk: Buffer): void {
     const bytes = this.#header.length === 0 ? chunk : Buffer.concat([this.#header, chunk]);
     this.#header = bytes;
@@ -83,13 +83,13 @@ export class Handshake implements SocketOwner, Expiring {
     this.#proceed(header.bytes < bytes.length ? bytes.subarray(header.bytes) : undefined);
   }
 
-  /** The handshake is done. */
+  /** The handshake is complete. */
   socketOpened(socket: OwnedSocket): void {
     this.#all.delete(this);
     this.#port.handshakeDone(socket, this.#verdict, this.#transport);
   }
 
-  /** The other side has ended before it said anything. */
+  /** The client sent its FIN before any request. */
   endReceived(): void {
     this.#socket.terminate();
   }

@@ -1,11 +1,11 @@
-// The PROXY protocol, versions 1 and 2 (HAProxy's specification): what a proxy that only moves
-// bytes says, ahead of them, about the client it moves them for.
+// Parses the PROXY protocol, versions 1 and 2 (HAProxy's specification): the header in which a TCP
+// proxy names its client.
 
 import { isIPv6 } from "node:net";
 
-/** The longest header of version 1 (2.1), its CRLF included. */
+/** The longest header of version 1 (2.1), including its CRLF. */
 const V1_BYTES_MAX = 107;
-/** Version 2 has room for 64 KiB, of which proxies use a few hundred bytes. */
+/** Version 2 allows 64 KiB; proxies use a few hundred bytes. */
 const V2_BYTES_MAX = 4096;
 
 const V1_SIGNATURE = Buffer.from("PROXY ");
@@ -15,24 +15,24 @@ const PP2_TYPE_SSL = 0x20;
 const PP2_CLIENT_SSL = 0x01;
 
 export type ProxyHeader = {
-  /** How many bytes it takes; behind them come the client's. */
+  /** The length of the header; the client's bytes follow. */
   readonly bytes: number;
   /**
-   * The client's address; undefined: the proxy names none, because it speaks for itself or does not
-   * know.
+   * The client's address; undefined: the proxy names none, because the connection is its own or the
+   * client is unknown.
    */
   readonly address: string | undefined;
-  /** The client came to the proxy over TLS. */
+  /** The client used TLS to the proxy. */
   readonly isSecure: boolean;
 };
 
-/** Reads the header at the start of a connection, of which these bytes have come so far. */
+/** Parses the header at the start of a connection from the bytes so far. */
 export function readProxyHeader(bytes: Buffer): ProxyHeader | "incomplete" | "invalid" {
   if (startsLike(bytes, V2_SIGNATURE)) return readV2(bytes);
   return startsLike(bytes, V1_SIGNATURE) ? readV1(bytes) : "invalid";
 }
 
-/** Whether the bytes begin with the signature, as far as both go. */
+/** Whether the bytes begin with the signature, as far as both extend. */
 function startsLike(bytes: Buffer, signature: Buffer): boolean {
   const length = Math.min(bytes.length, signature.length);
   return bytes.compare(signature, 0, length, 0, length) === 0;
@@ -58,7 +58,7 @@ function readV1(bytes: Buffer): ProxyHeader | "incomplete" | "invalid" {
     : { ...header, address };
 }
 
-/** Dotted decimal as the system writes it: no leading zeros, which some read as octal. */
+/** Dotted decimal without leading zeros, which some parsers read as octal. */
 function canonicalV4(text: string): string | undefined {
   const numbers = text.split(".");
   return numbers.length === 4 &&
@@ -76,8 +76,8 @@ function canonicalV6(text: string): string | undefined {
 }
 
 /**
- * One spelling for each address (RFC 5952), so that an address is counted as one; an IPv4 address
- * in IPv6's clothes is an IPv4 address.
+ * The canonical form of an address (RFC 5952), so that it is counted as one; an IPv4-mapped IPv6
+ * address becomes IPv4.
  */
 function formatV6(groups: readonly number[]): string {
   if (groups.slice(0, 5).every((group) => group === 0) && groups[5] === 0xffff)
@@ -97,8 +97,8 @@ function formatV6(groups: readonly number[]): string {
 }
 
 /**
- * Family and transport of version 2 that may be there on a stream, and how many bytes their
- * addresses take.
+ * The family and transport codes of version 2 that apply to a stream, and the length of their
+ * addresses.
  */
 const V2_FAMILIES: Readonly<Record<number, number>> = { 0: 0, 17: 12, 33: 36, 49: 216 };
 
@@ -109,7 +109,7 @@ function readV2(bytes: Buffer): ProxyHeader | "incomplete" | "invalid" {
   if ((command !== 0x20 && command !== 0x21) || end > V2_BYTES_MAX) return "invalid";
   if (bytes.length < end) return "incomplete";
   const header = { bytes: end, address: undefined, isSecure: false };
-  // LOCAL: the proxy's own connection, whatever else is said (2.2).
+  // LOCAL: the proxy's own connection, whatever the rest says (2.2).
   if (command === 0x20) return header;
   const family = bytes[13];
   const addressBytes = V2_FAMILIES[family];
@@ -121,7 +121,7 @@ function readV2(bytes: Buffer): ProxyHeader | "incomplete" | "invalid" {
     : { bytes: end, address: v2Address(bytes, family), isSecure };
 }
 
-/** The source address, which comes first; a unix socket has none worth telling. */
+/** The source address, which comes first; a unix socket has none. */
 function v2Address(bytes: Buffer, family: number): string | undefined {
   const source = bytes.subarray(V2_FIXED_BYTES);
   if (family === 17) return source.subarray(0, 4).join(".");
@@ -130,8 +130,7 @@ function v2Address(bytes: Buffer, family: number): string | undefined {
 }
 
 /**
- * Whether one of the type-length-values says that the client came over TLS (2.2.5); undefined: they
- * are not well-formed.
+ * Whether a type-length-value says that the client used TLS (2.2.5); undefined: they are malformed.
  */
 function saysTls(values: Buffer): boolean | undefined {
   let isSecure = false;

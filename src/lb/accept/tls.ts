@@ -1,7 +1,7 @@
-// TLS over a connection that is there already, so that the listener stays one and the same whatever
-// becomes of the certificates, and a PROXY header may come first. What Bun's types do not know of
-// `upgradeTLS` is all in here: the server's side, ready-made contexts, bytes that have come
-// already, and the callback that chooses a certificate by name.
+// TLS over an existing connection, so that the listener does not depend on the certificates, and a
+// PROXY header may come first. This file covers the parts of `upgradeTLS` that Bun's types lack:
+// the server side, prepared contexts, bytes already read, and the callback that selects a
+// certificate by name.
 
 import type { Logger } from "../../runtime/log.ts";
 import {
@@ -13,13 +13,13 @@ import {
 } from "../net/socket-owner.ts";
 import type { Certificates } from "./certificate-files.ts";
 
-/** Length and name, as ALPN has it (RFC 7301). */
+/** Length and name in ALPN format (RFC 7301). */
 const ALPN = "\x08http/1.1";
 
 /**
- * Begins the handshake on a fresh connection; returns the TLS socket, which takes its place. `peer`
- * owns it: `opened` when the handshake is done; from then on it is like any other. `first`: bytes
- * that were read of the connection already.
+ * Begins the handshake on a new connection; returns the TLS socket that replaces it. `peer` owns
+ * it: it is called when the handshake is complete, and from then on as for any socket. `first`:
+ * bytes already read from the connection.
  */
 export type Secure = (
   connection: OwnedSocket,
@@ -38,8 +38,8 @@ export function secureWith(certificates: Certificates, log: Logger): Secure {
     serverName: (_peer: SocketOwner, name: string): unknown => certificates.choose(name)?.context,
     error(secured: OwnedSocket, error: Error) {
       if (codeOf(error) !== "EPROTO") return callbacks.error(secured, error);
-      // Someone tampered with what came: no error of ours, and no end that may be passed on as one.
-      // Bun would close it as if it were.
+      // The record was tampered with: not an internal error, and not an end that may be forwarded
+      // as a clean one, which is what Bun would do.
       const peer = secured.data;
       secured.data = NOBODY;
       secured.terminate();

@@ -1,27 +1,24 @@
-// Message bodies: cut from a stream by their framing, and framed anew on the way out. Never sees a
+// Message bodies: split off a stream by their framing, and framed anew when written. Never sees a
 // socket.
 
 import type { ByteSink } from "../net/byte-sink.ts";
 import { Fields, FieldsFault } from "./fields.ts";
 import type { Framing } from "./framing.ts";
 
-/**
- * Reads one body. After `read` it is `done`, or has a `fault`, or the chunk was used up and more is
- * needed.
- */
+/** Reads one body. After `read`, it is `done` or has a `fault`, or needs more than this chunk. */
 export interface BodyReader {
   readonly done: boolean;
-  /** A sentence about what is malformed. */
+  /** A sentence that says what is malformed. */
   readonly fault: string | undefined;
   /** Bytes of content so far. */
   readonly contentBytes: number;
-  /** The trailers of a body that is done; undefined when there are none. */
+  /** The trailers of a complete body; undefined: none. */
   readonly trailers: Fields | undefined;
   /** The end of the connection is the end of the body. */
   readonly endsWithConnection: boolean;
   /**
-   * Adds the places of the content in `chunk` from `from` on (start, end, …); returns where what
-   * follows the body begins.
+   * Appends the ranges of the content in `chunk` from `from` on (start, end, …); returns the offset
+   * after the body.
    */
   read(chunk: Buffer, from: number, places: number[]): number;
 }
@@ -49,7 +46,7 @@ class LengthReader implements BodyReader {
   }
 }
 
-/** A body that the end of the connection ends; only whoever sees that end can tell. */
+/** A body that ends with the connection; only the owner of the socket sees its end. */
 class UntilCloseReader implements BodyReader {
   readonly done = false;
   readonly fault = undefined;
@@ -122,7 +119,7 @@ export class ChunkedReader implements BodyReader {
     return at;
   }
 
-  /** One byte of what is around the data; returns what is wrong with it. */
+  /** Reads one framing byte; returns what is wrong with it. */
   #frame(byte: number): string | undefined {
     switch (this.#state) {
       case "size":
@@ -159,7 +156,7 @@ export class ChunkedReader implements BodyReader {
     return undefined;
   }
 
-  /** Trailers that come in pieces are read again from their beginning: rare, and bounded. */
+  /** Trailers that arrive in pieces are parsed again from their beginning: rare, and bounded. */
   #readTrailers(chunk: Buffer, at: number): number {
     const known = this.#trailerBytes?.length ?? 0;
     const to = Math.min(chunk.length, at + TRAILER_BYTES_MAX - known);
@@ -188,7 +185,7 @@ function hexDigit(byte: number): number {
   return letter >= 0x61 && letter <= 0x66 ? letter - 0x57 : -1;
 }
 
-/** The reader of a body; undefined where there is none to read. */
+/** The reader of a body; undefined: there is no body. */
 export function bodyReader(framing: Framing): BodyReader | undefined {
   if (framing.kind === "chunked") return new ChunkedReader();
   if (framing.kind === "close") return new UntilCloseReader();
@@ -198,8 +195,8 @@ export function bodyReader(framing: Framing): BodyReader | undefined {
 }
 
 /**
- * Writes content that `body` found in `chunk`, framed as `framing`; after the last of it the end,
- * with the trailers that may pass.
+ * Writes the content that `body` found in `chunk`, framed as `framing`; after the last content, the
+ * end with the permitted trailers.
  */
 export function writeContent(
   framing: Framing,
@@ -221,7 +218,7 @@ export function writeContent(
   output.text("\r\n");
 }
 
-// What routes, frames or authorises a message must come before its content (RFC 9110, 6.5.1).
+// Fields for routing, framing or authorization must come before the content (RFC 9110, 6.5.1).
 const MUST_LEAD: ReadonlySet<string> = new Set(
   (
     "content-length transfer-encoding host connection keep-alive proxy-connection te trailer upgrade authorization " +

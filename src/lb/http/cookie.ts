@@ -1,5 +1,5 @@
-// The sticky cookie, as HAProxy's `insert indirect nocache`: its value names a node without telling
-// which, clients bring it back, nodes never see it.
+// The sticky cookie, like HAProxy's `insert indirect nocache`: an opaque value identifies a node,
+// clients return it, and nodes never see it.
 
 export type CookiePolicy = {
   readonly name: string;
@@ -8,12 +8,12 @@ export type CookiePolicy = {
 };
 
 /**
- * What a Cookie field says once the sticky cookie is taken out: its first value, and the rest of
- * the field.
+ * A Cookie field without the sticky cookie: the sticky cookie's first value, and the rest of the
+ * field.
  */
 export type CookieSplit = { readonly sticky: string | undefined; readonly rest: string };
 
-/** Takes every cookie called `name`, if any is, out of a Cookie field's value. */
+/** Removes every cookie called `name` from a Cookie field's value. */
 export function splitCookie(value: string, name: string | undefined): CookieSplit {
   if (name === undefined || !value.includes(name)) return { sticky: undefined, rest: value };
   let sticky: string | undefined;
@@ -26,11 +26,11 @@ export function splitCookie(value: string, name: string | undefined): CookieSpli
   return sticky === undefined ? { sticky, rest: value } : { sticky, rest: kept.join(";").trim() };
 }
 
-/** Whether a Set-Cookie field of a node sets a cookie of our name, which is ours alone to set. */
+/** Whether a node's Set-Cookie field sets the sticky cookie, which only the lb may set. */
 export const setsCookie = (value: string, name: string): boolean =>
   value.includes(name) && value.slice(0, value.indexOf("=")).trim() === name;
 
-/** The fields of an answer that gives the cookie. No shared cache may keep it. */
+/** The response fields that set the cookie. No shared cache may store the response. */
 export function cookieFields(policy: CookiePolicy, value: string, overTls: boolean): string {
   const secure = policy.secure || overTls ? "; Secure" : "";
   return `Set-Cookie: ${policy.name}=${value}; Path=/; HttpOnly; SameSite=${policy.sameSite}${secure}\r\nCache-Control: private\r\n`;

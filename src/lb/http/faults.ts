@@ -1,5 +1,5 @@
-// What the lb itself answers when a request cannot be served: the faults, their words, and the
-// bytes of the answer.
+// The lb's own responses to requests that it cannot serve: the faults, their texts, and the bytes
+// of the responses.
 
 import type { TerminationCause } from "./termination.ts";
 
@@ -21,7 +21,7 @@ const REASONS: Record<number, string> = {
   508: "Loop Detected",
 };
 
-/** What a fault with such a status is, unless it says otherwise. */
+/** The default cause of a fault with this status. */
 const FAILURES: Record<number, TerminationCause> = {
   408: "clientTimeout",
   429: "limited",
@@ -30,14 +30,14 @@ const FAILURES: Record<number, TerminationCause> = {
 };
 
 /**
- * Why a message is refused: the status to answer with, and a sentence for whoever sent it. `fields`
- * go with the answer.
+ * Why a message is refused: the status of the response, and a sentence for the sender. `fields` are
+ * added to the response.
  */
 export class HttpFault {
   readonly status: number;
   readonly message: string;
   readonly fields: string;
-  /** What it is counted and logged as. */
+  /** The cause for counters and logs. */
   readonly cause: TerminationCause;
 
   constructor(
@@ -53,12 +53,13 @@ export class HttpFault {
   }
 }
 
-/** A request that no node can take now, and when to try again. */
+/** No node can take the request now; `Retry-After` tells when to try again. */
 export const unavailable = (message: string, failure: TerminationCause): HttpFault =>
   new HttpFault(503, message, "Retry-After: 1\r\n", failure);
 
 /**
- * The whole answer. It announces the close that follows; to HEAD it has no body (RFC 9110, 9.3.2).
+ * The complete response. It announces the close that follows; to HEAD it has no body (RFC 9110,
+ * 9.3.2).
  */
 export function faultAnswer(fault: HttpFault, toHead: boolean): string {
   const reason = REASONS[fault.status] ?? "Error";
@@ -69,7 +70,7 @@ export function faultAnswer(fault: HttpFault, toHead: boolean): string {
   return toHead ? head : head + body;
 }
 
-/** The lb's own health, to a request that is otherwise served like any other. */
+/** The response of the lb's health path. */
 export function healthAnswer(isUp: boolean, closes: boolean, toHead: boolean): string {
   const body = isUp ? "ok\n" : "no node is up\n";
   const head =

@@ -1,6 +1,5 @@
-// Field lines (RFC 9110, 5; RFC 9112, 5): read strictly, byte by byte, into a table of places.
-// Lines that pass through are copied as bytes; text is made only of the few values that somebody
-// looks at.
+// Field lines (RFC 9110, 5; RFC 9112, 5): parsed strictly, byte by byte, into a table of offsets.
+// Forwarded lines are copied as bytes; only the few values that are inspected become strings.
 
 import type { ByteSink } from "../net/byte-sink.ts";
 
@@ -29,8 +28,8 @@ const KNOWN = [
 ] as const;
 
 /**
- * The names that mean something to a proxy, in lower case. `x-forwarded-*` is any other that begins
- * so; `_` any that holds an underscore, which many servers take for a hyphen.
+ * The names that a proxy handles, in lower case. `x-forwarded-*` is any other that begins so; `_`
+ * is any that contains an underscore, which many servers read as a hyphen.
  */
 export type Key = (typeof KNOWN)[number] | "x-forwarded-*" | "_";
 
@@ -42,7 +41,7 @@ const TAB = 0x09;
 const UNDERSCORE = 0x5f;
 const LOWER = 0x20;
 
-/** 1 for bytes of a token, 2 for those that are letters. */
+/** 1 for bytes of a token, 2 for letters. */
 const TOKEN = new Uint8Array(256);
 for (const sign of "!#$%&'*+-.^_`|~0123456789") TOKEN[sign.charCodeAt(0)] = 1;
 for (let letter = 0x61; letter <= 0x7a; letter++) {
@@ -50,7 +49,7 @@ for (let letter = 0x61; letter <= 0x7a; letter++) {
   TOKEN[letter - LOWER] = 2;
 }
 
-/** 1 for bytes that a value may hold: visible ones, space, tab, and everything from 0x80 on. */
+/** 1 for bytes that a value may contain: visible ones, space, tab, and everything from 0x80 on. */
 const VALUE = new Uint8Array(256).fill(1, SPACE);
 VALUE[TAB] = 1;
 VALUE[0x7f] = 0;
@@ -89,7 +88,7 @@ function keyOf(bytes: Buffer, start: number, end: number): Key | undefined {
 
 const X_FORWARDED = "x-forwarded-";
 
-/** `incomplete`: no fault yet, but no end either. Any other text says what is wrong. */
+/** The offset after the fields, or `incomplete`: neither fault nor end was found. */
 export type FieldsEnd = number | "incomplete" | FieldsFault;
 export class FieldsFault {
   readonly message: string;
@@ -103,8 +102,8 @@ export const TOO_MANY_FIELDS = new FieldsFault("too many fields");
 const BARE_CR = new FieldsFault("a bare CR");
 const BARE_LF = new FieldsFault("a bare LF");
 
-// Five places a line: where its name begins, its colon, where its value begins and ends (trimmed),
-// and its CR.
+// Five offsets per line: start of its name, its colon, start and end of its value (trimmed), and
+// its CR.
 const NAME = 0;
 const NAME_END = 1;
 const VALUE_START = 2;
@@ -116,18 +115,19 @@ const NOTHING = Buffer.alloc(0);
 const NO_ELEMENTS: readonly string[] = [];
 
 /**
- * The field lines read last. A table is filled again and again: it is lent until the next `read`.
+ * The field lines that were read last. The table is reused: its contents are valid until the next
+ * `read`.
  */
 export class Fields {
   count = 0;
-  /** What each line's name is, where it is one that matters. */
+  /** The key of each line's name, if it is one that a proxy handles. */
   readonly keys: (Key | undefined)[] = [];
   #bytes: Buffer = NOTHING;
   readonly #places: number[] = [];
 
   /**
-   * Reads field lines from `from` up to the empty line; returns where that ends. Looks at nothing
-   * from `to` on.
+   * Reads field lines from `from` through the empty line; returns the offset after it. Reads
+   * nothing from `to` on.
    */
   read(bytes: Buffer, from: number, to: number, countMax: number): FieldsEnd {
     this.#bytes = bytes;
@@ -146,7 +146,7 @@ export class Fields {
     }
   }
 
-  /** The value of a line, one character a byte. */
+  /** The value of a line, one character per byte. */
   value(line: number): string {
     const place = line * PLACES;
     return this.#bytes.toString(
@@ -187,8 +187,8 @@ export class Fields {
   }
 
   /**
-   * Writes the lines that `passes` lets through: neighbours in one piece, each exactly as `Name:
-   * value`.
+   * Writes the lines for which `passes` is true, consecutive ones in one piece, each exactly as
+   * `Name: value`.
    */
   write(passes: (line: number) => boolean, output: ByteSink): void {
     let runStart = -1;
@@ -203,7 +203,7 @@ export class Fields {
     if (runStart >= 0) this.#writeRun(runStart, this.count - 1, output);
   }
 
-  /** Reads one line; returns where the next begins. */
+  /** Reads one line; returns the offset of the next. */
   #line(from: number, to: number): FieldsEnd {
     const bytes = this.#bytes;
     let at = from;
@@ -243,7 +243,7 @@ export class Fields {
     return new FieldsFault("a field name that is not a token");
   }
 
-  /** Whether the line is written already as it would be written anew. */
+  /** Whether the line already has the exact form `Name: value`. */
   #isPlain(line: number): boolean {
     const place = line * PLACES;
     const places = this.#places;

@@ -1,5 +1,5 @@
-// Heads as they are passed on: what ends at this hop is taken out, what this hop adds is put in,
-// framing is always written anew.
+// Writes forwarded heads: removes hop-by-hop fields, adds this hop's fields, and always writes the
+// framing anew.
 
 import type { ByteSink } from "../net/byte-sink.ts";
 import { setsCookie, splitCookie } from "./cookie.ts";
@@ -9,24 +9,21 @@ import type { Framing } from "./framing.ts";
 import type { StatusLine } from "./head.ts";
 import type { Request } from "./request.ts";
 
-/** What this hop knows about the client it forwards for. */
+/** The client of a request, and this hop. */
 export type Hop = {
-  /** Our pseudonym in Via (RFC 9110, 7.6.3). */
+  /** This lb's pseudonym in Via (RFC 9110, 7.6.3). */
   readonly via: string;
   /** The client's address. */
   readonly peer: string;
-  /** Whether the peer is a proxy whose forwarding fields are believed. */
+  /** Whether the peer is a proxy whose forwarding fields are trusted. */
   readonly trusted: boolean;
   readonly scheme: "http" | "https";
-  /** Stands in for the Host that an HTTP/1.0 request left out. */
+  /** The Host for an HTTP/1.0 request without one. */
   readonly ownHost: string;
   readonly cookieName: string | undefined;
 };
 
-/**
- * What is done with a field that is not just passed on. `claim`: what only a proxy that we trust
- * may say.
- */
+/** How a field is forwarded. `claim`: only a trusted proxy may send it. */
 type Treatment = "drop" | "claim" | "cookie" | "expect" | "pass";
 
 function requestTreatment(key: Key | undefined): Treatment {
@@ -59,9 +56,9 @@ function requestTreatment(key: Key | undefined): Treatment {
 }
 
 export type ForwardedRequest = {
-  /** The sticky cookie that the client brought. */
+  /** The value of the client's sticky cookie. */
   readonly sticky: string | undefined;
-  /** The client came over TLS, to us or to a proxy that we trust. */
+  /** The client used TLS, to this lb or to a trusted proxy. */
   readonly isSecure: boolean;
 };
 
@@ -95,7 +92,7 @@ export function forwardRequest(
   return { sticky, isSecure: scheme === "https" };
 }
 
-/** The names in a Connection field that are not just options of the connection. */
+/** The field names in Connection; undefined: only options such as `close`. */
 function fieldsNamedBy(connection: readonly string[]): ReadonlySet<string> | undefined {
   for (const option of connection)
     if (option !== "close" && option !== "keep-alive" && option !== "upgrade")
@@ -103,7 +100,7 @@ function fieldsNamedBy(connection: readonly string[]): ReadonlySet<string> | und
   return undefined;
 }
 
-/** Writes the cookies that are not ours; returns ours. */
+/** Writes the other cookies; returns the sticky one. */
 function writeCookies(
   fields: Fields,
   name: string | undefined,
@@ -123,9 +120,7 @@ function writeCookies(
 const passedThrough = (value: string, via: string): boolean =>
   value.includes(via) && value.split(",").some((hop) => hop.trim().split(/[\t ]+/)[1] === via);
 
-/**
- * What a trusted proxy said about the client; `path`: the addresses before ours in X-Forwarded-For.
- */
+/** The client according to a trusted proxy; `path`: the earlier addresses in X-Forwarded-For. */
 type Claims = {
   path: string;
   scheme: string | undefined;
@@ -154,14 +149,14 @@ function framingLine(framing: Framing): string {
   return framing.kind === "chunked" ? "Transfer-Encoding: chunked\r\n" : "";
 }
 
-/** How an answer is passed on to the client. */
+/** How a response is forwarded to the client. */
 export type Answering = {
   readonly framing: Framing;
-  /** Tells the client that this connection ends after the answer. */
+  /** Adds `Connection: close`. */
   readonly closes: boolean;
-  /** Whole field lines that this hop adds. */
+  /** Complete field lines that this hop adds. */
   readonly added: string;
-  /** Content-Length where it says what the body would have been (to HEAD, and in a 304). */
+  /** A Content-Length that states the size of an omitted body (to HEAD, and in a 304). */
   readonly statedLength: number | undefined;
   readonly cookieName: string | undefined;
 };
@@ -181,14 +176,14 @@ export function forwardResponse(
   );
 }
 
-/** A 1xx on its way to the client (RFC 9110, 15.2). */
+/** Forwards a 1xx to the client (RFC 9110, 15.2). */
 export function forwardInterim(start: StatusLine, fields: Fields, output: ByteSink): void {
   output.text(statusLine(start));
   writeEndToEnd(fields, undefined, output);
   output.text("\r\n");
 }
 
-/** The 101 of a granted handshake. */
+/** Forwards the 101 of an accepted handshake. */
 export function forwardSwitching(
   start: StatusLine,
   fields: Fields,
@@ -203,7 +198,7 @@ export function forwardSwitching(
 
 const statusLine = ({ status, reason }: StatusLine): string => `HTTP/1.1 ${status} ${reason}\r\n`;
 
-/** Writes the fields of an answer that do not end at this hop. */
+/** Writes the end-to-end fields of a response. */
 function writeEndToEnd(fields: Fields, cookieName: string | undefined, output: ByteSink): void {
   const named = fieldsNamedBy(fields.list("connection"));
   fields.write((line) => {

@@ -1,10 +1,10 @@
-// How long a message body is (RFC 9112, 6): read strictly from the fields, so that no other parser
-// can read it differently.
+// The length of a message body (RFC 9112, 6), determined strictly from the fields, so that no other
+// parser can read it differently.
 
 import { HttpFault } from "./faults.ts";
 import type { Fields } from "./fields.ts";
 
-/** `none`: no body. `close`: a response whose body goes on until the connection ends. */
+/** `none`: no body. `close`: the body of the response ends with the connection. */
 export type Framing =
   | { readonly kind: "none" }
   | { readonly kind: "length"; readonly bytes: number }
@@ -15,7 +15,7 @@ export const NONE: Framing = { kind: "none" };
 const CHUNKED: Framing = { kind: "chunked" };
 const CLOSE: Framing = { kind: "close" };
 
-/** The values of the two framing fields, one entry a field line. */
+/** The values of the two framing fields, one entry per field line. */
 export type FramingFields = {
   readonly lengths: readonly string[];
   readonly codings: readonly string[];
@@ -27,8 +27,8 @@ export const framingFields = (fields: Fields): FramingFields => ({
 });
 
 /**
- * Digits only, to a number that is exact; `002` is legal. Never parseInt: it reads `2 2`, `0x2` and
- * `2_0` as something.
+ * Digits only, up to the largest safe integer; `002` is legal. Never parseInt: it accepts `2 2`,
+ * `0x2` and `2_0`.
  */
 export function parseLength(value: string): number | undefined {
   if (!/^\d+$/.test(value)) return undefined;
@@ -62,8 +62,7 @@ function requestCoding(codings: readonly string[]): Framing | HttpFault {
 }
 
 /**
- * What ends the body of an answer to `method`. With both fields present, chunked counts (RFC 9112,
- * 6.3).
+ * The framing of a response to `method`. With both fields present, chunked applies (RFC 9112, 6.3).
  */
 export function responseFraming(
   { lengths, codings }: FramingFields,

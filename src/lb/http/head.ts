@@ -1,5 +1,5 @@
-// The strict reader of HTTP/1.1 heads (RFC 9112), for requests and responses alike: bytes in, start
-// line and fields out. It knows lines and fields, not what they mean, and never sees a socket.
+// The strict parser of HTTP/1.1 heads (RFC 9112), for requests and responses: bytes in, start line
+// and fields out. It does not interpret fields, and never sees a socket.
 
 import { HttpFault } from "./faults.ts";
 import { Fields, FieldsFault, TOO_MANY_FIELDS } from "./fields.ts";
@@ -21,12 +21,12 @@ export type StatusLine = {
   readonly minor: 0 | 1;
 };
 
-/** How one kind of head begins, and how its faults are told. */
+/** The start line and the faults of one kind of head. */
 export type HeadKind<Start> = {
-  /** Empty lines that may come before the start line. */
+  /** Empty lines that are allowed before the start line. */
   readonly blankLinesMax: number;
   readonly startLine: (line: string, limits: HeadLimits) => Start | HttpFault;
-  /** The fault of a start line that goes on beyond this many bytes. */
+  /** A longer start line is `startLineTooLong`. */
   readonly startLineBytesMax: (limits: HeadLimits) => number;
   readonly startLineTooLong: HttpFault;
   readonly tooLarge: HttpFault;
@@ -80,20 +80,19 @@ const LF = 0x0a;
 const NOTHING = Buffer.alloc(0);
 const KEPT_BYTES_MIN = 512;
 
-/** All readers share one table: a head is used up before the next is read. */
+/** All readers share one table: each head is used before the next is read. */
 const fields = new Fields();
 
 /**
- * Reads one head after another from a stream that may be cut anywhere. After `read`, either `start`
- * is set (and `fields` lent until anything else is read), or `fault`, or the chunk was used up and
- * more is needed.
+ * Reads consecutive heads from a stream in arbitrary chunks. After `read`, either `start` is set
+ * (and `fields` is valid until the next read), or `fault` is, or more bytes are needed.
  */
 export class HeadReader<Start> {
   start: Start | undefined;
   fault: HttpFault | undefined;
   readonly #kind: HeadKind<Start>;
   readonly #limits: HeadLimits;
-  /** The beginning of a head whose end has not come. */
+  /** The beginning of an incomplete head. */
   #kept: Buffer = NOTHING;
   #keptBytes = 0;
   #startLineIsWhole = false;
@@ -108,12 +107,12 @@ export class HeadReader<Start> {
     return fields;
   }
 
-  /** Whether an unfinished head has begun; empty lines before it do not count. */
+  /** Whether an incomplete head has begun; preceding empty lines do not count. */
   get begun(): boolean {
     return this.#keptBytes > this.#blankBytes;
   }
 
-  /** Takes bytes from `from` on; returns where what follows the head begins. */
+  /** Reads `chunk` from `from` on; returns the offset after the head. */
   read(chunk: Buffer, from: number): number {
     this.start = undefined;
     if (this.#keptBytes === 0) {
@@ -142,8 +141,8 @@ export class HeadReader<Start> {
   }
 
   /**
-   * Reads the head that begins at `from`. One that comes in pieces is read again from its
-   * beginning: rare, and bounded.
+   * Parses the head at `from`. A head that arrives in pieces is parsed again from its beginning:
+   * rare, and bounded.
    */
   #parse(bytes: Buffer, from: number, available: number): number {
     const kind = this.#kind;
@@ -214,7 +213,7 @@ export class HeadReader<Start> {
   }
 }
 
-/** Whether some byte may end a line, rightly or wrongly. */
+/** Whether the bytes contain a CR or an LF. */
 function endsALine(chunk: Buffer, from: number, to: number): boolean {
   const lf = chunk.indexOf(LF, from);
   const cr = chunk.indexOf(CR, from);

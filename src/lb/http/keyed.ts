@@ -1,5 +1,4 @@
-// What is derived from the lb's key, and so is the same in every lb that has it and means nothing
-// to anybody else.
+// Values derived from the lb's key: the same in every lb with that key, and opaque to others.
 
 import { createHmac } from "node:crypto";
 
@@ -10,5 +9,5 @@ const derive = (key: string, what: string, of: string): string =>
 export const cookieValue = (key: string, nodeId: string): string =>
   derive(key, "cookie", nodeId).slice(0, 22);
 
-/** Our pseudonym in Via, by which a request that comes round again is known. */
+/** This lb's pseudonym in Via, which detects forwarding loops. */
 export const viaName = (key: string): string => `tutti-${derive(key, "via", "").slice(0, 8)}`;

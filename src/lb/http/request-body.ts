@@ -1,5 +1,5 @@
-// A request on its way to a node: its head as it was written for the node, its body cut and framed
-// anew. Bytes in, bytes out; the exchange owns the sockets.
+// Forwards a request's body to a node: the head as it was written, the body parsed and framed anew.
+// Bytes in, bytes out; the connection owns the sockets.
 
 import type { ByteSink } from "../net/byte-sink.ts";
 import { type BodyReader, bodyReader, writeContent } from "./body.ts";
@@ -22,7 +22,7 @@ export class RequestBody {
     this.#bodyBytesMax = bodyBytesMax;
   }
 
-  /** The whole request, its body included, has been read. */
+  /** The whole request, including its body, has been read. */
   get isRead(): boolean {
     return this.#body === undefined || this.#body.done;
   }
@@ -35,9 +35,7 @@ export class RequestBody {
     output.bytes(this.#head, 0, this.#head.length);
   }
 
-  /**
-   * Takes what belongs to the body from the beginning of the chunk; returns where the rest begins.
-   */
+  /** Reads the body's part of the chunk; returns the offset after it. */
   read(chunk: Buffer, output: ByteSink): number {
     const body = this.#body;
     if (body === undefined || body.done) return 0;

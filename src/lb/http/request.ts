@@ -1,4 +1,4 @@
-// What a request head means: its target, host, framing and wishes, or the fault of a request that
+// Interprets a request head: its target, host, framing and options, or the fault of a request that
 // two parsers could read differently.
 
 import { HttpFault } from "./faults.ts";
@@ -15,13 +15,13 @@ export type Request = {
   /** Undefined only in HTTP/1.0. */
   readonly host: string | undefined;
   readonly framing: Framing;
-  /** The client will send another request on this connection, if it may. */
+  /** The client may send another request on this connection. */
   readonly keepsAlive: boolean;
-  /** What Connection says, in lower case: options, and names of fields that end here. */
+  /** The elements of Connection, in lower case: options, and names of hop-by-hop fields. */
   readonly hopByHop: readonly string[];
-  /** The key of the WebSocket handshake that it is. */
+  /** The key, if the request is a WebSocket handshake. */
   readonly handshake: string | undefined;
-  /** May be sent again when an earlier try may have reached a server (RFC 9110, 9.2.2). */
+  /** May be sent again even if a server may have received it (RFC 9110, 9.2.2). */
   readonly repeatable: boolean;
 };
 
@@ -75,8 +75,8 @@ function isHost(text: string): boolean {
 }
 
 /**
- * The target as nodes get it. An absolute form is accepted and never chooses where the request goes
- * (RFC 9112, 3.2.2).
+ * The target in origin form. An absolute form is accepted, but never chooses the upstream (RFC
+ * 9112, 3.2.2).
  */
 function originForm({ method, target }: RequestLine, host: string | undefined): string | HttpFault {
   if (target.startsWith("/")) return target;

@@ -1,5 +1,5 @@
-// What a node answers, turned into what the client gets: the head checked and written anew, the
-// body cut and framed anew. Bytes in, bytes out; the exchange owns the sockets.
+// Forwards a node's response to the client: checks the head and writes it anew, parses the body and
+// frames it anew. Bytes in, bytes out; the connection owns the sockets.
 
 import type { ByteSink } from "../net/byte-sink.ts";
 import { type BodyReader, bodyReader, writeContent } from "./body.ts";
@@ -17,30 +17,30 @@ const BAD_SWITCH = new HttpFault(502, "the node switched protocols without a val
 const BAD_BODY = new HttpFault(502, "the body of the answer is malformed");
 const TOO_MANY_INTERIMS = new HttpFault(502, "the node sent too many interim answers");
 
-/** What the exchange decides about an answer, asked when its head is whole. */
+/** What the exchange decides about a response when its head is complete. */
 export type AnswerTerms = {
   readonly cookieName: string | undefined;
-  /** Field lines that give the client its sticky cookie. */
+  /** Field lines that set the sticky cookie. */
   stickyFields(): string;
-  /** The client's connection ends after this answer, whatever the node says. */
+  /** The client's connection closes after this response, whatever the node sent. */
   mustClose(): boolean;
 };
 
 export class Response {
   /**
-   * `head`: nothing final has come. `switched`: the handshake is granted, and what comes next is no
-   * HTTP any more.
+   * `head`: no final head has arrived. `switched`: the handshake is accepted, and the following
+   * bytes are not HTTP.
    */
   phase: "head" | "body" | "done" | "switched" = "head";
   fault: HttpFault | undefined;
-  /** The node said more than its answer. */
+  /** The node sent bytes after its response. */
   isOverrun = false;
   interims = 0;
-  /** Of the final answer, or the 101; 0 before. */
+  /** The status of the final response, or 101; 0 before. */
   status = 0;
-  /** The client is told that its connection ends. */
+  /** The response contains `Connection: close`. */
   closes = false;
-  /** The node's connection may serve another request. */
+  /** The node's connection can be reused. */
   nodeStays = false;
   readonly #request: Request;
   readonly #terms: AnswerTerms;
@@ -54,12 +54,12 @@ export class Response {
     this.#reader = new HeadReader(RESPONSE, limits);
   }
 
-  /** Whether the end of the node's connection ends the answer as it should. */
+  /** Whether the end of the node's connection is the regular end of the response. */
   get endsWithConnection(): boolean {
     return this.phase === "body" && this.#body?.endsWithConnection === true;
   }
 
-  /** Takes what the node sent; writes what the client gets for it. */
+  /** Reads what the node sent; writes what the client receives. */
   read(chunk: Buffer, output: ByteSink): void {
     let at = 0;
     while (this.phase === "head" && this.fault === undefined && at < chunk.length) {
@@ -90,7 +90,7 @@ export class Response {
     forwardSwitching(start, fields, this.#terms.stickyFields(), this.#terms.cookieName, output);
   }
 
-  /** A 1xx is passed on at once, but not to HTTP/1.0, which does not know it (RFC 9110, 15.2). */
+  /** A 1xx is forwarded at once, except to HTTP/1.0, which does not define it (RFC 9110, 15.2). */
   #interim(start: StatusLine, fields: Fields, output: ByteSink): void {
     if (++this.interims > INTERIMS_MAX) this.fault = TOO_MANY_INTERIMS;
     else if (this.#request.minor === 1) forwardInterim(start, fields, output);

@@ -1,9 +1,9 @@
-// Why an exchange did not end as it should: the kinds that are counted, and the two letters by
-// which the access log names who ended it and at what point. Pure.
+// Why an exchange did not end normally: the causes that are counted, and the two characters by
+// which the access log names cause and stage. Pure.
 
 /**
- * `C` the client went, `c` it was too slow; `S` a node went or refused, `s` it was too slow; `P`
- * the lb would not; `R` a limit.
+ * `C` client disconnected, `c` client timed out; `S` node disconnected, refused or unavailable, `s`
+ * node timed out; `P` refused by the lb; `R` limit reached.
  */
 const BLAMED = {
   clientAborted: "C",
@@ -23,12 +23,12 @@ const BLAMED = {
 export type TerminationCause = keyof typeof BLAMED;
 
 /**
- * Request head, queue, connecting, waiting for the answer's head, data of either body, the last of
- * an answer that only the client has yet to take, tunnel.
+ * Request head, queue, connecting, waiting for the response head, data of either body, the rest of
+ * a response that only the client has not read, tunnel.
  */
 export type TerminationStage = "R" | "Q" | "C" | "H" | "D" | "L" | "T";
 
-/** Failures that belong to one stage, whenever they are found out. */
+/** Causes with a fixed stage, whenever they are detected. */
 const STAGES: Partial<Record<TerminationCause, TerminationStage>> = {
   noNode: "Q",
   queueTimeout: "Q",
@@ -38,18 +38,18 @@ const STAGES: Partial<Record<TerminationCause, TerminationStage>> = {
   limited: "R",
 };
 
-/** The two letters; `--` for an end as it should be. */
+/** The two characters; `--`: a normal end. */
 export function terminationState(
   failure: TerminationCause | undefined,
   stage: TerminationStage,
 ): string {
   if (failure === undefined) return "--";
-  // A request that waits to be sent again is where it was lost, when that is what becomes of it.
+  // A request that is queued for a retry failed while it waited for the response head.
   const where = failure === "earlyClose" && stage === "Q" ? "H" : stage;
   return BLAMED[failure] + (STAGES[failure] ?? where);
 }
 
-/** Every kind, for tables of counts. */
+/** A zero count for every cause. */
 export const zeroByCause = (): Record<TerminationCause, number> => ({
   clientAborted: 0,
   clientTimeout: 0,

@@ -1,25 +1,22 @@
-// The WebSocket opening handshake as a proxy sees it (RFC 6455, 4): which requests ask for it, and
-// which 101 truly grants it.
+// The WebSocket opening handshake in a proxy (RFC 6455, 4): which requests ask for it, and which
+// 101 accepts it.
 
 import { createHash } from "node:crypto";
 import { HttpFault } from "./faults.ts";
 import type { Fields } from "./fields.ts";
 
 const GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
-// 16 bytes in base64 are 22 characters and two signs of padding; the last character carries 2 bits,
-// so its other 4 are zero.
+// 16 bytes in base64 are 22 characters and two padding characters; the last character carries 2
+// bits, so its other 4 are zero.
 const KEY = /^[A-Za-z0-9+/]{21}[AQgw]==$/;
 
-/** What a 101 must say in Sec-WebSocket-Accept to a client that sent `key`. */
+/** The required Sec-WebSocket-Accept for `key`. */
 export const acceptOf = (key: string): string =>
   createHash("sha1")
     .update(key + GUID)
     .digest("base64");
 
-/**
- * The key of a handshake in a request that asks to become a WebSocket; a fault when it asks
- * wrongly.
- */
+/** The key of a handshake request, or the fault of a malformed one. */
 export function handshakeKey(fields: Fields): string | HttpFault {
   const versions = fields.values("sec-websocket-version");
   if (versions.length !== 1 || versions[0] !== "13")
@@ -34,10 +31,7 @@ export function handshakeKey(fields: Fields): string | HttpFault {
   return keys[0];
 }
 
-/**
- * Whether the fields of a 101 grant the handshake with `key`: the hash is verified, nothing is
- * taken on trust.
- */
+/** Whether the fields of a 101 accept the handshake with `key`; this verifies the hash. */
 export function grantsHandshake(fields: Fields, key: string): boolean {
   const accepts = fields.values("sec-websocket-accept");
   const upgrades = fields.list("upgrade");

@@ -1,4 +1,4 @@
-// Bytes that came before their turn, in the order they came.
+// A queue of bytes that arrived before they can be used.
 
 export class ByteQueue {
   bytes = 0;
@@ -9,7 +9,7 @@ export class ByteQueue {
     this.bytes += piece.length;
   }
 
-  /** All of them, in one piece; none are left. */
+  /** Removes and returns all bytes, in one piece. */
   takeAll(): Buffer | undefined {
     if (this.bytes === 0) return undefined;
     const taken =

@@ -1,13 +1,13 @@
-// Where written messages go: a socket's outlet, or a draft in memory.
+// Where written messages go: a socket writer, or a draft in memory.
 
 export interface ByteSink {
-  /** Text of one byte a character. */
+  /** Text with one byte per character. */
   text(latin1: string): void;
-  /** A part of `source`, which may change afterwards. */
+  /** A range of `source`, which may change afterwards. */
   bytes(source: Buffer, start: number, end: number): void;
 }
 
-/** Gathers what is written in one piece of memory, which is used again and again. */
+/** Collects what is written in one reused buffer. */
 export class WriteBuffer implements ByteSink {
   length = 0;
   buffer: Buffer;
@@ -26,7 +26,7 @@ export class WriteBuffer implements ByteSink {
     this.length += source.copy(this.buffer, this.length, start, end);
   }
 
-  /** What was written, for keeps; the draft is empty afterwards. */
+  /** A copy of what was written; clears the draft. */
   takeCopy(): Buffer {
     const taken = Buffer.allocUnsafe(this.length);
     this.buffer.copy(taken, 0, 0, this.length);

@@ -1,13 +1,13 @@
-// What has a deadline: the sweep of the lb looks at all of them, a few times a second.
+// Objects with deadlines, which the lb's sweep checks a few times a second.
 
-/** A connection, a tunnel or a handshake: one entry in the set that the sweep goes through. */
+/** A connection, tunnel or handshake in the set that the sweep checks. */
 export interface Expiring {
-  /** When `expired` is due, by the lb's clock; Infinity: never. */
+  /** When to call `expired`, on the lb's clock; Infinity: never. */
   expiresMs: number;
   expired(): void;
-  /** The lb stops: end at the next opportunity. */
+  /** The lb is stopping: end at the next opportunity. */
   stop(): void;
-  /** The time to stop is up: abort what is under way. */
+  /** The stop deadline has passed: abort now. */
   cut?(): void;
 }
 

@@ -1,11 +1,11 @@
-// How much of what is costly an lb does at a time, so that connections which come or go by the
-// thousand do not hold the others up. Pure: turns of the event loop and the time are told.
+// Limits expensive work per turn and per second, so that mass connects and disconnects do not delay
+// other connections. Pure: turns and the time are arguments.
 
 import { TokenBucket } from "../../runtime/token-bucket.ts";
 
 /**
- * So much time's work a queue does at once, and one job at least: what a pause has missed is not
- * made up for in one go.
+ * The work of this many seconds is done at once, at least one job; time missed in a pause is not
+ * made up for at once.
  */
 const AT_ONCE_SECONDS = 0.004;
 
@@ -18,10 +18,7 @@ export class Pace {
   readonly #onTurn: () => void;
   #left: number;
 
-  /**
-   * `onTurn` is called at the beginning of every turn that follows one in which something was
-   * taken.
-   */
+  /** Calls `onTurn` at the beginning of every turn after one in which work was done. */
   constructor(perTurn: number, nextTurn: NextTurn, onTurn: () => void) {
     this.#perTurn = perTurn;
     this.#nextTurn = nextTurn;
@@ -29,12 +26,12 @@ export class Pace {
     this.#left = perTurn;
   }
 
-  /** Whether this turn has room for one more. */
+  /** Whether this turn allows one more job. */
   get hasRoom(): boolean {
     return this.#left > 0;
   }
 
-  /** One is being done. */
+  /** Counts one job in this turn. */
   spend(): void {
     if (this.#left === this.#perTurn)
       this.#nextTurn(() => {
@@ -45,10 +42,7 @@ export class Pace {
   }
 }
 
-/**
- * Jobs done in order, so many a second: at once where that leaves room, or else when their time has
- * come.
- */
+/** Runs jobs in order at a fixed rate: at once if the rate allows, otherwise later. */
 export class PacedQueue {
   readonly #bucket: TokenBucket;
   readonly #now: () => number;
@@ -56,9 +50,7 @@ export class PacedQueue {
   #jobs: (() => void)[] = [];
   #next = 0;
 
-  /**
-   * `now`: in milliseconds. `later` calls back as soon as a timer can, once for each call of it.
-   */
+  /** `now`: in milliseconds. `later` calls back as soon as a timer can, once per call. */
   constructor(perSecond: number, now: () => number, later: (work: () => void) => void) {
     this.#bucket = new TokenBucket(perSecond, now(), Math.max(1, perSecond * AT_ONCE_SECONDS));
     this.#now = now;

@@ -1,18 +1,18 @@
-// What happens to a socket, as its owner hears of it. All sockets share one table of callbacks;
+// The events of a socket, as its owner receives them. All sockets share one table of callbacks;
 // `socket.data` is the owner.
 
 import type { Socket } from "bun";
 import type { Logger } from "../../runtime/log.ts";
 
-/** After `socketClosed` no other call follows. `hasFailed`: the socket was reset, not ended. */
+/** No call follows `socketClosed`. `hasFailed`: the socket was reset. */
 export interface SocketOwner {
   socketOpened(socket: OwnedSocket): void;
   bytesReceived(chunk: Buffer): void;
   socketDrained(): void;
-  /** The other side has sent its FIN; ours may still be open. */
+  /** The peer has sent its FIN; this side may still be open. */
   endReceived(): void;
   socketClosed(hasFailed: boolean): void;
-  /** It could not be dialed. */
+  /** The dial failed. */
   dialFailed(code: string): void;
 }
 
@@ -38,10 +38,7 @@ export type SocketCallbacks = {
   connectError(socket: OwnedSocket, error: Error): void;
 };
 
-/**
- * The callbacks of all sockets. What is thrown inside one ends that connection, not the other ten
- * thousand.
- */
+/** The callbacks of all sockets. An exception in one ends that connection only. */
 export function socketCallbacks(log: Logger, open: (socket: OwnedSocket) => void): SocketCallbacks {
   return {
     open,

@@ -1,5 +1,5 @@
-// Writes to one socket: gathers small pieces into one system call, and keeps what the socket did
-// not take.
+// Writes to one socket: collects small pieces into one system call, and buffers what the socket
+// does not accept.
 
 import { type ByteSink, WriteBuffer } from "./byte-sink.ts";
 import type { OwnedSocket } from "./socket-owner.ts";
@@ -8,8 +8,8 @@ import type { OwnedSocket } from "./socket-owner.ts";
 const GATHER_BYTES_MAX = 64 * 1024;
 
 /**
- * What one writer has written since its last flush. All writers share it: a system call takes the
- * memory as it is, and nothing is allocated.
+ * What one writer has written since its last flush. All writers share the buffer, because a system
+ * call copies it before the next writer uses it.
  */
 class Gathering {
   readonly buffer = new WriteBuffer(2 * GATHER_BYTES_MAX);
@@ -18,8 +18,8 @@ class Gathering {
 const gathering = new Gathering();
 
 /**
- * Writes to a socket and keeps what it does not take: as much as the source has sent before it was
- * paused, no more.
+ * Writes to a socket and buffers what it does not accept: at most what the source sent before it
+ * was paused.
  */
 export class SocketWriter implements ByteSink {
   readonly #socket: OwnedSocket;
@@ -50,7 +50,7 @@ export class SocketWriter implements ByteSink {
     this.#send(source, start, end);
   }
 
-  /** False: the socket takes no more now; pause the source and wait for `socketDrained`. */
+  /** False: the socket accepts no more now; pause the source and wait for `socketDrained`. */
   flush(): boolean {
     if (gathering.writer === this) {
       const { buffer } = gathering;
@@ -62,7 +62,7 @@ export class SocketWriter implements ByteSink {
     return this.#unsent === undefined;
   }
 
-  /** Sends what is unsent. True: nothing is left. */
+  /** Sends buffered bytes. True: none are left. */
   writeUnsent(): boolean {
     if (this.#unsent !== undefined) this.#unsent = sendNow(this.#socket, this.#unsent);
     return this.#unsent === undefined;
@@ -86,7 +86,10 @@ export class SocketWriter implements ByteSink {
   }
 }
 
-/** What the socket did not take; a closed socket (−1) takes nothing and reports it by its callback. */
+/**
+ * The bytes that the socket did not accept; a closed socket (−1) accepts none and reports it by its
+ * callback.
+ */
 export function sendNow(socket: OwnedSocket, bytes: Buffer): Buffer | undefined {
   const taken = socket.write(bytes);
   return taken >= bytes.length ? undefined : bytes.subarray(Math.max(0, taken));

@@ -1,11 +1,11 @@
-// Which peers are proxies whose X-Forwarded-* fields are believed.
+// Which peers are proxies whose X-Forwarded-* fields are trusted.
 
 import { BlockList, isIP } from "node:net";
 import { UsageError } from "../../runtime/arguments.ts";
 
 export type Trust = (address: string) => boolean;
 
-/** Trusts the given addresses and networks, each "address" or "address/prefix length". */
+/** Trusts these addresses and networks, each "address" or "address/prefix length". */
 export function parseTrust(values: readonly string[]): Trust {
   if (values.length === 0) return () => false;
   const trusted = new BlockList();
@@ -26,9 +26,6 @@ export function parseTrust(values: readonly string[]): Trust {
   };
 }
 
-/**
- * A peer's address as it is told to nodes: an IPv4 address that came over an IPv6 socket is an IPv4
- * address.
- */
+/** A peer's address as nodes receive it: an IPv4 address on an IPv6 socket is written as IPv4. */
 export const plainAddress = (address: string): string =>
   address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;

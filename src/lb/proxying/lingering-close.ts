@@ -1,5 +1,5 @@
-// Ends a connection after its last answer: sends what is unsent, then a FIN, and discards what still
-// arrives, so that a reset does not destroy the answer on its way.
+// Ends a connection after its last answer: sends what is unsent, then a FIN, and discards what
+// still arrives, so that a reset does not destroy the answer on its way.
 
 import type { ConnectionSlot } from "../accept/admission.ts";
 import type { TerminationCause } from "../http/termination.ts";

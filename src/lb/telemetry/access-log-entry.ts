@@ -1,5 +1,5 @@
-// What the access log learns of one exchange while it happens: made only when there is an access
-// log. The clocks are the log's.
+// Collects one exchange's record for the access log; exists only if there is one. The clocks are
+// the log's.
 
 import type { HttpFault } from "../http/faults.ts";
 import type { RequestLine } from "../http/head.ts";
@@ -11,18 +11,15 @@ import {
 import type { AccessLog } from "./access-log.ts";
 
 export class AccessLogEntry {
-  /** Of the answer that the client got; 0: none. */
+  /** The status that the client received; 0: none. */
   status = 0;
   bytesIn = 0;
   bytesOut = 0;
   retries = 0;
   node: string | undefined;
-  /**
-   * `N` none came, `I` it names no node, `D` its node may not be used, `V` valid; `-` there are no
-   * cookies.
-   */
+  /** `N` none, `I` invalid, `D` its node is unavailable, `V` valid; `-` cookies are off. */
   cookie: "N" | "I" | "D" | "V" | "-" = "-";
-  /** The answer gives a cookie. */
+  /** The response sets the cookie. */
   isCookieGiven = false;
   readonly #log: AccessLog;
   readonly #client: string | undefined;
@@ -33,12 +30,12 @@ export class AccessLogEntry {
   #queueMs: number | undefined;
   #connectMs: number | undefined;
   #responseMs: number | undefined;
-  /** When what is measured now began. */
+  /** When the current phase began. */
   #sinceMs: number;
 
   /**
-   * `start`: undefined where the head was never whole. `beganMs`: when the first byte of it came,
-   * by the log's clock.
+   * `start`: undefined if the head was incomplete. `beganMs`: when its first byte arrived, on the
+   * log's clock.
    */
   constructor(
     log: AccessLog,
@@ -65,13 +62,13 @@ export class AccessLogEntry {
     this.#connectMs = this.#lap();
   }
 
-  /** It goes over a connection that was there. */
+  /** The exchange uses an idle connection. */
   reused(node: string): void {
     this.node = node;
     this.#lap();
   }
 
-  /** It is tried again. */
+  /** The exchange is retried. */
   again(): void {
     this.retries++;
     this.#lap();
@@ -82,7 +79,7 @@ export class AccessLogEntry {
     this.#responseMs = this.#lap();
   }
 
-  /** The last word about it. */
+  /** The exchange has ended. */
   end(failure: TerminationCause | undefined, stage: TerminationStage): void {
     this.#log.write({
       timeMs: this.#timeMs,
@@ -104,7 +101,7 @@ export class AccessLogEntry {
     });
   }
 
-  /** Since the last lap. */
+  /** The time since the previous phase ended. */
   #lap(): number {
     const nowMs = this.#log.now();
     const lapMs = nowMs - this.#sinceMs;
@@ -114,8 +111,8 @@ export class AccessLogEntry {
 }
 
 /**
- * A client that was answered, or cut, before its request came to an exchange; `fault` undefined: it
- * went away in its request's head.
+ * Records a client that was answered or closed before its request became an exchange; `fault`
+ * undefined: it disconnected within the request head.
  */
 export function recordRefusal(
   log: AccessLog,

@@ -1,6 +1,6 @@
-// The access log's file, or standard output: lines are gathered for a moment and written by one
-// system call, off the event loop. What a slow or full disk does not take is dropped and counted;
-// the traffic never waits for it.
+// The access log's file, or standard output. Lines are collected briefly and written by one system
+// call, off the event loop. Lines that a slow or full disk does not accept are dropped and counted;
+// traffic never waits for the log.
 
 import { close, fstat, open, openSync, stat, write } from "node:fs";
 import { promisify } from "node:util";
@@ -10,11 +10,11 @@ import { codeOf } from "../net/socket-owner.ts";
 import { type AccessLog, type AccessRecord, accessLine } from "./access-log.ts";
 
 const GATHER_MS = 10;
-/** What may wait for a write that is under way. */
+/** The limit of buffered characters during a write. */
 const WAITING_CHARACTERS_MAX = 1024 * 1024;
-/** How often a write finds out whether its file has been moved away. */
+/** How often to check whether the file has been moved. */
 const LOOK_MS = 1000;
-/** How long a reader that takes nothing now is left alone. */
+/** The delay before the next try when the output accepts nothing. */
 const PAUSE_MS = 50;
 const COMPLAINT_MS = 60_000;
 const STOP_MS = 500;
@@ -40,11 +40,11 @@ export class AccessLogFile implements AccessLog {
   #mustReopen = false;
   #lookedAtMs = 0;
   #complainedAtMs = Number.NEGATIVE_INFINITY;
-  /** The file ends within a line, whose rest was lost. */
+  /** The file ends with an incomplete line. */
   #isCut = false;
 
   /**
-   * `path`: absolute or not; "-" is standard output. Throws a UsageError when it cannot be opened.
+   * `path`: relative or absolute; "-" is standard output. Throws UsageError if it cannot be opened.
    */
   constructor(path: string, lb: string, log: Logger) {
     this.#lb = lb;
@@ -78,13 +78,13 @@ export class AccessLogFile implements AccessLog {
     this.#timer ??= setTimeout(() => this.#flush(), GATHER_MS);
   }
 
-  /** Goes on in the file that has the name then. */
+  /** Reopens the file by its name. */
   reopen(): void {
     this.#mustReopen = this.#path !== undefined;
     this.#timer ??= setTimeout(() => this.#flush(), 0);
   }
 
-  /** Writes what waits, if that does not take long. */
+  /** Writes the buffered lines, within STOP_MS. */
   async close(): Promise<void> {
     const stopped = this.#writing ?? Promise.resolve();
     await Promise.race([stopped.then(() => this.#writeAll()), Bun.sleep(STOP_MS)]);
@@ -112,10 +112,7 @@ export class AccessLogFile implements AccessLog {
     }
   }
 
-  /**
-   * Several lbs may write to one file: what is appended by one call stays together, and so are
-   * whole lines.
-   */
+  /** Several lbs may write to one file: one call appends whole lines, which stay together. */
   async #put(lines: readonly string[]): Promise<void> {
     const bytes = Buffer.from((this.#isCut ? "\n" : "") + lines.join(""));
     this.#isCut = false;
@@ -132,7 +129,7 @@ export class AccessLogFile implements AccessLog {
     }
   }
 
-  /** Resolves to how many bytes were taken. */
+  /** Resolves to the number of bytes written. */
   async #append(bytes: Buffer): Promise<number> {
     const { promise, resolve, reject } = Promise.withResolvers<number>();
     write(this.#file, bytes, (error, taken) => {
@@ -157,7 +154,7 @@ export class AccessLogFile implements AccessLog {
     }
   }
 
-  /** Where that fails, the old file is written on. */
+  /** If that fails, the old file stays in use. */
   async #openAgain(): Promise<void> {
     this.#mustReopen = false;
     if (this.#path === undefined) return;
@@ -184,7 +181,7 @@ export class AccessLogFile implements AccessLog {
 
 const LF = 10;
 
-/** Lines that end in `bytes` from `at` on. */
+/** The number of lines that end in `bytes` from `at` on. */
 function linesIn(bytes: Buffer, at: number): number {
   let lines = 0;
   for (let end = bytes.indexOf(LF, at); end >= 0; end = bytes.indexOf(LF, end + 1)) lines++;

@@ -1,16 +1,15 @@
-// One line of the access log from what is known of one exchange. Pure. What must not get into a log
-// does not get here: of a target only its path is kept, for tokens travel in what follows the
-// question mark.
+// Formats one line of the access log. Pure. Of a target only the path is logged, because tokens
+// travel in the query.
 
-/** An exchange, or a connection that was refused before one; undefined: it did not come to that. */
+/** An exchange, or a connection that was refused before one; undefined: not reached. */
 export type AccessRecord = {
-  /** When its first byte came, in ms since 1970. */
+  /** When its first byte arrived, in ms since 1970. */
   readonly timeMs: number;
   readonly client: string | undefined;
   readonly method: string | undefined;
   readonly target: string | undefined;
   readonly version: string | undefined;
-  /** 0: there was no answer. */
+  /** 0: no response. */
   readonly status: number;
   readonly node: string | undefined;
   readonly bytesIn: number;
@@ -21,25 +20,25 @@ export type AccessRecord = {
   readonly responseMs: number | undefined;
   readonly totalMs: number;
   readonly retries: number;
-  /** Four letters: who ended it, when, the sticky cookie that came, whether one was given. */
+  /** Four characters: cause, stage, sticky cookie received, sticky cookie sent. */
   readonly end: string;
 };
 
-/** Where records go, and the clocks they are measured by. */
+/** Where records go, and the clocks for their times. */
 export type AccessLog = {
-  /** A clock that only goes forward, in ms. */
+  /** A monotonic clock, in ms. */
   now(): number;
   /** Ms since 1970. */
   time(): number;
   write(record: AccessRecord): void;
-  /** Lines written, and lines lost. */
+  /** Lines written, and lines dropped. */
   readonly lines: number;
   readonly dropped: number;
 };
 
 const TARGET_CHARACTERS_MAX = 2048;
 
-/** The line of a record, its line feed included. `lb`: who writes it. */
+/** The line of a record, with its line feed. `lb`: the writing lb. */
 export function accessLine(lb: string, record: AccessRecord): string {
   const {
     timeMs,
@@ -65,16 +64,15 @@ export function accessLine(lb: string, record: AccessRecord): string {
   return `${line.replace(OTHER_CONTROLS, escaped)}\n`;
 }
 
-/**
- * The path of a target in any form, cut where it gets too long. No query, fragment, user or
- * password.
- */
+/** The path of a target in any form, truncated. Without query, fragment, user and password. */
 export function pathOf(target: string): string {
   const path = target.replace(/[?#].*$/s, "").replace(/^[a-z][a-z0-9+.-]*:\/\/[^/]*/i, "");
   return path.length <= TARGET_CHARACTERS_MAX ? path : `${path.slice(0, TARGET_CHARACTERS_MAX)}…`;
 }
 
-/** Controls that JSON lets pass and a terminal may obey, and line ends other than LF. */
+/**
+ * Control characters that JSON permits and a terminal may interpret, and line ends other than LF.
+ */
 const OTHER_CONTROLS = /[\x7f-\x9f\u2028\u2029]/g;
 const escaped = (character: string): string =>
   `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`;

@@ -1,5 +1,5 @@
-// What is kept of one exchange, and of the tunnel that it may become, to be counted and logged:
-// with the node it came to last, and once, when it is over. It decides nothing.
+// Counts and logs one exchange, and the tunnel that it may become: for its latest node, and once,
+// at its end. It decides nothing.
 
 import type { TerminationCause, TerminationStage } from "../http/termination.ts";
 import type { AccessLogEntry } from "./access-log-entry.ts";
@@ -8,7 +8,7 @@ import type { CountedNode, Counters, Counts } from "./counters.ts";
 export class Account {
   readonly #counters: Counters;
   #counts: Counts;
-  /** Its line of the access log; undefined without one. */
+  /** Its access log entry; undefined: there is no access log. */
   readonly #entry: AccessLogEntry | undefined;
   #isSettled = false;
 
@@ -20,8 +20,7 @@ export class Account {
   }
 
   /**
-   * The sticky cookie that came. `named`: the node it names; `usable`: that node, where it may be
-   * used.
+   * Records the received sticky cookie. `named`: its node; `usable`: that node, if it is available.
    */
   cookie(
     value: string | undefined,
@@ -32,7 +31,7 @@ export class Account {
     if (this.#entry !== undefined) this.#entry.cookie = letter;
   }
 
-  /** The answer gives a cookie. */
+  /** The response sets the cookie. */
   cookieGiven(): void {
     this.#counters.cookiesInserted++;
     if (this.#entry !== undefined) this.#entry.isCookieGiven = true;
@@ -43,7 +42,7 @@ export class Account {
     this.#entry?.assigned(node.id);
   }
 
-  /** It goes to the node over a connection that was there. */
+  /** The exchange uses an idle connection to the node. */
   reused(node: CountedNode): void {
     this.#counts = node.counts;
     this.#entry?.reused(node.id);
@@ -53,36 +52,36 @@ export class Account {
     this.#entry?.connected();
   }
 
-  /** It is dispatched again, for its node could not be reached. */
+  /** It is dispatched again because its node could not be reached. */
   redispatched(): void {
     this.#counts.redispatches++;
     this.#entry?.again();
   }
 
-  /** It is dispatched again, for its node went away before the answer. */
+  /** It is dispatched again because its node disconnected before the response. */
   retried(): void {
     this.#counts.retries++;
     this.#entry?.again();
   }
 
-  /** To the node. */
+  /** Bytes sent to the node. */
   sent(bytes: number): void {
     this.#counts.bytesIn += bytes;
     if (this.#entry !== undefined) this.#entry.bytesIn += bytes;
   }
 
-  /** From the node. */
+  /** Bytes received from the node. */
   received(bytes: number): void {
     this.#counts.bytesOut += bytes;
     if (this.#entry !== undefined) this.#entry.bytesOut += bytes;
   }
 
-  /** The head of the answer is there, or not: then `status` is 0. */
+  /** The response head has arrived; `status` 0: it has not. */
   answered(status: number): void {
     if (this.#entry !== undefined && this.#entry.status !== status) this.#entry.answered(status);
   }
 
-  /** The exchange is over. `ownBytes`: of the answer, where the lb gave it. */
+  /** The exchange has ended. `ownBytes`: the size of the lb's own response. */
   settle(
     failure: TerminationCause | undefined,
     stage: TerminationStage,

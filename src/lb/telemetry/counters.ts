@@ -1,37 +1,37 @@
-// What an lb has counted since it started: plain integers, added to where things happen, for each
-// node and for what came to no node. Pure; nothing is allocated while counting.
+// The counters of an lb since its start: plain integers, per node and for requests without a node.
+// Pure; counting allocates nothing.
 
 import { type TerminationCause, zeroByCause } from "../http/termination.ts";
 
 /**
- * Nodes whose counts are remembered, those that have left included; of more, the oldest are counted
- * with what came to no node.
+ * The maximum number of nodes with counters, including nodes that have left. Beyond it, the oldest
+ * are added to the counts without a node.
  */
 const NODES_MAX = 512;
 
-/** One node's, or those of all requests that came to no node. */
+/** The counts of one node, or of all requests without a node. */
 export class Counts {
   /** Exchanges that ended, and WebSockets that began. */
   requests = 0;
   tunnels = 0;
-  /** To nodes and from them, as the sockets saw them. */
+  /** Bytes to and from nodes, as the sockets counted them. */
   bytesIn = 0;
   bytesOut = 0;
-  /** Nodes' answers, by class of status: index 2 counts 2xx. */
+  /** Nodes' responses by status class: index 2 counts 2xx. */
   readonly answers = [0, 0, 0, 0, 0, 0];
-  /** Answers that the lb gave in a node's place. */
+  /** The lb's own responses, by status class. */
   readonly refusals = [0, 0, 0, 0, 0, 0];
-  /** Requests sent again, for the node went away before its answer. */
+  /** Requests sent again because the node disconnected before its response. */
   retries = 0;
-  /** Requests sent elsewhere, for the node could not be reached. */
+  /** Requests sent to another node because the first could not be reached. */
   redispatches = 0;
   checksGood = 0;
   checksFailed = 0;
-  /** When the node's health changed last, in ms since 1970; 0: it has not. */
+  /** When the node's health last changed, in ms since 1970; 0: never. */
   changedAtMs = 0;
   readonly terminations = zeroByCause();
 
-  /** An exchange is over. `status` 0: there was no answer; `isOurs`: the lb gave it. */
+  /** An exchange has ended. `status` 0: no response; `isOurs`: the lb's own response. */
   exchangeEnded(failure: TerminationCause | undefined, status: number, isOurs: boolean): void {
     this.requests++;
     if (failure !== undefined) this.terminations[failure]++;
@@ -54,7 +54,7 @@ export class Counts {
     for (const kind of kinds) this.terminations[kind] += other.terminations[kind];
   }
 
-  /** By name, as they are shown. */
+  /** The counts by their external names. */
   get named(): Record<string, number> {
     const {
       requests,
@@ -96,21 +96,19 @@ export class Counts {
 const isFailure = (name: string): name is TerminationCause => Object.hasOwn(zeroByCause(), name);
 const kinds = Object.keys(zeroByCause()).filter(isFailure);
 
-/** A node, as far as counting needs it. */
+/** The part of a node that counting uses. */
 export type CountedNode = { readonly id: string; readonly counts: Counts };
 
 export class Counters {
-  /** Clients that were let in, and that were not. */
+  /** Admitted and refused clients. */
   connections = 0;
   connectionsRefused = 0;
-  /** Exchanges and tunnels under way. */
+  /** Current exchanges and tunnels. */
   exchangesNow = 0;
   tunnelsNow = 0;
-  /**
-   * Connections that ended before they were HTTP: for want of a PROXY header or of a TLS handshake.
-   */
+  /** Connections that ended before HTTP: in the PROXY header or the TLS handshake. */
   arrivalsFailed = 0;
-  /** The most that ever waited for a node at a time. */
+  /** The longest the queue for a node has been. */
   waitingMost = 0;
   healthAnswers = 0;
   cookiesNone = 0;
@@ -118,13 +116,13 @@ export class Counters {
   cookiesDown = 0;
   cookiesValid = 0;
   cookiesInserted = 0;
-  /** Of requests that came to no node. */
+  /** The counts of requests without a node. */
   readonly nowhere = new Counts();
   readonly #nodes = new Map<string, Counts>();
 
   /**
-   * The counts of the node with this id, which go on when a node of that id comes back. `isKnown`:
-   * nodes that are there.
+   * The counts of the node with this id, which continue if it returns. `isKnown`: nodes that are
+   * present.
    */
   of(id: string, isKnown: (id: string) => boolean): Counts {
     const known = this.#nodes.get(id);
@@ -136,8 +134,8 @@ export class Counters {
   }
 
   /**
-   * Counts what sticky cookie a request brought; returns its letter. `named`: the node it names;
-   * `usable`: that node, if it may be used.
+   * Counts the sticky cookie of a request; returns its access log character. `named`: its node;
+   * `usable`: that node, if it is available.
    */
   cookie(value: string | undefined, named: unknown, usable: unknown): "N" | "I" | "D" | "V" {
     if (value === undefined) {
@@ -156,12 +154,12 @@ export class Counters {
     return "V";
   }
 
-  /** So many wait now. */
+  /** Records the current length of the queue. */
   waiting(count: number): void {
     if (count > this.waitingMost) this.waitingMost = count;
   }
 
-  /** Of all nodes, those that left included, and of what came to none. */
+  /** The sum over all nodes, including those that have left, and no node. */
   get total(): Counts {
     const total = new Counts();
     total.addCounts(this.nowhere);
@@ -169,7 +167,7 @@ export class Counters {
     return total;
   }
 
-  /** All that is counted once for the whole lb, by name. */
+  /** The counts of the lb as a whole, by name. */
   get named(): Record<string, number> {
     const {
       connectionsRefused,

@@ -1,14 +1,14 @@
-// How many connections to a node may still lie unaccepted in its listen backlog. A unix socket with
-// a full backlog refuses at once, exactly as a dead server does; who never fills it can take a
-// refusal for what it says.
+// Limits the connections that may be unaccepted in a node's listen backlog. A unix socket with a
+// full backlog refuses at once, exactly like a dead server; if the backlog is never filled, a
+// refusal means a dead server.
 
 /**
- * A server accepts in the order of arrival, so an answer on one connection proves every earlier one
- * accepted: a slow answer holds nobody up, and a connection given up before it was accepted counts
- * until a later one is answered.
+ * A server accepts connections in order, so an answer on one proves that every earlier one was
+ * accepted. A slow answer blocks nothing, and a connection that is closed before it was accepted
+ * counts until a later one is answered.
  */
 export class Backlog {
-  /** Dials allowed without a proof that they were accepted; 0: no limit. */
+  /** The maximum number of unaccepted dials; 0: no limit. */
   max = 0;
   #dialing = 0;
   #opened = 0;
@@ -18,7 +18,7 @@ export class Backlog {
     return this.max === 0 || this.unaccepted < this.max;
   }
 
-  /** Dials that nothing proves accepted yet. */
+  /** Dials that are not known to be accepted. */
   get unaccepted(): number {
     return this.#dialing + this.#opened - this.#accepted;
   }
@@ -31,18 +31,18 @@ export class Backlog {
     this.#dialing--;
   }
 
-  /** Returns the connection's place in the order of arrival. */
+  /** Returns the connection's position in the order of arrival. */
   dialOpened(): number {
     this.#dialing--;
     return ++this.#opened;
   }
 
-  /** The server said something on the connection at `place`. */
+  /** The server sent something on the connection at `place`. */
   answered(place: number): void {
     if (place > this.#accepted) this.#accepted = place;
   }
 
-  /** The server is gone, and its backlog with it. */
+  /** The server has ended, and its backlog with it. */
   emptied(): void {
     this.#accepted = this.#opened;
   }

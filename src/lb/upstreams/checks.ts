@@ -1,4 +1,4 @@
-// One health check in flight: connects to a node and, where a path is given, asks for it.
+// One health check: connects to a node and, if a path is configured, requests it.
 
 import { HeadReader, RESPONSE, type StatusLine } from "../http/head.ts";
 import { dial } from "../net/dial.ts";
@@ -7,14 +7,13 @@ import type { CheckOutcome } from "./health.ts";
 import type { PoolNode } from "./pool.ts";
 
 export type CheckOptions = {
-  /** Undefined: a connection is proof enough. */
+  /** Undefined: a successful connection is sufficient. */
   readonly checkPath: string | undefined;
   readonly checkTimeoutMs: number;
 };
 
 const HEAD_LIMITS = { headBytesMax: 16_384, targetBytesMax: 1024, headFieldsMax: 100 };
 
-/** One check, in flight. */
 export class HealthCheck implements SocketOwner {
   readonly #node: PoolNode;
   readonly #options: CheckOptions;

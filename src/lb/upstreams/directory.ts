@@ -1,4 +1,4 @@
-// Links UpstreamSync to the relays: what they say goes in, what this lb counts goes out.
+// Links UpstreamSync to the relays: passes registries in and this lb's counts out.
 
 import type { NamedRelay } from "../../runtime/arguments.ts";
 import { Link } from "../../runtime/link.ts";
@@ -35,14 +35,14 @@ export class Directory {
     ];
   }
 
-  /** Resolves when some relay has sent its registry. */
+  /** Resolves when a relay has sent its registry. */
   known(): Promise<void> {
     return new Promise((resolve) => {
       this.#onKnown = resolve;
     });
   }
 
-  /** Where this lb listens, for the registry. */
+  /** This lb's address for the registry. */
   announce(address: string): void {
     this.#address = address;
     this.#options.sync.reportCounts(true);

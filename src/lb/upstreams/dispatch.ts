@@ -1,15 +1,16 @@
-// Assigns exchanges to nodes, so many a turn of the event loop, and lets those wait, in order and
-// not for ever, for which every node is at a limit.
+// Assigns exchanges to nodes, at most a few per turn of the event loop, and queues those that find
+// every node at a limit, in order and with a timeout.
 
 import { type HttpFault, unavailable } from "../http/faults.ts";
 import { type NextTurn, Pace } from "../net/pace.ts";
 import type { Choice, Pool, PoolNode } from "./pool.ts";
 
 /**
- * An exchange that needs a node. One of the two is called, at once or later, unless it withdraws.
+ * An exchange that needs a node. One of the two callbacks is called, at once or later, unless the
+ * exchange withdraws.
  */
 export type Waiter = {
-  /** The only node it may go to, while that one is available. */
+  /** The only node it may use, while that node is available. */
   readonly stickTo: PoolNode | undefined;
   /** The node that failed it last. */
   readonly avoid: PoolNode | undefined;
@@ -19,16 +20,13 @@ export type Waiter = {
 
 const NO_NODE = unavailable("no node can take this request", "noNode");
 /**
- * Each is a dial, an upgrade and a first conversation: for the lb, and for the node, a good part of
- * a millisecond.
+ * Each assignment costs a dial, an upgrade and a first exchange: for lb and node, a large part of a
+ * millisecond.
  */
 const ASSIGNED_PER_TURN = 8;
 const QUEUE_FULL = unavailable("too many requests are waiting", "queueFull");
 
-/**
- * One connection's place on a node. Whatever way the connection ends, `release` gives it back,
- * once.
- */
+/** One connection's slot on a node. `release` returns it once, however the connection ends. */
 export class Lease {
   readonly node: PoolNode;
   readonly #dispatcher: Dispatcher;
@@ -51,11 +49,11 @@ export class Dispatcher {
   readonly #queueMax: number;
   readonly #now: () => number;
   readonly #pace: Pace;
-  /** They found every node at a limit. */
+  /** Waiters that found every node at a limit. */
   readonly #queue = new Set<Waiter>();
   /**
-   * They came when this turn had given away all that it may; clients of ours, and so no more than
-   * there may be of them.
+   * Waiters that arrived after this turn had used its assignments; bounded by the number of
+   * clients.
    */
   readonly #arrivals = new Set<Waiter>();
   #isServing = false;
@@ -98,7 +96,7 @@ export class Dispatcher {
   }
 
   /**
-   * Tries those that wait again, oldest first. To be called when a node may have got room, or
+   * Tries the queued waiters again, oldest first. Called when a node may have capacity, or has
    * changed.
    */
   serveQueue(): void {
@@ -117,7 +115,7 @@ export class Dispatcher {
     }
   }
 
-  /** A turn begins. */
+  /** A new turn begins. */
   #begin(): void {
     this.serveQueue();
     for (const waiter of this.#arrivals) {

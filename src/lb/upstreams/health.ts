@@ -1,22 +1,22 @@
 // When a node's health changes: rise and fall over the outcomes of its checks, as in HAProxy. Pure;
-// HealthCheck performs them.
+// HealthCheck runs the checks.
 
 import type { Health } from "./pool.ts";
 
 /**
- * `well`: as asked for. `unwell`: an answer, but not that. `unreachable`: no connection, or no
- * answer in time.
+ * `well`: the expected answer. `unwell`: another answer. `unreachable`: no connection, or no answer
+ * in time.
  */
 export type CheckOutcome = "well" | "unwell" | "unreachable";
 
 export type HealthOptions = {
-  /** Good checks in a row that bring a node back. */
+  /** Consecutive good checks until a node is up again. */
   readonly rise: number;
-  /** Bad checks in a row that take a node out. */
+  /** Consecutive bad checks until a node is down. */
   readonly fall: number;
 };
 
-/** One node's run of equal outcomes; a new node counts as up until it shows otherwise. */
+/** Counts one node's consecutive equal outcomes; a new node counts as up until a check fails. */
 export class HealthRecord {
   readonly #options: HealthOptions;
   #health: Health = "up";
@@ -31,7 +31,7 @@ export class HealthRecord {
     return this.#health;
   }
 
-  /** Takes the outcome of a check in; returns the health that follows from it. */
+  /** Adds the outcome of a check; returns the resulting health. */
   checked(outcome: CheckOutcome): Health {
     if (outcome === "well") {
       this.#bad = 0;
@@ -46,8 +46,7 @@ export class HealthRecord {
   }
 
   /**
-   * A connection was refused in a way that only a dead server refuses: no check needs to confirm
-   * it.
+   * A connection was refused as only a dead server refuses it, so no check needs to confirm that.
    */
   refused(): Health {
     this.#good = 0;

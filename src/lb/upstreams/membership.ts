@@ -1,12 +1,12 @@
-// What several relays' registries say together: which nodes there are, and what the other lbs
-// count. A relay that is away or has just restarted knows less than we do, so what it said before
-// stays (fail static); the health checks have the last word.
+// Merges the registries of several relays: the nodes, and the connections that other lbs count. A
+// relay that is disconnected or has just restarted knows less than this lb, so its earlier members
+// stay (fail static); the health checks decide.
 
 import type { Member } from "../../wire/relay-messages.ts";
 
 /**
- * A relay's registry is empty when it starts and fills as links come back; until then its silence
- * about a node means nothing.
+ * A relay's registry is empty when it starts and fills as links reconnect; until then, a missing
+ * node means nothing.
  */
 export const REFILL_MS = 5000;
 
@@ -14,10 +14,10 @@ type Entry = { readonly member: Member; readonly heard: number };
 
 type View = {
   isLive: boolean;
-  /** Until then, members that the relay has not confirmed since its (re)start are kept. */
+  /** Until this time, members that the relay has not confirmed since its start are kept. */
   refillsUntilMs: number;
   readonly confirmed: Map<string, Entry>;
-  /** From before the link was lost. */
+  /** Members from before the link was lost. */
   readonly remembered: Map<string, Entry>;
 };
 
@@ -25,8 +25,8 @@ export class Membership {
   readonly #ownId: string;
   readonly #views = new Map<string, View>();
   /**
-   * When somebody was last heard to have left, while a relay confirms that it is there: that one
-   * may know less, or be about to die.
+   * When a member last left, while another relay still confirms it: that relay may know less, or be
+   * about to fail.
    */
   readonly #departures = new Map<string, number>();
   #heard = 0;
@@ -35,7 +35,7 @@ export class Membership {
     this.#ownId = ownId;
   }
 
-  /** The link to a relay is up; `uptimeMs` tells whether its registry is still filling. */
+  /** A relay's link is up; `uptimeMs` tells whether its registry is still filling. */
   welcomed(relay: string, uptimeMs: number, nowMs: number): void {
     const view = this.#view(relay);
     this.#remember(view);
@@ -49,7 +49,7 @@ export class Membership {
     this.#remember(view);
   }
 
-  /** The relay's whole registry, as it is now. */
+  /** The relay's current registry. */
   registry(relay: string, members: readonly Member[], nowMs: number): void {
     const view = this.#view(relay);
     view.confirmed.clear();
@@ -64,7 +64,7 @@ export class Membership {
     view.remembered.delete(key);
   }
 
-  /** What a live relay saw leave is gone: memories of it, of whichever relay, go too. */
+  /** A member that a live relay reports as departed is removed, and forgotten for all relays. */
   departed(relay: string, role: string, id: string): void {
     const key = keyOf(role, id);
     this.#view(relay).confirmed.delete(key);
@@ -72,7 +72,7 @@ export class Membership {
     for (const view of this.#views.values()) view.remembered.delete(key);
   }
 
-  /** Drops what a relay had time to confirm and did not. To be called now and then. */
+  /** Drops members that a relay had time to confirm and did not. Called periodically. */
   expire(nowMs: number): void {
     for (const key of this.#departures.keys())
       if ([...this.#views.values()].every(({ confirmed }) => !confirmed.has(key)))
@@ -82,7 +82,7 @@ export class Membership {
     }
   }
 
-  /** Every node that is known, as last heard of. */
+  /** Every known node, in its latest state. */
   nodes(): Member[] {
     const latest = new Map<string, Entry>();
     for (const view of this.#views.values()) {
@@ -97,7 +97,7 @@ export class Membership {
     return [...latest.values()].map(({ member }) => member);
   }
 
-  /** The other lbs that are linked now; what only memory holds would count for ever. */
+  /** The other lbs with a link now; remembered ones would count forever. */
   otherLbs(): Member[] {
     const latest = new Map<string, Entry>();
     for (const { confirmed } of this.#views.values()) {
@@ -124,7 +124,7 @@ export class Membership {
     return view;
   }
 
-  /** Only nodes are worth remembering, and only those that have not been heard to leave since. */
+  /** Only nodes are remembered, and only those that have not departed since. */
   #remember(view: View): void {
     for (const [key, entry] of view.confirmed)
       if (entry.member.role === "node" && entry.heard > (this.#departures.get(key) ?? 0))
@@ -135,7 +135,7 @@ export class Membership {
 
 const keyOf = (role: string, id: string): string => `${role} ${id}`;
 
-/** Connections per node id of several lbs together. */
+/** Connections per node id, summed over several lbs. */
 export function sumCounts(lbs: readonly Member[]): Map<string, number> {
   const sums = new Map<string, number>();
   for (const { counts } of lbs) {

@@ -1,16 +1,16 @@
-// Which node gets the next connection: leastconn as HAProxy does it, over what every lb counts.
+// Chooses the node for the next connection: leastconn as in HAProxy, over the counts of every lb.
 // Only state and choice; no socket.
 
 import type { Address } from "../../runtime/arguments.ts";
 import { Counters, Counts } from "../telemetry/counters.ts";
 import { Backlog } from "./backlog.ts";
 
-/** `failing`: it answers its checks, but not well. `down`: it cannot be reached. */
+/** `failing`: it answers its checks, but not as expected. `down`: it cannot be reached. */
 export type Health = "up" | "failing" | "down";
 
 /**
- * `closed`: it takes no new connections, because it is starting or draining. `gone`: it left, and
- * may come back.
+ * `closed`: it accepts no new connections, because it is starting or draining. `gone`: it left, and
+ * may return.
  */
 export type AdminState = "open" | "closed" | "gone";
 
@@ -20,24 +20,21 @@ export class PoolNode {
   /** The sticky cookie's value for this node. */
   readonly cookie: string;
   readonly backlog = new Backlog();
-  /**
-   * Connections to the node that are kept for the next request of their clients: assigned, but
-   * idle.
-   */
+  /** Idle connections to the node, kept for the next request of their clients. */
   readonly idle = new Set<{ giveUp(how: "end"): void }>();
   health: Health = "up";
   adminState: AdminState = "open";
-  /** Client connections that this lb has assigned to the node, waiting for it, or served by it. */
+  /** Client connections that this lb has assigned to the node, queued or active. */
   connections = 0;
-  /** The same of all other lbs, as last heard. */
+  /** The same for all other lbs, as last reported. */
   connectionsOnOtherLbs = 0;
-  /** When it came, or came back. */
+  /** When it joined or returned. */
   sinceMs = 0;
-  /** How long from then on its share of the load grows. */
+  /** How long its share of the load ramps up from then on. */
   rampMs = 0;
   /** The turn in which it was last chosen. */
   lastTurn = 0;
-  /** What happened to it; the pool's, once it is in one. */
+  /** Its counts; the pool's once it is in one. */
   counts = new Counts();
 
   constructor(id: string, address: Address, cookie: string) {
@@ -48,17 +45,17 @@ export class PoolNode {
 }
 
 export type PoolOptions = {
-  /** How long a node that came (back) takes to get its full share; 0: at once. */
+  /** How long a node that joined or returned ramps up; 0: at once. */
   readonly rampMs: number;
-  /** Connections a node may have, of all lbs together; 0: no limit. */
+  /** The maximum connections per node, over all lbs; 0: no limit. */
   readonly nodeConnectionsMax: number;
 };
 
-/** `full`: nodes are available, but each is at a limit. `none`: there is no node to wait for. */
+/** `full`: nodes are available, but each is at a limit. `none`: no node is available. */
 export type Choice = PoolNode | "full" | "none";
 
-// A node that ramps gets its first connections like any other: so few are no flood, and a small
-// cluster is even at once.
+// A ramping node gets its first connections like any other: so few do not overload it, and a small
+// cluster is balanced at once.
 const RAMP_FLOOR = 10;
 const RAMP_SHARE_MIN = 0.01;
 
@@ -87,13 +84,13 @@ export class Pool {
     node.counts = this.counters.of(node.id, (id) => this.#nodes.has(id));
   }
 
-  /** The node is gone; it is forgotten when the last of its connections is. */
+  /** The node has left; it is removed when its last connection ends. */
   removeNode(node: PoolNode): void {
     node.adminState = "gone";
     this.#forgetWhenIdle(node);
   }
 
-  /** Assigns a connection to the node; `release` must follow, once. */
+  /** Assigns a connection to the node; `release` must follow once. */
   acquire(node: PoolNode): void {
     node.connections++;
   }
@@ -110,8 +107,8 @@ export class Pool {
   }
 
   /**
-   * The node may be chosen from now on, as if it were new. It is ramped up for no longer than
-   * others have been here: nodes that start together share alike at once.
+   * The node is available from now on, as if it were new. It ramps up for no longer than the others
+   * have been present: nodes that start together share equally at once.
    */
   nodeBecameAvailable(node: PoolNode, nowMs: number): void {
     let othersMs = 0;
@@ -127,15 +124,15 @@ export class Pool {
   }
 
   /**
-   * Whether the node may get a connection now, were it not for its limits. With none up, failing
-   * ones: better a try than a 503.
+   * Whether the node is available, apart from its limits. If none is up, failing nodes are: a try
+   * is better than a 503.
    */
   isAvailable(node: PoolNode): boolean {
     if (node.adminState !== "open" || node.health === "down") return false;
     return node.health === "up" || !this.anyUp();
   }
 
-  /** Whether another node than this one is available. */
+  /** Whether another node is available. */
   hasOther(than: PoolNode): boolean {
     for (const node of this.#nodes.values())
       if (node !== than && this.isAvailable(node)) return true;
@@ -155,10 +152,7 @@ export class Pool {
     );
   }
 
-  /**
-   * Ends an idle connection of a node that is at its limit, whose place somebody waits for; false
-   * when there is none.
-   */
+  /** Ends an idle connection of a node at its limit for a waiter; false: there is none. */
   reclaim(of: PoolNode | undefined): boolean {
     for (const node of of === undefined ? this.#nodes.values() : [of]) {
       const [idle] = node.idle;
@@ -170,7 +164,7 @@ export class Pool {
   }
 
   /**
-   * The available node with the fewest connections, ties in turn. `avoid` is taken only when there
+   * The available node with the fewest connections, ties in turn. `avoid` is chosen only if there
    * is no other.
    */
   choose(nowMs: number, avoid?: PoolNode): Choice {
@@ -205,8 +199,8 @@ export class Pool {
   }
 
   /**
-   * A node that ramps weighs less: at a tenth of its ramp it is as loaded with 10 connections above
-   * the floor as another with 100.
+   * A ramping node has less weight: at a tenth of its ramp, 10 connections above the floor count
+   * like another node's 100.
    */
   #key(node: PoolNode, nowMs: number): number {
     const connections = node.connections + node.connectionsOnOtherLbs;

@@ -1,5 +1,5 @@
-// What an lb decides about its nodes: the pool follows the membership, checks are due at their time,
-// their outcomes change a node's health, and the relays hear what this lb counts. Pure; time, timers,
+// Decides about an lb's nodes: the pool follows the membership, checks are scheduled, their
+// outcomes change a node's health, and the relays receive this lb's counts. Pure; time, timers,
 // checks and links are ports.
 
 import { type Address, formatAddress, parseAddress } from "../../runtime/arguments.ts";
@@ -8,10 +8,7 @@ import { type CheckOutcome, type HealthOptions, HealthRecord } from "./health.ts
 import { Membership, sumCounts } from "./membership.ts";
 import { type Health, type Pool, PoolNode } from "./pool.ts";
 
-/**
- * Dials to a node behind a unix socket, not known to be accepted, of all lbs together: half of
- * Bun's backlog of 512.
- */
+/** Unaccepted dials to a node on a unix socket, over all lbs: half of Bun's backlog of 512. */
 const DIALS_MAX = 256;
 export const REPORT_INTERVAL_MS = 100;
 export const EXPIRE_INTERVAL_MS = 500;
@@ -27,22 +24,25 @@ export type UpstreamEvent =
   | { readonly kind: "badAddress"; readonly node: string; readonly error: unknown };
 
 export type UpstreamPorts = {
-  /** A clock that only goes forward, in ms. */
+  /** A monotonic clock, in ms. */
   now(): number;
   /** Ms since 1970. */
   time(): number;
-  /** At least 0, below 1. */
+  /** From 0 up to, not including, 1. */
   random(): number;
-  /** Calls `work` after `ms`; returns what cancels it. */
+  /** Calls `work` after `ms`; returns a function that cancels it. */
   after(ms: number, work: () => void): () => void;
-  /** Starts one check of the node, which calls `done` later, once; returns what cancels it. */
+  /**
+   * Starts one check of the node, which calls `done` later, once; returns a function that cancels
+   * it.
+   */
   check(node: PoolNode, done: (outcome: CheckOutcome, why: string) => void): () => void;
-  /** Tells every linked relay. */
+  /** Sends to every linked relay. */
   report(report: UpstreamReport): void;
   healthChanged(node: PoolNode, before: Health, why: string): void;
-  /** A check is over, which may prove connections accepted. */
+  /** A check has ended, which may prove connections accepted. */
   nodeAnswered(): void;
-  /** A node came, or may be chosen again. */
+  /** A node joined, or became available. */
   poolChanged(): void;
   happened(event: UpstreamEvent): void;
 };
@@ -51,11 +51,11 @@ export type UpstreamSyncOptions = HealthOptions & {
   readonly id: string;
   readonly pool: Pool;
   readonly checkIntervalMs: number;
-  /** A good check proves that the node accepted it, and every connection before it. */
+  /** A good check proves that the node accepted it and every earlier connection. */
   readonly checksProveAcceptance: boolean;
   /** The sticky cookie's value for a node. */
   cookieOf(node: string): string;
-  /** The lb's clients, as the registry shows them. */
+  /** The number of the lb's clients, for the registry. */
   connections(): number;
 };
 
@@ -78,7 +78,7 @@ export class UpstreamSync {
     this.#membership = new Membership(options.id);
   }
 
-  /** Puts fixed upstreams into the pool; each is named by its address. */
+  /** Adds fixed upstreams to the pool; their address is their id. */
   addFixedUpstreams(addresses: readonly Address[]): void {
     for (const address of addresses) this.#admit(formatAddress(address), formatAddress(address));
   }
@@ -104,13 +104,13 @@ export class UpstreamSync {
     this.#syncPool();
   }
 
-  /** Forgets members that relays had time to confirm: due every EXPIRE_INTERVAL_MS. */
+  /** Drops members that relays had time to confirm: due every EXPIRE_INTERVAL_MS. */
   expireMembers(): void {
     this.#membership.expire(this.#ports.now());
     this.#syncPool();
   }
 
-  /** Tells the relays what this lb counts, when that has changed: due every REPORT_INTERVAL_MS. */
+  /** Sends this lb's counts to the relays when they have changed: due every REPORT_INTERVAL_MS. */
   reportCounts(always: boolean): void {
     const counts: Record<string, number> = {};
     for (const node of this.#options.pool.nodes)
@@ -122,7 +122,7 @@ export class UpstreamSync {
     this.#ports.report({ connections, counts });
   }
 
-  /** A dial was refused in a way that only a dead server refuses. */
+  /** A dial was refused as only a dead server refuses it. */
   nodeRefused(node: PoolNode): void {
     const watch = this.#watches.get(node);
     if (watch === undefined) return;
@@ -162,7 +162,7 @@ export class UpstreamSync {
     this.#ports.healthChanged(node, before, why);
   }
 
-  /** Checks the node from now on; it counts as up until a check says otherwise. */
+  /** Starts to check the node; it counts as up until a check fails. */
   #watch(node: PoolNode): void {
     this.#unwatch(node);
     node.health = "up";
@@ -177,7 +177,7 @@ export class UpstreamSync {
     this.#watches.delete(node);
   }
 
-  /** Adds the node to the pool, or resets it there, as if it were new. */
+  /** Adds the node to the pool, or resets it as if it were new. */
   #admit(id: string, addressText: string): PoolNode {
     const { pool, cookieOf, checksProveAcceptance } = this.#options;
     const address = parseAddress(addressText, "address");
@@ -191,7 +191,7 @@ export class UpstreamSync {
     return node;
   }
 
-  /** Makes the pool equal to the membership. */
+  /** Makes the pool match the membership. */
   #syncPool(): void {
     const { pool } = this.#options;
     const members = new Map(this.#membership.nodes().map((member) => [member.id, member]));

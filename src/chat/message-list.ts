@@ -1,24 +1,24 @@
-// The conversation: lines in the order of their offsets, and notes about what happened to the
-// connection between them.
+// The message list: messages in the order of their offsets, with notes about connection events
+// between them.
 
 import type { Message } from "tutti/client";
 import type { Line } from "./messages.ts";
 import { colour, element, make } from "./view.ts";
 
 const LINES_MAX = 500;
-/** Nearer to the end than this, the reader wants to stay there. */
+/** Closer to the end than this, the list scrolls along with new lines. */
 const NEAR_END_PX = 80;
 
 const clock = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
-/** What becomes of a line that we have said. */
-export type LineNote = { placed(): void; refused(why: string): void };
+/** The outcome of a message that this page sent. */
+export type PendingLine = { published(): void; refused(why: string): void };
 
-export class Log {
+export class MessageList {
   readonly #list = element("log", HTMLOListElement);
   readonly #scroll = element("scroll", HTMLElement);
 
-  message({ offset, time, data }: Message<Line>, isMine: boolean, wasMissed: boolean): void {
+  addMessage({ offset, time, data }: Message<Line>, isMine: boolean, wasMissed: boolean): void {
     const place = make("span", "place", `#${offset}`);
     const dot = make("span", "dot");
     dot.ariaHidden = "true";
@@ -34,17 +34,17 @@ export class Log {
     line.classList.toggle("missed", wasMissed);
     line.dataset.offset = String(offset);
     line.append(name, make("span", "text", data.text), place);
-    this.#add(line, this.#list.querySelector(".pending"));
+    this.#insert(line, this.#list.querySelector(".pending"));
   }
 
-  /** A line of ours that has no place yet: it stays below those that have. */
-  pending(name: string, text: string): LineNote {
+  /** Adds a message that has no offset yet, below those that have one. */
+  addPending(name: string, text: string): PendingLine {
     const line = make("li", "message mine pending");
     const place = make("span", "place", "sending");
     line.append(make("span", "name", name), make("span", "text", text), place);
-    this.#add(line, null);
+    this.#insert(line, null);
     return {
-      placed: () => line.remove(),
+      published: () => line.remove(),
       refused: (why) => {
         line.className = "message mine refused";
         place.textContent = why;
@@ -52,21 +52,21 @@ export class Log {
     };
   }
 
-  /** A note about the connection. Returns what changes its words. */
-  event(words: string, isLoss: boolean): (words: string, isLoss: boolean) => void {
+  /** Adds a note about the connection; returns a function that changes its text. */
+  addEvent(text: string, isLoss: boolean): (text: string, isLoss: boolean) => void {
     const line = make("li", "event");
-    const text = make("span", "");
-    line.append(text);
-    const write = (words: string, isLoss: boolean) => {
-      text.textContent = words;
+    const span = make("span", "");
+    line.append(span);
+    const write = (text: string, isLoss: boolean) => {
+      span.textContent = text;
       line.classList.toggle("lost", isLoss);
     };
-    write(words, isLoss);
-    this.#add(line, this.#list.querySelector(".pending"));
+    write(text, isLoss);
+    this.#insert(line, this.#list.querySelector(".pending"));
     return write;
   }
 
-  #add(line: HTMLElement, before: Element | null): void {
+  #insert(line: HTMLElement, before: Element | null): void {
     const { scrollHeight, scrollTop, clientHeight } = this.#scroll;
     const isAtEnd = scrollHeight - scrollTop - clientHeight < NEAR_END_PX;
     this.#list.insertBefore(line, before);

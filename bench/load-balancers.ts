@@ -1,18 +1,18 @@
-// Starts the doors that are compared: tutti's lb, haproxy and nginx, each with one thread,
-// leastconn and what its documentation recommends for WebSockets.
+// Starts the load balancers that are compared: tutti's lb, haproxy and nginx, each with one thread,
+// leastconn and the settings that its documentation recommends for WebSockets.
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { freePort, type Program, startOnPort, temporaryFolder } from "./processes.ts";
 
-export type Door = Program & { readonly name: string; readonly port: number };
+export type LoadBalancer = Program & { readonly name: string; readonly port: number };
 /** host:port, or unix:/path. */
 type Upstreams = readonly string[];
 
-/** What one process of 20,000 file descriptors can take, two a tunnel. */
+/** Tunnels for one process with 20,000 file descriptors, two for each tunnel. */
 const TUNNELS_MAX = 9500;
 
-async function ready(name: string, port: number, program: Program): Promise<Door> {
+async function untilReady(name: string, port: number, program: Program): Promise<LoadBalancer> {
   for (;;) {
     const status = await fetch(`http://127.0.0.1:${port}/`).then(
       ({ status }) => status,
@@ -23,8 +23,8 @@ async function ready(name: string, port: number, program: Program): Promise<Door
   }
 }
 
-/** The lb as the supervisor starts it, except that its servers are named. */
-export async function tuttiLb(upstreams: Upstreams, name: string): Promise<Door> {
+/** The lb as the supervisor starts it, but with explicit upstreams. */
+export async function tuttiLb(upstreams: Upstreams, name: string): Promise<LoadBalancer> {
   const port = await freePort();
   const main = join(import.meta.dir, "../src/lb/main.ts");
   const flags = upstreams.flatMap((upstream) => ["--upstream", upstream]);
@@ -38,10 +38,13 @@ export async function tuttiLb(upstreams: Upstreams, name: string): Promise<Door>
     "warn",
     ...flags,
   ];
-  return ready(name, port, await startOnPort(argv, port));
+  return untilReady(name, port, await startOnPort(argv, port));
 }
 
-export async function haproxy(upstreams: Upstreams, name = "haproxy"): Promise<Door | undefined> {
+export async function haproxy(
+  upstreams: Upstreams,
+  name = "haproxy",
+): Promise<LoadBalancer | undefined> {
   if (Bun.which("haproxy") === null) return undefined;
   const port = await freePort();
   const servers = upstreams.map(
@@ -61,7 +64,7 @@ defaults
   option forwardfor
   option redispatch 1
   default-server inter 1s fall 2 rise 2
-frontend door
+frontend clients
   bind 127.0.0.1:${port}
   default_backend servers
 backend servers
@@ -69,14 +72,17 @@ backend servers
   cookie SERVER insert indirect nocache
 ${servers.join("\n")}
 `;
-  return ready(
+  return untilReady(
     name,
     port,
     await startOnPort(["haproxy", "-db", "-q", "-f", written("haproxy.cfg", config)], port),
   );
 }
 
-export async function nginx(upstreams: Upstreams, name = "nginx"): Promise<Door | undefined> {
+export async function nginx(
+  upstreams: Upstreams,
+  name = "nginx",
+): Promise<LoadBalancer | undefined> {
   if (Bun.which("nginx") === null) return undefined;
   const port = await freePort();
   const folder = temporaryFolder();
@@ -116,7 +122,7 @@ ${servers.join("\n")}
 }
 `;
   const argv = ["nginx", "-p", folder, "-c", written("nginx.conf", config), "-g", "daemon off;"];
-  return ready(name, port, await startOnPort(argv, port));
+  return untilReady(name, port, await startOnPort(argv, port));
 }
 
 function written(name: string, text: string): string {

@@ -1,4 +1,4 @@
-// What this window's person is called: chosen once, kept in the browser.
+// The user's name, stored in the browser.
 
 const KEY = "tutti-chat-name";
 const FIRST = [
@@ -29,25 +29,25 @@ const SECOND = [
 const pick = (words: readonly string[]): string => words[Math.floor(Math.random() * words.length)];
 
 /**
- * A name that was typed holds for every window; one that was drawn, for this window only: so two
- * windows make two people.
+ * The name for this window. A typed name applies to every window; a random one only to this window,
+ * so that two windows have two names.
  */
 export function nameOfWindow(): string {
-  const drawn = `${pick(FIRST)} ${pick(SECOND)}`;
+  const random = `${pick(FIRST)} ${pick(SECOND)}`;
   try {
     const known = localStorage.getItem(KEY) ?? sessionStorage.getItem(KEY);
     if (known !== null) return known;
-    sessionStorage.setItem(KEY, drawn);
+    sessionStorage.setItem(KEY, random);
   } catch {
-    // A browser that stores nothing for us: the name lasts as long as the page.
+    // Storage is not available: the name lasts as long as the page.
   }
-  return drawn;
+  return random;
 }
 
 export function rememberName(name: string): void {
   try {
     localStorage.setItem(KEY, name);
   } catch {
-    // As above.
+    // Storage is not available.
   }
 }
