@@ -55,6 +55,7 @@ function fill(
             });
         },
         publication() {},
+        invalidMessage() {},
         message(message) {
           if (message.type === "opened" && ids.push(message.id) < CHANNELS_FILLED) return;
           if (message.type === "ack") acknowledged += message.outcomes.length;
