@@ -66,6 +66,11 @@ test("a position that no channel can reach is refused, and the link to the relay
 test("an error carries the id of the frame, where that can be read", async () => {
   const client = await cluster.client(node);
   expect(await client.ask({ type: "subscribe", channel: "" })).toMatchObject({ code: "bad_frame" });
+  const deep: unknown = JSON.parse(`${"[".repeat(70)}${"]".repeat(70)}`);
+  const packed = await cluster.client(node, { encoding: "msgpack" });
+  for (const each of [client, packed])
+    for (const data of ["\ud800", deep])
+      expect(await each.publish("room", data)).toMatchObject({ code: "bad_frame", retry: false });
   client.socket.send(new Uint8Array([0x81]));
   expect(await client.next("error")).toEqual({
     type: "error",

@@ -9,7 +9,6 @@ import {
   encodeNodeMessage,
   type OutgoingMessage,
   type RequestId,
-  requestIdOf,
 } from "../../wire/client-messages.ts";
 import { type CloseName, ERRORS, type ErrorCode } from "../../wire/codes.ts";
 import type { Producer } from "../../wire/frame.ts";
@@ -19,7 +18,7 @@ import type { Session } from "../app/index.ts";
 import { BAD_FRAMES_MAX, PINGS_PER_SECOND, RATE_REFUSALS_MAX } from "../app/limits.ts";
 import { DEFAULT_ROUTE } from "../app/rules.ts";
 import type { Subscription } from "../channels/readers.ts";
-import { decodeFrame, type Encoding } from "../codec/encoding.ts";
+import { decodeFrame, type Encoding, requestIdIn } from "../codec/encoding.ts";
 import { ClientWriter, type Socket } from "./client-writer.ts";
 import { PublishWindow } from "./publish-window.ts";
 import { holdBack } from "./publishing.ts";
@@ -132,13 +131,11 @@ export class ClientSession implements RequestingSession {
   frameReceived(frame: string | Uint8Array): void {
     this.#isHeard = true;
     if (!this.isOpen) return;
-    let value: unknown;
     try {
-      value = decodeFrame(this.encoding, frame);
-      this.#messageReceived(clientMessage(value), frame.length);
+      this.#messageReceived(clientMessage(decodeFrame(this.encoding, frame)), frame.length);
     } catch (error) {
       if (!(error instanceof Malformed)) throw error;
-      this.refuseFrame(requestIdOf(value), error.message);
+      this.refuseFrame(requestIdIn(this.encoding, frame), error.message);
     }
   }
 
