@@ -155,6 +155,7 @@ export class SteppedNode {
           stateChanged: () => {},
           linkChanged: () => {},
           notPublished: () => {},
+          hookTimedOut: () => {},
           failed: (what, error) => {
             throw new Error(`${what} failed`, { cause: error });
           },
