@@ -1,6 +1,7 @@
 // What the app's hooks decide, and what happens when one fails, or does not answer.
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { connect } from "../../src/client/index.ts";
 import { ANYONE } from "../../src/node/app/authentication.ts";
 import { type AppOptions, Refused } from "../../src/node/app/index.ts";
 import { type Client, TestCluster, type TestNode, type TestRelay } from "./harness.ts";
@@ -83,23 +84,27 @@ test("a subscribe hook that does not answer is busy, and the next request is ans
 });
 
 test("a connect hook that does not answer sends the client away for now", async () => {
-  const connect = () => NEVER;
-  const byToken = await nodeWith({ auth: "token", connect });
+  const stuck = { connect: () => NEVER };
+  const byToken = await nodeWith({ auth: "token", ...stuck });
   const client = await tokenClient(byToken);
   expect(await client.ask({ type: "connect", token: "any" })).toMatchObject({
     code: "busy",
     retry: true,
   });
   expect((await closing(client))[0]).toBe(1011);
-  const byRequest = await nodeWith({ connect });
+  const byRequest = await nodeWith(stuck);
   expect((await handshake(byRequest)).status).toBe(503);
 });
 
 test("a hook that does not answer has one line in the log, with its name, channel and session", () => {
-  const { connect, pass, overdue } = createLoneNode({
+  const {
+    connect: open,
+    pass,
+    overdue,
+  } = createLoneNode({
     channels: { "room:{n}": { subscribe: () => NEVER, publish: () => NEVER } },
   });
-  const { say, socket } = connect(ANYONE);
+  const { say, socket } = open(ANYONE);
   say({ type: "publish", id: "p", channel: "room:1", data: 1 });
   say({ type: "subscribe", id: "s", channel: "room:2" });
   pass(9000);
@@ -140,6 +145,38 @@ test("only a refusal is final: a hook that fails may be asked again", async () =
   await client.ask({ type: "connect", token: "ada" });
   for (const word of ["bug", "refused"] as const)
     expect(await client.subscribe(`room:${word}`)).toMatchObject(told[word]);
+});
+
+test("the SDK comes back after a connect that failed, with what it has to publish, and stays away when refused", async () => {
+  let attempts = 0;
+  const node = await nodeWith({
+    auth: "token",
+    connect: ({ token }) => {
+      if (token === "eve") throw new Refused("not you");
+      if (++attempts === 1) throw new Error("the database is away");
+    },
+  });
+  const byRequest = await nodeWith({
+    connect: () => {
+      throw new Refused("not you either");
+    },
+  });
+  const room = newRoom();
+  const sdk = (address: string, token: string) => {
+    const client = connect(`ws://${address}`, { token });
+    cluster.onEnd(() => client.close({ withinMs: 0 }));
+    return client.channel(room).publish(1);
+  };
+  expect(await sdk(node.address, "ada")).toMatchObject({ offset: 1 });
+  expect(attempts).toBe(2);
+  for (const [address, message] of [
+    [node.address, "not you"],
+    [byRequest.address, "not you either"],
+  ])
+    expect(await sdk(address, "eve").catch((error: unknown) => error)).toMatchObject({
+      code: "refused",
+      message,
+    });
 });
 
 test("who is refused by its request learns it from the close where it speaks our protocol", async () => {
