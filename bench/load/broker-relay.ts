@@ -46,6 +46,7 @@ export const relay: Connect = async ({ port, secret }, progress) => {
               progress.acknowledged(acknowledged);
             }
           },
+          invalidMessage() {},
           lost(reason) {
             console.error(`link ${id} lost: ${reason}`);
             process.exit(1);

@@ -54,6 +54,7 @@ function fill(
             });
         },
         publication() {},
+        invalidMessage() {},
         message(message) {
           if (message.type === "opened" && ids.push(message.id) < CHANNELS_FILLED) return;
           if (message.type === "ack") acknowledged += message.outcomes.length;

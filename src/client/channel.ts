@@ -1,9 +1,10 @@
 // A channel as the app sees it: subscribe, listen, iterate, publish, look back, see who is there.
 
 import { type Present, presentList, rememberedList } from "../wire/client-messages.ts";
+import { DATA_DEPTH_MAX, jsonFault } from "../wire/json-text.ts";
 import type { Gap, Position } from "../wire/position.ts";
 import { Emitter } from "./emitter.ts";
-import { TuttiError } from "./error.ts";
+import { badData, TuttiError } from "./error.ts";
 import { Inbox } from "./inbox.ts";
 import type { Shell } from "./shell.ts";
 import type { ChannelEvent } from "./steps.ts";
@@ -105,6 +106,8 @@ export class Channel<T> {
     const json: string | undefined = JSON.stringify(data);
     if (json === undefined)
       throw new TypeError("publish: the data must be something that JSON can say");
+    const fault = jsonFault(json, DATA_DEPTH_MAX);
+    if (fault !== undefined) throw new TuttiError(badData(`publish: ${fault}`));
     return this.#shell.publish(this.name, json, options.key);
   }
 

@@ -25,6 +25,9 @@ export const FAULTS = {
   tooLarge: { code: "too_large", ...ERRORS.too_large },
 } as const satisfies Record<string, Fault>;
 
+/** What a node would refuse, so that it is not sent. */
+export const badData = (message: string): Fault => ({ code: "bad_frame", message, retry: false });
+
 /** `code` is stable, the message is for people. `retry`: the same may succeed later. */
 export class TuttiError extends Error {
   override name = "TuttiError";

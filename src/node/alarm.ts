@@ -13,12 +13,15 @@ export class Alarm {
     this.#ring = ring;
   }
 
-  /** Rings once, at that wall time or earlier. After ringing, set the next deadline again. */
+  /** Rings once, at that monotonic time or earlier. After ringing, set the next deadline again. */
   set(atMs: number): void {
     if (atMs >= this.#atMs) return;
     this.#cancelTimer?.();
     this.#atMs = atMs;
-    this.#cancelTimer = this.#clock.after(Math.max(0, atMs - this.#clock.wallMs()), this.#onTimer);
+    this.#cancelTimer = this.#clock.after(
+      Math.max(0, atMs - this.#clock.monotonicMs()),
+      this.#onTimer,
+    );
   }
 
   cancel(): void {

@@ -8,6 +8,7 @@ import { type LinkEvents, WRONG_SECRET } from "../runtime/link-core.ts";
 import { EVERYONE, ownerOf } from "../wire/channel-name.ts";
 import type { ErrorCode } from "../wire/codes.ts";
 import { Alarm } from "./alarm.ts";
+import type { Hook } from "./app/hooks.ts";
 import type { AppOptions, Cluster } from "./app/index.ts";
 import { DEFAULT_ROUTE, type Rules } from "./app/rules.ts";
 import { Channels } from "./channels/channels.ts";
@@ -39,6 +40,8 @@ export type NodeEvents = {
   linkChanged(relay: string, ...change: Parameters<OnLinkChange>): void;
   /** A publication of the app was not taken. */
   notPublished(channel: string, code: ErrorCode): void;
+  /** A function of the app has not answered in time. */
+  hookTimedOut(hook: Hook, session: string): void;
   /** The app, or this node, threw. */
   failed(what: string, error: unknown, session: string): void;
 };
@@ -111,13 +114,14 @@ export class NodeCore {
     this.#proven.promise.catch(() => {});
     this.#flushAlarm = new Alarm(clock, () => this.#channels.flush());
     this.uplinks = relays.map((relay, index) => this.#createUplink(relay, index));
-    this.#channels = new Channels(
+    this.#channels = new Channels({
       rules,
-      (channel) => this.uplinks[ownerOf(channel, relays)],
-      (topic, frame) => this.#fanOut(topic, frame),
-      clock.wallMs,
-      (untilMs) => this.#flushAlarm.set(untilMs),
-    );
+      uplinkOf: (channel) => this.uplinks[ownerOf(channel, relays)],
+      publishToTopic: (topic, frame) => this.#fanOut(topic, frame),
+      nowMs: this.#nowMs,
+      wallMs: clock.wallMs,
+      scheduleFlush: (dueMs) => this.#flushAlarm.set(dueMs),
+    });
     this.#channels.open(EVERYONE, DEFAULT_ROUTE, true);
     this.#cluster = createCluster(
       id,
@@ -135,7 +139,7 @@ export class NodeCore {
           uplink,
           relays,
           nonce: ports.createId(),
-          nowMs: clock.wallMs,
+          nowMs: this.#nowMs,
           onProven,
         }),
     );
@@ -205,6 +209,9 @@ export class NodeCore {
     for (const uplink of this.uplinks) uplink.end();
   }
 
+  /** Whole milliseconds: what happens in one of them goes out together. */
+  readonly #nowMs = (): number => Math.floor(this.#ports.clock.monotonicMs());
+
   #createUplink(relay: string, index: number): Uplink {
     const { random32, events } = this.#ports;
     return new Uplink(
@@ -231,6 +238,7 @@ export class NodeCore {
       cluster: this.#cluster,
       identify: (kind, user, text) => producerFor(secret, kind, user, text),
       resumeLater: (session) => this.#resumeLater(session),
+      hookTimedOut: (hook, session) => events.hookTimedOut(hook, session),
       failed: (what, error, session) => events.failed(what, error, session),
     };
   }
@@ -253,11 +261,14 @@ export class NodeCore {
   }
 
   #sweep(): void {
-    const nowMs = this.#ports.clock.wallMs();
     this.#channels.sweep();
-    for (const uplink of this.uplinks) uplink.tick(nowMs);
-    this.sessions.check(nowMs);
+    for (const uplink of this.uplinks) uplink.tick(this.#nowMs());
+    this.#checkSessions();
     this.#register();
+  }
+
+  #checkSessions(): void {
+    this.sessions.check(this.#nowMs(), this.#ports.clock.wallMs());
   }
 
   #beat(): void {
@@ -288,7 +299,7 @@ export class NodeCore {
     clock.after(CHECK_MS, () => {
       this.#isCheckDue = false;
       this.#fannedOutBytes = 0;
-      this.sessions.check(clock.wallMs());
+      this.#checkSessions();
     });
   }
 

@@ -98,6 +98,11 @@ export class ClusterNode {
         log[change === "linked" ? "info" : "warn"]({ relay, reason: loggable(reason) }, change),
       notPublished: (channel, code) =>
         log.warn({ channel: loggable(channel), code }, "the app's publication was not taken"),
+      hookTimedOut: ({ name, channel }, session) =>
+        log.warn(
+          { hook: name, channel: channel && loggable(channel), session },
+          "the app has not answered in time",
+        ),
       failed: (what, err, session) => log.error({ err, session }, `${what} failed`),
     };
   }

@@ -5,11 +5,12 @@ import type { Server, ServerWebSocket } from "bun";
 import type { Address } from "../runtime/arguments.ts";
 import { SUBPROTOCOL_MSGPACK } from "../wire/client-messages.ts";
 import { type Admitted, ANYONE, admit } from "./app/authentication.ts";
+import { HookTimeout } from "./app/hooks.ts";
 import { isRefused, type RouteHandler, type RouteOptions } from "./app/index.ts";
 import { isOriginAllowed } from "./app/origin.ts";
 import { chooseSubprotocol } from "./codec/encoding.ts";
 import { ClientSession } from "./session/session.ts";
-import type { SessionContext } from "./session/session-context.ts";
+import type { Refusal, SessionContext } from "./session/session-context.ts";
 import type { Sessions } from "./session/sessions.ts";
 
 /** How far beyond a slow reader's budget Bun itself closes it, where much is sent in one turn. */
@@ -124,29 +125,36 @@ export class WebServer {
   }
 
   #upgrade(request: Request): Answer | Promise<Answer> {
-    const { context, sessions, connectionsMax, isOpen } = this.#options;
-    const { app } = context;
-    if (!isOpen()) return new Response("This node takes no new connections now.\n", NOT_NOW);
-    if (sessions.size >= connectionsMax) return new Response("This node is full.\n", NOT_NOW);
+    const { app, limits } = this.#options.context;
+    const unavailable = this.#unavailable();
+    if (unavailable !== undefined) return unavailable;
+    const address = this.#addressOf(request);
     const isByRequest = app.connect !== undefined && app.auth !== "token";
     const origins = app.origins ?? (isByRequest ? "same" : "*");
     if (!isOriginAllowed(request.headers.get("origin"), request.headers.get("host"), origins))
-      return new Response("Pages of this origin may not connect.\n", { status: 403 });
-    const address = this.#addressOf(request);
+      return this.#turnAway(request, address, 403, "Pages of this origin may not connect.");
     if (!isByRequest)
       return this.#accept(request, address, app.auth === "token" ? request : ANYONE);
     try {
       const admitted = admit(app, { request, token: undefined, address });
       if (!(admitted instanceof Promise)) return this.#accept(request, address, admitted);
-      return admitted
-        .then((each) => this.#accept(request, address, each))
-        .catch((error) => this.#refuse(error));
+      return withinMs(admitted, limits.hookTimeoutMs)
+        .then((each) => this.#unavailable() ?? this.#accept(request, address, each))
+        .catch((error) => this.#refuse(request, address, error));
     } catch (error) {
-      return this.#refuse(error);
+      return this.#refuse(request, address, error);
     }
   }
 
-  #accept(request: Request, address: string, admitted: Admitted | Request): Answer {
+  /** Why no client can be taken now; asked again after the app was, which may take its time. */
+  #unavailable(): Answer {
+    const { sessions, connectionsMax, isOpen } = this.#options;
+    if (!isOpen()) return new Response("This node takes no new connections now.\n", NOT_NOW);
+    if (sessions.size >= connectionsMax) return new Response("This node is full.\n", NOT_NOW);
+    return undefined;
+  }
+
+  #accept(request: Request, address: string, admitted: Admitted | Request | Refusal): Answer {
     const { context, sessions, createId } = this.#options;
     const subprotocol = chooseSubprotocol(request.headers.get("sec-websocket-protocol"));
     const encoding = subprotocol === SUBPROTOCOL_MSGPACK ? "msgpack" : "json";
@@ -159,9 +167,21 @@ export class WebServer {
     return new Response("This is not a WebSocket handshake.\n", { status: 400 });
   }
 
-  #refuse(error: unknown): Response {
-    if (isRefused(error)) return new Response(`${error.message}\n`, { status: 401 });
-    return this.#failedToAnswer(error);
+  #refuse(request: Request, address: string, error: unknown): Answer {
+    if (isRefused(error)) return this.#turnAway(request, address, 401, error.message);
+    if (!(error instanceof HookTimeout)) return this.#failedToAnswer(error);
+    this.#options.context.hookTimedOut(error.hook, "");
+    return new Response("The app has not answered in time.\n", NOT_NOW);
+  }
+
+  /**
+   * Tells a client that it may not connect. A WebSocket's client is not told an HTTP status: one
+   * that offers a subprotocol of ours gets its WebSocket, and that is closed with the message.
+   */
+  #turnAway(request: Request, address: string, status: number, message: string): Answer {
+    const subprotocol = chooseSubprotocol(request.headers.get("sec-websocket-protocol"));
+    if (subprotocol !== undefined) return this.#accept(request, address, { refusal: message });
+    return new Response(`${message}\n`, { status });
   }
 
   #failedToAnswer(error: unknown): Response {
@@ -184,3 +204,11 @@ const isUpgrade = (request: Request) =>
 
 const isPage = (route: object): route is Bun.HTMLBundle =>
   "index" in route && typeof route.index === "string";
+
+/** The same promise; it rejects with HookTimeout where the app's connect takes longer. */
+function withinMs<T>(admitted: Promise<T>, timeoutMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new HookTimeout({ name: "connect" })), timeoutMs);
+    admitted.finally(() => clearTimeout(timer)).then(resolve, reject);
+  });
+}

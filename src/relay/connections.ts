@@ -40,6 +40,8 @@ export type Connection = {
 export type ConnectionEvents = {
   /** The link violated the protocol, and is ended. */
   refused(link: RelayLink, reason: string, message: string): void;
+  /** A message of the link has a wrong field, and was refused; the link goes on. */
+  malformed(link: RelayLink, message: string): void;
   cut(link: RelayLink, why: "silent" | "slow"): void;
 };
 
@@ -73,7 +75,8 @@ export class Connections {
       link,
       decoder: new FrameDecoder(HELLO_BYTES_MAX),
       onFrame: (bytes, start, end) => {
-        this.#relay.receive(link, bytes, start, end, this.#nowMs);
+        const fault = this.#relay.receive(link, bytes, start, end, this.#nowMs);
+        if (fault !== undefined) this.#events.malformed(link, fault);
         if (link.phase === "up") connection.decoder.frameBytesMax = FRAME_BYTES_MAX;
         return link.phase !== "ended";
       },

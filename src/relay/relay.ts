@@ -7,9 +7,11 @@ import { linkProof, NONCE_BYTES, relayProof, sameProof } from "../wire/proof.ts"
 import {
   decodeRelayMessage,
   encodeRelayMessage,
+  type InvalidRelayMessage,
   RELAY_PROTOCOL_VERSION,
   type RelayMessage,
   type RelayMessageOf,
+  readRelayMessage,
 } from "../wire/relay-messages.ts";
 import { Malformed } from "../wire/shape.ts";
 import type { Channel } from "./channel.ts";
@@ -78,18 +80,30 @@ export class Relay {
     return link;
   }
 
-  /** Handles one complete frame. Throws Malformed: the shell then ends the link with `end`. */
-  receive(link: RelayLink, bytes: Uint8Array, start: number, end: number, nowMs: number): void {
+  /**
+   * Handles one complete frame. Returns what is wrong with a message that has a wrong field: that
+   * message alone is refused. Throws Malformed: the shell then ends the link with `end`.
+   */
+  receive(
+    link: RelayLink,
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    nowMs: number,
+  ): string | undefined {
     if (link.phase === "up" && opcodeOf(bytes, start) === PUBLISH) {
       if (!isPublicationLayout(bytes, start, end))
         throw new Malformed("a PUBLISH is not of the fixed layout");
       if (link.outcomes.length === 0) this.#publishers.push(link);
       this.#store.publish(link, bytes, start, end, nowMs);
     } else if (link.phase === "up") {
-      this.#messageReceived(link, decodeRelayMessage(bytes, start, end), nowMs);
+      const message = readRelayMessage(bytes, start, end);
+      if (message.type === "invalid") return this.#refuseInvalid(link, message);
+      this.#messageReceived(link, message, nowMs);
     } else if (link.phase !== "ended") {
       this.#handshake(link, decodeRelayMessage(bytes, start, end), nowMs);
     }
+    return undefined;
   }
 
   /** Ends a link and sends it the reason. The shell closes the socket after the outbox. */
@@ -219,6 +233,17 @@ export class Relay {
     }
   }
 
+  /** Answers a message with a wrong field, where it can be told what it asks. */
+  #refuseInvalid(link: RelayLink, { readable, reason }: InvalidRelayMessage): string {
+    if (readable.type === "open" && readable.channel !== undefined) {
+      const { channel } = readable;
+      link.send(encodeRelayMessage({ type: "open_refused", channel, reason: "malformed" }));
+    } else if (readable.type === "history" && readable.request !== undefined) {
+      this.#sendNothingFound(link, readable.request);
+    }
+    return reason;
+  }
+
   #openChannel(link: RelayLink, message: RelayMessageOf<"open">, nowMs: number): void {
     const epoch = Buffer.from(this.#random(EPOCH_BYTES)).toString("hex");
     const channel = this.#store.open(message.channel, message.policy, epoch, nowMs);
@@ -282,18 +307,7 @@ export class Relay {
     this.#store.commit();
     const { request, since, reverse } = message;
     const channel = link.openings.get(message.id)?.channel;
-    if (channel === undefined) {
-      const nothing = {
-        epoch: "none",
-        first: 0,
-        top: 0,
-        trimmed: "expired" as const,
-        gap: null,
-        count: 0,
-      };
-      link.send(encodeRelayMessage({ type: "page", request, found: false, ...nothing }));
-      return;
-    }
+    if (channel === undefined) return this.#sendNothingFound(link, request);
     this.#store.channels.expire(channel, nowMs);
     const { readable } = channel;
     const resumed =
@@ -318,6 +332,18 @@ export class Relay {
     );
     for (let offset = wanted.from; offset <= wanted.to; offset++)
       this.#sendRemembered(link, channel, offset);
+  }
+
+  #sendNothingFound(link: RelayLink, request: number): void {
+    const nothing = {
+      epoch: "none",
+      first: 0,
+      top: 0,
+      trimmed: "expired" as const,
+      gap: null,
+      count: 0,
+    };
+    link.send(encodeRelayMessage({ type: "page", request, found: false, ...nothing }));
   }
 
   /** The longest run of offsets after `after` that fits a page. */

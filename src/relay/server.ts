@@ -19,6 +19,8 @@ export class RelayServer {
         const level = link.phase === "up" ? "warn" : "debug";
         log[level]({ link: loggable(link.key), reason }, loggable(message));
       },
+      malformed: (link, message) =>
+        log.warn({ link: loggable(link.key) }, `message refused: ${loggable(message)}`),
       cut: (link, why) => {
         const message = why === "slow" ? "link cut: it reads too slowly" : "link silent";
         log.warn({ link: loggable(link.key) }, message);

@@ -13,10 +13,12 @@ import { linkProof, relayProof, sameProof } from "../wire/proof.ts";
 import {
   decodeRelayMessage,
   encodeRelayMessage,
+  type InvalidRelayMessage,
   RELAY_PROTOCOL_VERSION,
   type RelayMessage,
   type RelayMessageOf,
   type Role,
+  readRelayMessage,
 } from "../wire/relay-messages.ts";
 import { Malformed } from "../wire/shape.ts";
 import type { Cancel, Clock } from "./clock.ts";
@@ -45,6 +47,8 @@ export type LinkEvents = {
   /** One PUBLICATION frame; the bytes are only valid during the call. */
   publication(bytes: Uint8Array, start: number, end: number): void;
   message(message: RelayMessage): void;
+  /** A message with a field that is wrong: what it answers has failed, and the link stays up. */
+  invalidMessage(message: InvalidRelayMessage): void;
   /** The link is lost (or a dial failed, then `wasUp` is false); the link dials again by itself. */
   lost(reason: string, wasUp: boolean): void;
 };
@@ -197,6 +201,10 @@ export class LinkCore {
       if (!isPublicationLayout(bytes, start, end))
         throw new Malformed("a publication is not of the fixed layout");
       this.#events.publication(bytes, start, end);
+    } else if (this.#state.type === "up") {
+      const message = readRelayMessage(bytes, start, end);
+      if (message.type === "invalid") this.#events.invalidMessage(message);
+      else this.#message(message);
     } else {
       this.#message(decodeRelayMessage(bytes, start, end));
     }

@@ -3,7 +3,7 @@
 
 import { channelName } from "./channel-name.ts";
 import { ERRORS, type ErrorCode } from "./codes.ts";
-import { epochShape, GAP_REASONS, offsetShape, positionShape } from "./position.ts";
+import { gapFields, gapShape, offsetShape, positionShape } from "./position.ts";
 import {
   flag,
   integer,
@@ -104,7 +104,6 @@ export function requestIdOf(frame: unknown): RequestId | undefined {
 const errorCodes = Object.keys(ERRORS).filter((code): code is ErrorCode =>
   Object.hasOwn(ERRORS, code),
 );
-const gap = object({ reason: oneOf(...GAP_REASONS), from: offsetShape, to: offsetShape });
 /** One remembered publication, as `history` answers it. */
 export const rememberedShape = object({
   offset: offsetShape,
@@ -136,10 +135,10 @@ const nodeTable = {
   ok: {
     id,
     channel: optional(channelName),
-    position: optional(object({ epoch: epochShape, offset: offsetShape })),
+    position: optional(positionShape),
     recovered: optional(flag),
     more: optional(flag),
-    gap: optional(gap),
+    gap: optional(gapShape),
     data: optional(present),
   },
   error: { id, code: oneOf(...errorCodes), message: text(0, 1000), retry: flag },
@@ -152,9 +151,7 @@ const nodeTable = {
   /** The reader continues after `position`. */
   gap: {
     channel: channelName,
-    reason: oneOf(...GAP_REASONS),
-    from: offsetShape,
-    to: offsetShape,
+    ...gapFields,
     position: positionShape,
   },
   join: { channel: channelName, client: text(1, 64), info: optional(present) },

@@ -1,13 +1,18 @@
 // Positions: where a reader stands in a channel, and what it can be given next. The one rule of
 // resuming, used by the relay over its history and by a node over its recent frames.
 
-import { integer, object, type Shaped, text } from "./shape.ts";
+import { integer, object, oneOf, type Shaped, text } from "./shape.ts";
 
-/** The largest offset: offsets travel as JSON numbers. */
-export const OFFSET_MAX = Number.MAX_SAFE_INTEGER;
+/**
+ * The largest offset. Offsets travel as JSON numbers, and the offset after a reader's is named too:
+ * in a gap, and as the first that a channel remembers.
+ */
+export const OFFSET_MAX = Number.MAX_SAFE_INTEGER - 1;
 
 export const epochShape = text(1, 32);
 export const offsetShape = integer(0, OFFSET_MAX);
+/** An offset, or the one after the largest. */
+export const nextOffsetShape = integer(0, OFFSET_MAX + 1);
 /**
  * {epoch, offset}: the last publication of a channel that a reader has handled; offset 0 is
  * "nothing yet".
@@ -26,7 +31,13 @@ export type GapReason = (typeof GAP_REASONS)[number];
  * Publications `from`…`to` (offsets, both included) are out of reach for this reader. With `epoch`,
  * `from` counts in the old lineage.
  */
-export type Gap = { readonly reason: GapReason; readonly from: number; readonly to: number };
+export const gapFields = {
+  reason: oneOf(...GAP_REASONS),
+  from: nextOffsetShape,
+  to: offsetShape,
+} as const;
+export const gapShape = object(gapFields);
+export type Gap = Readonly<Shaped<typeof gapShape>>;
 
 /**
  * What can be read of a channel: `first`…`top`, none when first is top + 1. `trimmed`: why what

@@ -3,8 +3,8 @@
 // each is for.
 
 import { channelName } from "./channel-name.ts";
-import { codec, type MessageOf } from "./codec.ts";
-import { epochShape, GAP_REASONS, offsetShape, positionShape } from "./position.ts";
+import { codec, type Invalid, type MessageOf } from "./codec.ts";
+import { epochShape, gapShape, nextOffsetShape, offsetShape, positionShape } from "./position.ts";
 import {
   binary,
   counts,
@@ -24,19 +24,21 @@ const u32 = integer(0, 0xffff_ffff);
 const milliseconds = integer(0, Number.MAX_SAFE_INTEGER);
 const processId = text(1, 64);
 const role = oneOf("node", "lb", "cluster", "probe");
-const gap = object({ reason: oneOf(...GAP_REASONS), from: offsetShape, to: offsetShape });
 const trimmed = oneOf("expired", "evicted");
 
 /** The most publications that a channel can be asked to remember. */
 export const POLICY_SIZE_MAX = 1_000_000;
+/** The longest that a channel can be asked to remember publications, ms, and the most bytes. */
+export const POLICY_TTL_MS_MAX = Number.MAX_SAFE_INTEGER;
+export const POLICY_BYTES_MAX = Number.MAX_SAFE_INTEGER;
 /**
  * How much of a channel is remembered: at most `size` publications, `bytes` of frames, for `ttlMs`.
  * Size 0 remembers nothing.
  */
 export const policyShape = object({
   size: integer(0, POLICY_SIZE_MAX),
-  ttlMs: milliseconds,
-  bytes: integer(0, Number.MAX_SAFE_INTEGER),
+  ttlMs: integer(0, POLICY_TTL_MS_MAX),
+  bytes: integer(0, POLICY_BYTES_MAX),
 });
 export type Policy = Shaped<typeof policyShape>;
 
@@ -114,10 +116,10 @@ export const RELAY_TABLE = {
       channel: channelName,
       id: u32,
       epoch: epochShape,
-      first: offsetShape,
+      first: nextOffsetShape,
       top: offsetShape,
       trimmed,
-      gap: nullable(gap),
+      gap: nullable(gapShape),
       missed: u32,
       members: u32,
     },
@@ -125,7 +127,7 @@ export const RELAY_TABLE = {
   close: { opcode: 0x22, fields: { id: u32 } },
   open_refused: {
     opcode: 0x23,
-    fields: { channel: channelName, reason: oneOf("limit", "storage") },
+    fields: { channel: channelName, reason: oneOf("limit", "storage", "malformed") },
   },
 
   /**
@@ -151,10 +153,10 @@ export const RELAY_TABLE = {
       request: u32,
       found: flag,
       epoch: epochShape,
-      first: offsetShape,
+      first: nextOffsetShape,
       top: offsetShape,
       trimmed,
-      gap: nullable(gap),
+      gap: nullable(gapShape),
       count: u32,
     },
   },
@@ -183,4 +185,8 @@ export const RELAY_TABLE = {
 export type RelayMessage = MessageOf<typeof RELAY_TABLE>;
 export type RelayMessageOf<K extends RelayMessage["type"]> = Extract<RelayMessage, { type: K }>;
 
-export const { encode: encodeRelayMessage, decode: decodeRelayMessage } = codec(RELAY_TABLE);
+const relayCodec = codec(RELAY_TABLE);
+export const { encode: encodeRelayMessage, decode: decodeRelayMessage } = relayCodec;
+export const readRelayMessage = relayCodec.read;
+/** A relay message with a field that is wrong: what can be read of it, and what is wrong. */
+export type InvalidRelayMessage = Invalid<RelayMessage>;

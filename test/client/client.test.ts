@@ -198,6 +198,16 @@ describe("channels", () => {
 });
 
 describe("calls and broadcasts", () => {
+  test("data that a node would refuse is rejected on this side, and the connection lives", async () => {
+    const client = newClient();
+    const room = client.channel(newRoom());
+    const deep: unknown = JSON.parse(`${"[".repeat(64)}${"]".repeat(64)}`);
+    for (const data of ["\ud83d", { text: "x\udfff" }, deep, { "\ud800": 1 }])
+      for (const attempt of [() => room.publish(data), () => client.call("echo", data)])
+        expect(await fault(attempt())).toMatchObject({ code: "bad_frame", retry: false });
+    expect(await room.publish("\ud83d\ude00 \\ud83d")).toMatchObject({ offset: 1 });
+  });
+
   test("a method answers, or refuses", async () => {
     const client = newClient();
     expect(await client.call<{ a: number }>("echo", { a: 1 })).toEqual({ a: 1 });

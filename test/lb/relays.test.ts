@@ -103,7 +103,13 @@ class FakeNode {
             role: "node",
             id: this.id,
           },
-          { welcome: () => this.register(), publication() {}, message() {}, lost() {} },
+          {
+            welcome: () => this.register(),
+            publication() {},
+            message() {},
+            invalidMessage() {},
+            lost() {},
+          },
         ),
       };
       this.#links.push(entry);

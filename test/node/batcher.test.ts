@@ -87,15 +87,6 @@ test("much that waits goes out before its time", () => {
   expect(batcher.isDue(1001)).toBe(true);
 });
 
-test("a clock that is set back holds nobody up", () => {
-  const batcher = batcherOf(500);
-  batcher.queueMessage("1");
-  batcher.takeBatch(1_000_000);
-  batcher.queueMessage("2");
-  expect(batcher.isDue(1_000_001)).toBe(false);
-  expect(batcher.isDue(400_000)).toBe(true);
-});
-
 test("without readers nothing is kept", () => {
   const batcher = new Batcher("news", 50);
   batcher.queueMessage("1");

@@ -29,7 +29,7 @@ const options = {
         if (data === "bad") throw new Refused("mind your words");
         // Every other one is slower than the next.
         await Bun.sleep(Number(data) % 2 === 0 ? 4 : 0);
-        return typeof data === "number" ? { doubled: data * 2 } : undefined;
+        return typeof data === "number" ? { doubled: data * 2 } : true;
       },
     },
   },

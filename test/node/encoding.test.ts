@@ -2,8 +2,14 @@ import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { Packr, Unpackr } from "msgpackr";
 import { isOriginAllowed } from "../../src/node/app/origin.ts";
-import { chooseSubprotocol, decodeFrame, frameOf } from "../../src/node/codec/encoding.ts";
-import { assertJsonMsgpack, DEPTH_MAX } from "../../src/node/codec/json-value.ts";
+import {
+  chooseSubprotocol,
+  decodeFrame,
+  frameOf,
+  requestIdIn,
+} from "../../src/node/codec/encoding.ts";
+import { assertJsonMsgpack } from "../../src/node/codec/json-value.ts";
+import { DATA_DEPTH_MAX, DEPTH_MAX, jsonFault } from "../../src/wire/json-text.ts";
 import { Malformed } from "../../src/wire/shape.ts";
 
 const packer = new Packr({ useRecords: false });
@@ -111,6 +117,89 @@ describe("frames of clients", () => {
     expect(Object.getPrototypeOf(packed)).toBe(Object.prototype);
     expect(Reflect.get(Object(packed), "admin")).toBeUndefined();
   });
+});
+
+describe("the id of a malformed frame", () => {
+  const deep = JSON.parse(`${"[".repeat(200)}${"]".repeat(200)}`);
+  const bad = [deep, "\ud800", new Uint8Array(70_000), 2n ** 60n, new Date(), Number.NaN];
+
+  test("is read from JSON", () => {
+    expect(requestIdIn("json", '{"data":"\\ud800","id":"p7"}')).toBe("p7");
+    expect(requestIdIn("json", JSON.stringify({ data: deep, id: 7 }))).toBe(7);
+    for (const text of ["", "{", "[]", "7", "null", '{"id":[]}'])
+      expect(requestIdIn("json", text)).toBeUndefined();
+  });
+
+  test("is read from msgpack, whatever stands before or behind it", () => {
+    for (const data of bad)
+      for (const frame of [
+        { type: "publish", data, id: "p7" },
+        { id: "p7", more: data, type: "publish", data },
+      ])
+        expect(requestIdIn("msgpack", pack(frame))).toBe("p7");
+    expect(requestIdIn("msgpack", pack({ data: deep, id: deep }))).toBeUndefined();
+    expect(requestIdIn("msgpack", pack({ data: deep, id: new Date() }))).toBeUndefined();
+    expect(requestIdIn("msgpack", pack({ data: deep }))).toBeUndefined();
+  });
+
+  test("is never anything else, whatever the bytes", () => {
+    const seen = fc.uint8Array({ maxLength: 100 });
+    fc.assert(
+      fc.property(seen, fc.boolean(), (bytes, isMap) => {
+        const frame = isMap ? new Uint8Array([0x82, 0xa1, 0x61, ...bytes]) : bytes;
+        expect(["undefined", "string", "number"]).toContain(typeof requestIdIn("msgpack", frame));
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+describe("integers that a number cannot hold", () => {
+  const changed = ["12345678901234567890", "9007199254740993", "-9007199254740993"];
+  const kept = ["9007199254740991", "9007199254740992", "1e300", "18446744073709552000"];
+
+  test("are refused where they would come out as others", () => {
+    for (const integer of changed)
+      expect(() => decodeFrame("json", `{"data":[1,{"a":${integer}}]}`)).toThrow(
+        `${integer} cannot be held exactly`,
+      );
+    for (const integer of kept)
+      expect(decodeFrame("json", `{"data":${integer}}`)).toEqual({ data: Number(integer) });
+  });
+
+  test("may stand in text, and behind numbers that are right", () => {
+    const text = `{"a":"\\"12345678901234567890","b":1e300,"c":12345678901234567000}`;
+    expect(decodeFrame("json", text)).toMatchObject({ b: 1e300 });
+    expect(() => decodeFrame("json", `[1e300,${changed[0]}]`)).toThrow("exactly");
+  });
+
+  test("are refused in msgpack", () => {
+    for (const value of [2n ** 60n, -(2n ** 60n)])
+      expect(() => decodeFrame("msgpack", pack({ value }))).toThrow(`${value} cannot be held`);
+  });
+});
+
+test("a client finds in its JSON what a node would refuse", () => {
+  const nested = (depth: number) => `${"[".repeat(depth)}${"]".repeat(depth)}`;
+  const isRefused = (data: unknown) => {
+    try {
+      decodeFrame("json", JSON.stringify({ data }));
+      return false;
+    } catch {
+      return true;
+    }
+  };
+  for (const data of [
+    ...["\ud800", "\\\ud800", "\\ud800", "\\\\ud800", "x\udfff", "\ud83d\ude00", { "\ud800": 1 }],
+    ...["[".repeat(100), '"['.repeat(100), JSON.parse(nested(DATA_DEPTH_MAX))],
+    ...[JSON.parse(nested(DATA_DEPTH_MAX + 1)), [JSON.parse(nested(DATA_DEPTH_MAX)), "]"]],
+  ])
+    expect(jsonFault(JSON.stringify(data), DATA_DEPTH_MAX) !== undefined).toBe(isRefused(data));
+  fc.assert(
+    fc.property(fc.string({ unit: "binary" }), (text) => {
+      expect(jsonFault(JSON.stringify(text), DATA_DEPTH_MAX)).toBeUndefined();
+    }),
+  );
 });
 
 test("the first subprotocol that we know is spoken", () => {

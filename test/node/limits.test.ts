@@ -47,9 +47,30 @@ test("frames that are no messages are answered by code, and closed when there ar
   expect(await codeOf(client)).toBe(4400);
 });
 
+test("a position that no channel can reach is refused, and the link to the relay stays", async () => {
+  const client = await cluster.client(node);
+  await client.subscribe("room");
+  const since = { epoch: "x", offset: Number.MAX_SAFE_INTEGER };
+  for (const type of ["subscribe", "history"])
+    expect(await client.ask({ type, channel: "room", since })).toMatchObject({
+      code: "bad_frame",
+      message: expect.stringContaining("since.offset"),
+    });
+  const highest = { ...since, offset: since.offset - 1 };
+  expect(await client.ask({ type: "history", channel: "$everyone", since: highest })).toMatchObject(
+    { gap: { reason: "epoch", from: Number.MAX_SAFE_INTEGER } },
+  );
+  expect(await client.subscribe("room", { since: highest })).toMatchObject({ recovered: false });
+});
+
 test("an error carries the id of the frame, where that can be read", async () => {
   const client = await cluster.client(node);
   expect(await client.ask({ type: "subscribe", channel: "" })).toMatchObject({ code: "bad_frame" });
+  const deep: unknown = JSON.parse(`${"[".repeat(70)}${"]".repeat(70)}`);
+  const packed = await cluster.client(node, { encoding: "msgpack" });
+  for (const each of [client, packed])
+    for (const data of ["\ud800", deep])
+      expect(await each.publish("room", data)).toMatchObject({ code: "bad_frame", retry: false });
   client.socket.send(new Uint8Array([0x81]));
   expect(await client.next("error")).toEqual({
     type: "error",

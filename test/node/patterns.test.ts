@@ -80,6 +80,11 @@ describe("history policies", () => {
       bytes: 1_048_576,
     });
     expect(() => policyOf({ ttl: "soon" }, "a:{b}")).toThrow('history.ttl of "a:{b}" is "soon"');
+    expect(policyOf({ ttl: "104249991d" }, "a").ttlMs).toBeLessThan(Number.MAX_SAFE_INTEGER);
+    for (const ttl of ["104249992d", "999999999d"])
+      expect(() => policyOf({ ttl }, "a:{b}")).toThrow(
+        `history.ttl of "a:{b}" is "${ttl}": it must be at most "104249991d".`,
+      );
     expect(() => policyOf({ size: -1 }, "a")).toThrow("history.size");
     expect(() => policyOf({ size: 1.5 }, "a")).toThrow("history.size");
     expect(() => policyOf({ bytes: -1 }, "a")).toThrow("history.bytes");

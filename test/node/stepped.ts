@@ -49,6 +49,9 @@ export class SteppedRelay {
       refused: (_link, reason, message) => {
         throw new Error(`the relay refuses what a node says: ${reason}: ${message}`);
       },
+      malformed: (_link, message) => {
+        throw new Error(`the relay refuses what a node says: ${message}`);
+      },
       cut: () => {},
     });
   }
@@ -152,6 +155,7 @@ export class SteppedNode {
           stateChanged: () => {},
           linkChanged: () => {},
           notPublished: () => {},
+          hookTimedOut: () => {},
           failed: (what, error) => {
             throw new Error(`${what} failed`, { cause: error });
           },

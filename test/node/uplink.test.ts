@@ -4,7 +4,12 @@ import { expect, test } from "bun:test";
 import type { ChannelPort } from "../../src/node/uplink/broker.ts";
 import { type LinkPort, Uplink } from "../../src/node/uplink/uplink.ts";
 import type { LinkEvents } from "../../src/runtime/link-core.ts";
-import { OUTCOME_STORAGE, type RelayMessage } from "../../src/wire/relay-messages.ts";
+import { encodePublish } from "../../src/wire/frame.ts";
+import {
+  type InvalidRelayMessage,
+  OUTCOME_STORAGE,
+  type RelayMessage,
+} from "../../src/wire/relay-messages.ts";
 
 const NEWS: ChannelPort = {
   name: "news",
@@ -22,6 +27,7 @@ const NEWS: ChannelPort = {
 /** An uplink with a link that is up, and what it has said. */
 function uplink() {
   const said: RelayMessage[] = [];
+  const changes: string[] = [];
   const link: LinkPort = {
     isUp: true,
     send() {},
@@ -36,12 +42,19 @@ function uplink() {
       return link;
     },
     () => 1,
-    () => {},
+    (change) => void changes.push(change),
   );
   return {
     uplink: made,
     take: () => said.splice(0).map(({ type }) => type),
     hear: (message: RelayMessage) => events?.message(message),
+    misread: (readable: InvalidRelayMessage["readable"]) =>
+      events?.invalidMessage({ type: "invalid", readable, reason: "a field is wrong" }),
+    publication: (payload: string) => {
+      const frame = encodePublish(7, { high: 1, low: 1 }, 1, new TextEncoder().encode(payload));
+      events?.publication(frame, 0, frame.length);
+    },
+    changes,
     refuse: () => events?.message({ type: "open_refused", channel: "news", reason: "limit" }),
   };
 }
@@ -96,4 +109,51 @@ test("a refusal that is heard while the channel is opened anew is answered once 
   expect([results, take()]).toEqual([["storage"], []]);
   hear(opened);
   expect(take()).toEqual(["retry"]);
+});
+
+const OPENED = {
+  type: "opened",
+  ...{ channel: "news", id: 7, epoch: "e", first: 1, top: 0, trimmed: "expired" as const },
+  ...{ gap: null, missed: 0, members: 0 },
+} as const;
+
+test("a malformed page fails its question alone, and its publications are not taken for live ones", () => {
+  const { uplink: node, hear, misread, publication, changes } = uplink();
+  const arrived: string[] = [];
+  const opening = node.openChannel({
+    ...NEWS,
+    publicationArrived: (_, __, payload) => void arrived.push(payload),
+  });
+  hear(OPENED);
+  const pages: unknown[] = [];
+  const question = { since: null, limit: 10, reverse: false };
+  for (let n = 0; n < 2; n++) node.requestHistory(opening, question, (page) => pages.push(page));
+  misread({ type: "page", request: 1, count: 2 });
+  expect(pages).toEqual([undefined]);
+  for (const payload of ["1", "2", "3"]) publication(payload);
+  expect(arrived).toEqual(["3"]);
+  hear({ ...OPENED, type: "page", request: 2, found: true, count: 0 });
+  expect(pages).toHaveLength(2);
+  expect(changes).toEqual(["malformed answer"]);
+});
+
+test("a malformed opening is closed, and asked for again with the next tick", () => {
+  const { uplink: node, take, misread, changes } = uplink();
+  node.openChannel(NEWS);
+  misread({ type: "opened", channel: "news", id: 7 });
+  node.tick(1000);
+  expect(take()).toEqual(["open", "close", "open"]);
+  expect(changes).toEqual(["malformed answer"]);
+});
+
+test("where it is not known what a malformed answer was for, the link is dialed again", () => {
+  const { uplink: node, misread, changes } = uplink();
+  node.openChannel(NEWS);
+  misread({ type: "ack" });
+  misread({ type: "page", request: 1 });
+  misread({ type: "entered", id: 7 });
+  expect(changes).toEqual([
+    ...["malformed answer", "link lost", "malformed answer", "link lost"],
+    "malformed answer",
+  ]);
 });

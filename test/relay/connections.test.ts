@@ -1,6 +1,7 @@
 // The relay's rules for its connections, by value: deadlines, bounds, and the order of a turn.
 
 import { expect, test } from "bun:test";
+import { Packr } from "msgpackr";
 import { Connections, type LinkTransport } from "../../src/relay/connections.ts";
 import { Relay } from "../../src/relay/relay.ts";
 import { FRAME_BYTES_MAX, FrameDecoder } from "../../src/wire/frame.ts";
@@ -17,6 +18,8 @@ import { MemoryDisk, storeOn } from "./memory-disk.ts";
 const SECRET = "a secret that tests share";
 const NONCE = new Uint8Array(NONCE_BYTES);
 const HELLO: RelayMessage = { type: "hello", version: 1, role: "node", id: "n", nonce: NONCE };
+
+const packer = new Packr({ useRecords: false });
 
 class Transport implements LinkTransport {
   state: "open" | "shut" | "terminated" = "open";
@@ -57,6 +60,7 @@ function createConnections() {
   const events: string[] = [];
   const connections = new Connections(relay, segments, process, {
     refused: (_, reason) => void events.push(`refused: ${reason}`),
+    malformed: (_, message) => void events.push(`malformed: ${message}`),
     cut: (_, why) => void events.push(`cut: ${why}`),
   });
   const pass = (ms: number) => clock.runUntil(clock.now + ms);
@@ -152,6 +156,38 @@ test("what is not of the protocol ends the link with a reason, and the socket wi
     expect([transport.said(), transport.state]).toEqual([["bye"], "shut"]);
   pass(4000);
   for (const { transport } of [gross, wrong]) expect(transport.state).toBe("terminated");
+});
+
+test("a wrong field in a message of a member refuses that message, and its link goes on", () => {
+  const { events, pass, dial } = createConnections();
+  const member = dial();
+  member.prove();
+  const policy = { size: 1, ttlMs: 2 ** 60, bytes: 1 };
+  const how = { live: false, presence: false, since: null };
+  member.say(
+    { type: "open", channel: "room", policy, ...how },
+    { type: "history", request: 7, id: 1, since: null, limit: -1, reverse: false },
+    { type: "retry", id: -1 },
+    { type: "ping" },
+  );
+  pass(0);
+  expect(member.transport.said()).toEqual(["open_refused", "page", "pong"]);
+  expect(events).toEqual([
+    expect.stringContaining("malformed: open.policy.ttlMs must be a whole number"),
+    expect.stringContaining("malformed: history.limit"),
+    expect.stringContaining("malformed: retry.id"),
+  ]);
+  expect([member.connection.link.phase, member.transport.state]).toEqual(["up", "open"]);
+});
+
+test("an opcode that is no integer ends the link", () => {
+  const { connections, events, pass, dial } = createConnections();
+  const member = dial();
+  const map = packer.pack([{ toString: 1, valueOf: 1 }]);
+  connections.received(member.connection, Buffer.concat([Buffer.from([0, 0, 0, map.length]), map]));
+  pass(0);
+  expect(events).toEqual(["refused: malformed"]);
+  expect(member.transport.state).toBe("shut");
 });
 
 test("of more than 128 strangers the oldest is cut, and no member", () => {

@@ -72,6 +72,7 @@ export class TestLink {
   readonly seen: (
     | RelayMessage
     | { type: "publication"; offset: number; text: string }
+    | { type: "invalid"; reason: string }
     | { type: "lost"; reason: string }
   )[] = [];
   #waiting: (() => void)[] = [];
@@ -89,6 +90,7 @@ export class TestLink {
             offset: offsetAt(bytes, start),
             text: new TextDecoder().decode(payloadOf(bytes, start, end)),
           }),
+        invalidMessage: ({ reason }) => this.#note({ type: "invalid", reason }),
         lost: (reason) => this.#note({ type: "lost", reason }),
       },
     );

@@ -66,6 +66,8 @@ function createLink() {
       welcome: ({ relay }) => void events.push(`welcome ${relay}`),
       publication: () => void events.push("publication"),
       message: ({ type }) => void events.push(type),
+      invalidMessage: ({ readable, reason }) =>
+        void events.push(`invalid ${readable.type}: ${reason}`),
       lost: (reason, wasUp) => void events.push(`${wasUp ? "lost" : "failed"}: ${reason}`),
     },
     {
@@ -98,6 +100,11 @@ function createLink() {
   };
   return { link, process, dials, events, pass, say, open, up };
 }
+
+const PAGE_OUT_OF_RANGE: RelayMessage = {
+  ...{ type: "page", request: 7, found: true, epoch: "e", first: 2 ** 53, top: 9 },
+  ...{ trimmed: "expired", gap: null, count: 0 },
+};
 
 const challenge = (secret: string): RelayMessage => ({
   type: "challenge",
@@ -228,6 +235,26 @@ test("bytes that are no frames lose the link; messages and publications go to th
   link.received(dials.at(-1) ?? 0, new Uint8Array(8).fill(0xff));
   expect(events).toHaveLength(1);
   expect(events[0]).toStartWith("lost: ");
+});
+
+test("a message with a wrong field is told to the owner, and the link stays up", () => {
+  const { link, dials, events, say, up } = createLink();
+  const dialed = up();
+  say(PAGE_OUT_OF_RANGE, { type: "retry", id: 1 });
+  expect(events.splice(0)).toEqual([
+    expect.stringContaining("invalid page: page.first must be a whole number"),
+    "retry",
+  ]);
+  expect([link.isUp, dialed.state, dials.length]).toEqual([true, "open", 1]);
+  link.received(dials.at(-1) ?? 0, new Uint8Array([0, 0, 0, 2, 0x91, 0x81]));
+  expect(events).toEqual([expect.stringContaining("lost: ")]);
+});
+
+test("a wrong field before welcome loses the link", () => {
+  const { events, say, open } = createLink();
+  open();
+  say({ type: "challenge", nonce: new Uint8Array(3), proof: new Uint8Array(32) });
+  expect(events).toEqual([expect.stringContaining("failed: challenge.nonce must be 16 bytes")]);
 });
 
 test("a close sends what is pending, and nothing happens any more", () => {

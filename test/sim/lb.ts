@@ -99,6 +99,9 @@ export class SimLb {
       },
       publication: () => {},
       message: (message) => this.#sync.relayMessage(relay.id, message),
+      invalidMessage: ({ reason }) => {
+        throw new Error(reason);
+      },
       lost: () => this.#sync.relayLost(relay.id),
     });
     return link;

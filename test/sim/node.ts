@@ -129,6 +129,7 @@ const eventsOf = (name: string): NodeEvents => ({
   stateChanged: () => {},
   linkChanged: () => {},
   notPublished: () => {},
+  hookTimedOut: () => {},
   failed: (what, error) => {
     throw new Error(`${name}: ${what} failed`, { cause: error });
   },

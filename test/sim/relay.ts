@@ -99,6 +99,9 @@ export class SimRelay {
         // The cores never send malformed frames, whatever the faults.
         throw new Error(`${this.id} cannot read what ${link.key} says: ${reason}: ${message}`);
       },
+      malformed: (link, message) => {
+        throw new Error(`${this.id} cannot read what ${link.key} says: ${message}`);
+      },
       cut: () => {},
     });
     return true;

@@ -1,19 +1,24 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
+import { Packr } from "msgpackr";
 import { clientMessage, nodeMessage } from "../../src/wire/client-messages.ts";
+import { OFFSET_MAX, resume } from "../../src/wire/position.ts";
 import {
   decodeRelayMessage,
   encodeRelayMessage,
   type RelayMessage,
+  readRelayMessage,
 } from "../../src/wire/relay-messages.ts";
 import { Malformed } from "../../src/wire/shape.ts";
 
 setDefaultTimeout(60_000);
 
+const packer = new Packr({ useRecords: false });
+
 // The msgpack decoder renames the key "__proto__", as it should.
 const name = fc.stringMatching(/^[a-z0-9:._-]{1,40}$/).filter((text) => text !== "__proto__");
 const u32 = fc.nat(0xffff_ffff);
-const offset = fc.maxSafeNat();
+const offset = fc.nat(OFFSET_MAX);
 const position = fc.record({ epoch: fc.stringMatching(/^[a-f0-9]{1,16}$/), offset });
 const policy = fc.record({ size: fc.nat(1_000_000), ttlMs: offset, bytes: offset });
 const binary = (length: number) => fc.uint8Array({ minLength: length, maxLength: length });
@@ -105,6 +110,38 @@ describe("relay messages", () => {
     );
   });
 
+  test("a page is readable whatever position it was asked for", () => {
+    const since = { epoch: "e", offset: OFFSET_MAX };
+    for (const epoch of ["e", "another"]) {
+      const readable = { epoch, first: 1, top: 0, trimmed: "expired" } as const;
+      const { gap } = resume(since, readable);
+      const page = { type: "page", request: 1, found: true, ...readable, gap, count: 0 } as const;
+      const frame = encodeRelayMessage(page);
+      expect(decodeRelayMessage(frame, 0, frame.length)).toEqual(page);
+    }
+  });
+
+  test("what can be read of a message with a wrong field is told, with what is wrong", () => {
+    const frame = encodeRelayMessage({
+      ...{ type: "history", request: 7, id: 3, since: { epoch: "e", offset: OFFSET_MAX + 1 } },
+      ...{ limit: 5, reverse: false },
+    });
+    expect(readRelayMessage(frame, 0, frame.length)).toEqual({
+      type: "invalid",
+      readable: { type: "history", request: 7, id: 3, limit: 5, reverse: false },
+      reason: `history.since.offset must be a whole number from 0 to ${OFFSET_MAX}`,
+    });
+    expect(() => decodeRelayMessage(frame, 0, frame.length)).toThrow(Malformed);
+  });
+
+  test("an opcode that is no integer is Malformed", () => {
+    for (const opcode of [{ toString: 1, valueOf: 1 }, "5", 5.5, null, [5], -1, 200]) {
+      const body = packer.pack([opcode]);
+      const frame = Buffer.concat([Buffer.from([0, 0, 0, body.length]), body]);
+      expect(() => readRelayMessage(frame, 0, frame.length)).toThrow(Malformed);
+    }
+  });
+
   test("garbage is Malformed", () => {
     fc.assert(
       fc.property(fc.uint8Array({ minLength: 2, maxLength: 300 }), (body) => {
@@ -138,6 +175,8 @@ describe("client messages", () => {
       { type: "subscribe" },
       { type: "subscribe", channel: "two words" },
       { type: "subscribe", channel: "news", since: { epoch: "e", offset: -1 } },
+      { type: "subscribe", channel: "news", since: { epoch: "e", offset: OFFSET_MAX + 1 } },
+      { type: "history", channel: "news", since: { epoch: "e", offset: 2 ** 53 } },
       { type: "subscribe", channel: "news", since: "e:3" },
       { type: "publish", channel: "news" },
       { type: "publish", channel: "news", data: 1, seq: 0 },

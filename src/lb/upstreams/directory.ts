@@ -74,6 +74,8 @@ export class Directory {
           sync.relayMessage(relay.id, message);
           if (message.type === "registry") this.#onKnown?.();
         },
+        invalidMessage: ({ reason }) =>
+          log.warn({ relay: relay.id, reason }, "a message of the relay is malformed"),
         lost: (reason, wasUp) => {
           if (wasUp)
             log.warn({ relay: relay.id, reason }, "lost the relay; the nodes stay as last known");

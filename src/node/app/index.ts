@@ -120,14 +120,19 @@ export interface ChannelOptions<Params> {
    */
   subscribe?(session: Session, params: Params): Awaitable<boolean | Nothing>;
   /**
-   * Whether and what a client may publish. Return the data to publish; nothing returned: it
-   * is unchanged. `false`: only the app publishes here.
+   * Whether and what a client may publish. Return the data to publish, or `true` to publish what
+   * came; `false`, undefined and Refused refuse it. `false` instead of a function: only the app
+   * publishes here.
    */
   publish?: false | PublishHook<Params>["publish"];
 }
 
 interface PublishHook<Params> {
-  publish(session: Session, data: unknown, params: Params): unknown;
+  publish(
+    session: Session,
+    data: unknown,
+    params: Params,
+  ): Awaitable<NonNullable<unknown> | null | undefined>;
 }
 
 /**

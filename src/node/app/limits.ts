@@ -24,6 +24,11 @@ export type LimitOptions = {
    * disconnected and resumes by position.
    */
   readonly bufferedBytes?: number | undefined;
+  /**
+   * How long `connect`, and a channel's `subscribe` and `publish`, may take (default 10,000 ms):
+   * then the client is answered `busy`, its next request goes on, and a later answer is dropped.
+   */
+  readonly hookTimeoutMs?: number | undefined;
   /** Clients that a node accepts (default: what its file descriptors allow). */
   readonly connections?: number | undefined;
 };
@@ -33,6 +38,7 @@ export type NodeLimits = {
   readonly told: Limits;
   readonly requestsPerSecond: number;
   readonly bufferedBytes: number;
+  readonly hookTimeoutMs: number;
   readonly connections: number | undefined;
 };
 
@@ -84,6 +90,7 @@ export function limitsOf(options: LimitOptions | undefined): NodeLimits {
       64 * 1024,
       64 * 1024 * 1024,
     ),
+    hookTimeoutMs: checked("hookTimeoutMs", options?.hookTimeoutMs ?? 10_000, 1, 600_000),
     connections:
       connections === undefined ? undefined : checked("connections", connections, 1, 1_000_000),
   };

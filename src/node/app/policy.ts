@@ -1,6 +1,11 @@
 // How much of a channel is remembered: from an app's options to the policy that a relay gets. Pure.
 
-import type { Policy } from "../../wire/relay-messages.ts";
+import {
+  POLICY_BYTES_MAX,
+  POLICY_SIZE_MAX,
+  POLICY_TTL_MS_MAX,
+  type Policy,
+} from "../../wire/relay-messages.ts";
 
 /**
  * How much of a channel is remembered, and so how long a client may be away without a gap.
@@ -14,7 +19,6 @@ export type HistoryOptions = {
   readonly bytes?: number | undefined;
 };
 
-const SIZE_MAX = 1_000_000;
 const UNITS_MS: Readonly<Record<string, number>> = {
   ms: 1,
   s: 1000,
@@ -22,6 +26,7 @@ const UNITS_MS: Readonly<Record<string, number>> = {
   h: 3_600_000,
   d: 86_400_000,
 };
+const TTL_DAYS_MAX = Math.floor(POLICY_TTL_MS_MAX / UNITS_MS.d);
 
 /** Milliseconds in "500ms", "10s", "10m", "2h", "1d"; undefined for anything else. */
 export function parseDurationMs(text: string): number | undefined {
@@ -36,9 +41,10 @@ export function policyOf(history: HistoryOptions | undefined, where: string): Po
   const wrong = (field: string, value: unknown, wanted: string) =>
     new Error(`history.${field} of "${where}" is ${JSON.stringify(value)}: it must be ${wanted}.`);
   if (ttlMs === undefined) throw wrong("ttl", ttl, 'a time such as "500ms", "30s", "10m" or "2h"');
-  if (!Number.isSafeInteger(size) || size < 0 || size > SIZE_MAX)
-    throw wrong("size", size, `a whole number from 0 to ${SIZE_MAX}`);
-  if (!Number.isSafeInteger(bytes) || bytes < 0)
+  if (ttlMs > POLICY_TTL_MS_MAX) throw wrong("ttl", ttl, `at most "${TTL_DAYS_MAX}d"`);
+  if (!Number.isSafeInteger(size) || size < 0 || size > POLICY_SIZE_MAX)
+    throw wrong("size", size, `a whole number from 0 to ${POLICY_SIZE_MAX}`);
+  if (!Number.isSafeInteger(bytes) || bytes < 0 || bytes > POLICY_BYTES_MAX)
     throw wrong("bytes", bytes, "a whole number of bytes");
   return { size, ttlMs, bytes };
 }

@@ -66,8 +66,7 @@ export class Batcher {
 
   /** Whether the batch is due: what comes in the same millisecond as the last one goes with it. */
   isDue(nowMs: number): boolean {
-    // A rest longer than the longest: the system's clock was set back.
-    const isOver = nowMs >= this.#restsUntilMs || this.#restsUntilMs - nowMs > this.#batchMsMax;
+    const isOver = nowMs >= this.#restsUntilMs;
     return isOver || nowMs === this.#takenAtMs || this.#queuedSize > QUEUED_SIZE_MAX;
   }
 

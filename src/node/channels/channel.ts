@@ -24,6 +24,7 @@ import type { Subscriber } from "./subscriber.ts";
 /** What a channel needs of the node around it. */
 export interface ChannelContext {
   nowMs(): number;
+  wallMs(): number;
   /** Sends a frame to all sessions that have joined the native topic. */
   publishToTopic(topic: string, frame: Frame): void;
   /** The channel's batch is due then: `flushIfDue` has to be called. */
@@ -101,8 +102,8 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
     return this.cache.epoch;
   }
 
-  nowMs(): number {
-    return this.#context.nowMs();
+  wallMs(): number {
+    return this.#context.wallMs();
   }
 
   // For sessions and the app.

@@ -22,8 +22,22 @@ export const CACHED_MAX = 64 * 1024 * 1024;
 const UNUSED_MS = 30_000;
 const UNUSED_CROWDED_MS = 1000;
 
+export type ChannelsOptions = {
+  readonly rules: Rules;
+  readonly uplinkOf: (channel: string) => Uplink;
+  /** Sends a frame to all sessions that have joined the native topic. */
+  readonly publishToTopic: (topic: string, frame: Frame) => void;
+  /** Milliseconds that only grow, for deadlines. */
+  readonly nowMs: () => number;
+  /** Milliseconds since the Unix epoch, as in the times of publications. */
+  readonly wallMs: () => number;
+  /** A batch is due then: `flush` has to be called. */
+  readonly scheduleFlush: (dueMs: number) => void;
+};
+
 export class Channels implements ChannelContext {
   readonly nowMs: () => number;
+  readonly wallMs: () => number;
   readonly publishToTopic: (topic: string, frame: Frame) => void;
   readonly #rules: Rules;
   readonly #uplinkOf: (channel: string) => Uplink;
@@ -37,22 +51,13 @@ export class Channels implements ChannelContext {
   /** Which channel's cache shrinks next. */
   readonly #shrinking = new RoundRobin(this.#channels);
 
-  /**
-   * `publishToTopic`: sends a frame to all sessions that have joined the native topic.
-   * `scheduleFlush`: a batch is due then, so call `flush`.
-   */
-  constructor(
-    rules: Rules,
-    uplinkOf: (channel: string) => Uplink,
-    publishToTopic: (topic: string, frame: Frame) => void,
-    nowMs: () => number,
-    scheduleFlush: (dueMs: number) => void,
-  ) {
-    this.#rules = rules;
-    this.#uplinkOf = uplinkOf;
-    this.publishToTopic = publishToTopic;
-    this.nowMs = nowMs;
-    this.#scheduleFlush = scheduleFlush;
+  constructor(options: ChannelsOptions) {
+    this.#rules = options.rules;
+    this.#uplinkOf = options.uplinkOf;
+    this.publishToTopic = options.publishToTopic;
+    this.nowMs = options.nowMs;
+    this.wallMs = options.wallMs;
+    this.#scheduleFlush = options.scheduleFlush;
   }
 
   get size(): number {

@@ -68,9 +68,9 @@ export class HistoryCache {
    * The offset after which a reader continues, if the cache alone can tell. Only the relay can tell
    * that something is out of reach.
    */
-  find(want: Want, nowMs: number): number | undefined {
+  find(want: Want, wallMs: number): number | undefined {
     if (!this.#isFollowed) return undefined;
-    this.#expire(nowMs);
+    this.#expire(wallMs);
     if (typeof want === "number") return this.#beforeNewest(want);
     return want.epoch === this.epoch && this.#covers(want.offset) ? want.offset : undefined;
   }
@@ -118,9 +118,9 @@ export class HistoryCache {
   }
 
   /** Drops what is older than the channel's policy allows. */
-  #expire(nowMs: number): void {
-    this.#recent.dropBefore(nowMs - this.#policy.ttlMs);
-    this.#older?.dropBefore(nowMs - this.#policy.ttlMs);
+  #expire(wallMs: number): void {
+    this.#recent.dropBefore(wallMs - this.#policy.ttlMs);
+    this.#older?.dropBefore(wallMs - this.#policy.ttlMs);
     this.#reportSize();
   }
 

@@ -63,7 +63,7 @@ export class Subscription {
 /** What the readers of a channel need of it. */
 export interface ReadersContext {
   readonly cache: HistoryCache;
-  nowMs(): number;
+  wallMs(): number;
   /** Asks the relay for history. False: not now. */
   requestHistory(question: Question, onPage: OnPage): boolean;
   /** A client has its `ok`. */
@@ -133,7 +133,7 @@ export class Readers {
 
   #serve(subscription: Subscription, want: Want, hasOk: boolean): void {
     const { cache } = this.#context;
-    const offset = cache.find(want, this.#context.nowMs());
+    const offset = cache.find(want, this.#context.wallMs());
     if (offset !== undefined)
       return this.#catchUp(subscription, { epoch: cache.epoch, offset }, null, hasOk);
     subscription.state = {

@@ -2,9 +2,15 @@
 // frame is made from that text, only for clients that use msgpack. Pure.
 
 import { Packr, Unpackr } from "msgpackr";
-import { SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK } from "../../wire/client-messages.ts";
+import {
+  type RequestId,
+  requestIdOf,
+  SUBPROTOCOL_JSON,
+  SUBPROTOCOL_MSGPACK,
+} from "../../wire/client-messages.ts";
 import { Malformed } from "../../wire/shape.ts";
 import { assertJsonMsgpack, assertJsonValue } from "./json-value.ts";
+import { scalarOf } from "./msgpack-scan.ts";
 
 export type Encoding = "json" | "msgpack";
 /** What goes into one WebSocket message: a text frame or a binary one. */
@@ -30,13 +36,28 @@ export function decodeFrame(encoding: Encoding, frame: string | Uint8Array): unk
     if (typeof frame !== "string")
       throw new Malformed("this connection speaks JSON, in text frames");
     const value = parseJson(frame);
-    assertJsonValue(value);
+    assertJsonValue(value, frame);
     return value;
   }
   if (typeof frame === "string")
     throw new Malformed("this connection speaks msgpack, in binary frames");
   assertJsonMsgpack(frame);
   return unpacker.unpack(frame);
+}
+
+/** The id of a frame that is malformed, for its error; undefined where none can be read. */
+export function requestIdIn(encoding: Encoding, frame: string | Uint8Array): RequestId | undefined {
+  if (typeof frame !== "string") {
+    if (encoding === "json") return undefined;
+    const id = scalarOf(frame, "id");
+    return id && requestIdOf({ id: unpacker.unpack(id) });
+  }
+  if (encoding === "msgpack") return undefined;
+  try {
+    return requestIdOf(JSON.parse(frame));
+  } catch {
+    return undefined;
+  }
 }
 
 function parseJson(text: string): unknown {

@@ -1,27 +1,63 @@
 // What data may be: values that JSON can hold, in either encoding. Pure.
 
 import { isUtf8 } from "node:buffer";
+import { DEPTH_MAX, textEnd as jsonTextEnd } from "../../wire/json-text.ts";
 import { Malformed } from "../../wire/shape.ts";
 
-export const DEPTH_MAX = 64;
+/**
+ * Throws Malformed where a value that JSON.parse made of `json` is nested too deep, or is not what
+ * the text says.
+ */
+export function assertJsonValue(value: unknown, json: string): void {
+  const isExact = assertEntry(value, 0);
+  const inexact = isExact ? undefined : inexactInteger(json);
+  if (inexact !== undefined) throw new Malformed(`${inexact.slice(0, 40)} ${INEXACT}`);
+}
 
-/** Throws Malformed where a decoded value is nested too deep, or is not valid as JSON. */
-export function assertJsonValue(value: unknown, depth = 0): void {
+const INEXACT = "cannot be held exactly, as it is beyond 2^53: send it as text";
+
+/** Returns whether no number is so large that its text may have said another. */
+function assertEntry(value: unknown, depth: number): boolean {
   if (typeof value === "string") {
     if (!value.isWellFormed()) throw new Malformed("text must not hold half a surrogate pair");
   } else if (typeof value === "number") {
     if (!Number.isFinite(value)) throw new Malformed("a number is out of range");
+    return Math.abs(value) <= Number.MAX_SAFE_INTEGER;
   } else if (typeof value === "object" && value !== null) {
     if (depth === DEPTH_MAX) throw new Malformed(`a frame may be nested ${DEPTH_MAX} deep`);
+    let isExact = true;
     if (Array.isArray(value)) {
-      for (const entry of value) assertJsonValue(entry, depth + 1);
+      for (const entry of value) isExact = assertEntry(entry, depth + 1) && isExact;
     } else {
       for (const [key, entry] of Object.entries(value)) {
-        assertJsonValue(key);
-        assertJsonValue(entry, depth + 1);
+        assertEntry(key, depth);
+        isExact = assertEntry(entry, depth + 1) && isExact;
       }
     }
+    return isExact;
   }
+  return true;
+}
+
+const NUMBER = /-?\d+(\.\d+)?([eE][+-]?\d+)?/y;
+
+/** The first integer in valid JSON text that a number of JavaScript changes. */
+function inexactInteger(json: string): string | undefined {
+  for (let at = 0; at < json.length; at++) {
+    if (json[at] === '"') at = jsonTextEnd(json, at);
+    NUMBER.lastIndex = at;
+    const [literal, fraction, exponent] = NUMBER.exec(json) ?? [];
+    if (literal === undefined) continue;
+    at += literal.length - 1;
+    if (fraction === undefined && exponent === undefined && isChanged(literal)) return literal;
+  }
+  return undefined;
+}
+
+/** What JavaScript itself writes, such as 2 ** 64 as 18446744073709552000, comes out as it was. */
+function isChanged(literal: string): boolean {
+  const value = Number(literal);
+  return String(value) !== literal && BigInt(value) !== BigInt(literal);
 }
 
 /**
@@ -160,6 +196,6 @@ function finite(value: number, end: number): number {
 
 function safe(value: bigint, end: number): number {
   if (value > Number.MAX_SAFE_INTEGER || value < Number.MIN_SAFE_INTEGER)
-    throw new Malformed(NOT_JSON);
+    throw new Malformed(`${value} ${INEXACT}`);
   return end;
 }

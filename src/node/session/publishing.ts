@@ -7,13 +7,17 @@ import {
   encodePublishOk,
   type RequestId,
 } from "../../wire/client-messages.ts";
+import { HookTimeout } from "../app/hooks.ts";
 import type { Route } from "../app/rules.ts";
 import type { Channel } from "../channels/channel.ts";
 import type { Publisher, PublishResult } from "../uplink/outbox.ts";
-import { type Answered, callApp, jsonOf, sendFailure } from "./app-calls.ts";
+import { type Answered, callHook, jsonOf, sendFailure } from "./app-calls.ts";
 import type { RequestingSession } from "./session-context.ts";
 
 const encoder = new TextEncoder();
+/** For the app's author: a hook that returns nothing has decided nothing. */
+const NOTHING_RETURNED =
+  "The app's publish function returned nothing: it has to return the data to publish, or true.";
 
 export function publish(session: RequestingSession, message: ClientMessageOf<"publish">): Answered {
   const { id, channel, data, seq, key } = message;
@@ -32,11 +36,19 @@ export function publish(session: RequestingSession, message: ClientMessageOf<"pu
     forward(session, message, route, data);
     return undefined;
   }
-  return callApp(
+  return callHook(
     session,
+    { name: "publish", channel },
     () => hook.call(options, session.view, data, route.params),
-    (changed) => forward(session, message, route, changed === undefined ? data : changed),
-    (error) => sendFailure(session, id, error),
+    (returned: unknown) => {
+      if (returned === undefined) return session.sendError(id, "refused", NOTHING_RETURNED);
+      if (returned === false) return session.sendError(id, "refused");
+      return forward(session, message, route, returned === true ? data : returned);
+    },
+    (error) => {
+      if (error instanceof HookTimeout) holdBack(session, channel, seq);
+      sendFailure(session, id, error);
+    },
   );
 }
 

@@ -13,7 +13,7 @@ import type { Route } from "../app/rules.ts";
 import type { Channel } from "../channels/channel.ts";
 import type { HistoryAnswer } from "../channels/history-requests.ts";
 import { Subscription } from "../channels/readers.ts";
-import { type Answered, callApp, jsonOf, sendFailure } from "./app-calls.ts";
+import { type Answered, callApp, callHook, jsonOf, sendFailure } from "./app-calls.ts";
 import { publish } from "./publishing.ts";
 import type { RequestingSession } from "./session-context.ts";
 
@@ -53,7 +53,7 @@ function connect(session: RequestingSession, message: ClientMessageOf<"connect">
     session.connectReceived(producer);
     session.sendOk(id);
   };
-  if (state.name === "closed") return undefined;
+  if (state.name === "closed" || state.name === "refused") return undefined;
   if (state.name === "connected" ? state.hasSaidConnect : state.isAuthenticating)
     return session.sendError(id, "already_connected");
   if (state.name === "connected") {
@@ -63,15 +63,16 @@ function connect(session: RequestingSession, message: ClientMessageOf<"connect">
   if (token === undefined) return session.refuseFrame(id, "connect needs a token");
   const { request } = state;
   session.authenticationStarted();
-  return callApp(
+  return callHook(
     session,
+    { name: "connect" },
     () => admit(context.app, { request, token, address }),
     (admitted) => {
       session.authenticated(admitted);
       accept();
     },
     (error) => {
-      sendFailure(session, id, error);
+      sendFailure(session, id, error, undefined, true);
       session.close(isRefused(error) ? "refused" : "internal");
     },
   );
@@ -90,8 +91,9 @@ function subscribe(session: RequestingSession, message: ClientMessageOf<"subscri
   const route = session.context.channels.routeOf(channel);
   if (route === undefined)
     return session.sendError(id, "refused", `There is no channel "${channel}".`);
-  return callApp(
+  return callHook(
     session,
+    { name: "subscribe", channel },
     () => route.rule.options.subscribe?.(session.view, route.params),
     (allowed) => {
       if (allowed !== false) return begin(session, message, route);
@@ -100,7 +102,7 @@ function subscribe(session: RequestingSession, message: ClientMessageOf<"subscri
     },
     (error) => {
       endSubscription(session, channel);
-      sendFailure(session, id, error);
+      sendFailure(session, id, error, undefined, true);
     },
   );
 }

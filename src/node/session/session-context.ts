@@ -4,6 +4,7 @@ import type { OutgoingMessage, RequestId } from "../../wire/client-messages.ts";
 import type { CloseName, ErrorCode } from "../../wire/codes.ts";
 import type { Producer } from "../../wire/frame.ts";
 import type { Admitted } from "../app/authentication.ts";
+import type { Hook } from "../app/hooks.ts";
 import type { AppOptions, Cluster, Session } from "../app/index.ts";
 import type { NodeLimits } from "../app/limits.ts";
 import type { Channels } from "../channels/channels.ts";
@@ -24,6 +25,8 @@ export type SessionContext = {
   identify(kind: "producer" | "key", user: string | undefined, text: string): Producer;
   /** Calls the session's `resume` a little later. */
   resumeLater(session: Resumable): void;
+  /** For the log: a function of the app has not answered in time. */
+  hookTimedOut(hook: Hook, session: string): void;
   /** For the log: the app, or this node, threw. */
   failed(what: string, error: unknown, session: string): void;
 };
@@ -34,7 +37,8 @@ export interface Resumable {
 
 /**
  * `awaitingToken`: the client has to send `connect` with a token before the deadline;
- * `isAuthenticating`: the app is looking at it. `closed`: nothing more is sent or answered.
+ * `isAuthenticating`: the app is looking at it. `refused`: the app does not let the client in,
+ * which is all it is told. `closed`: nothing more is sent or answered.
  */
 export type SessionState =
   | {
@@ -49,7 +53,11 @@ export type SessionState =
       readonly hasSaidConnect: boolean;
       readonly producer: Producer | undefined;
     }
+  | { readonly name: "refused"; readonly message: string }
   | { readonly name: "closed" };
+
+/** The client is not let in. */
+export type Refusal = { readonly refusal: string };
 
 /** A session, as the requests of its client see it. */
 export interface RequestingSession extends Subscriber, Resumable {
@@ -72,8 +80,16 @@ export interface RequestingSession extends Subscriber, Resumable {
   connectReceived(producer: string | undefined): void;
   /** Whether the session gets the channel of everyone without a subscription. */
   listenToEveryone(listens: boolean): void;
+  /** The same promise; it rejects with HookTimeout where the app does not answer in time. */
+  awaitHook<T>(hook: Hook, result: PromiseLike<T>): Promise<T>;
   sendMessage(message: OutgoingMessage): void;
-  sendError(id: RequestId | undefined, code: ErrorCode, message?: string): undefined;
+  /** `retry`: as the code says, where it is not given. */
+  sendError(
+    id: RequestId | undefined,
+    code: ErrorCode,
+    message?: string,
+    retry?: boolean,
+  ): undefined;
   /** Answers a request that has an id. `dataText`: JSON. */
   sendOk(id: RequestId | undefined, dataText?: string): undefined;
   /** Sends together with the other replies of this turn. */

@@ -9,27 +9,34 @@ import {
   encodeNodeMessage,
   type OutgoingMessage,
   type RequestId,
-  requestIdOf,
 } from "../../wire/client-messages.ts";
-import { type CloseName, ERRORS, type ErrorCode } from "../../wire/codes.ts";
+import { CLOSES, type CloseName, ERRORS, type ErrorCode } from "../../wire/codes.ts";
 import type { Producer } from "../../wire/frame.ts";
 import { Malformed } from "../../wire/shape.ts";
 import { type Admitted, ANYONE } from "../app/authentication.ts";
+import { type Hook, HookTimeout } from "../app/hooks.ts";
 import type { Session } from "../app/index.ts";
 import { BAD_FRAMES_MAX, PINGS_PER_SECOND, RATE_REFUSALS_MAX } from "../app/limits.ts";
 import { DEFAULT_ROUTE } from "../app/rules.ts";
 import type { Subscription } from "../channels/readers.ts";
-import { decodeFrame, type Encoding } from "../codec/encoding.ts";
+import { decodeFrame, type Encoding, requestIdIn } from "../codec/encoding.ts";
 import { ClientWriter, type Socket } from "./client-writer.ts";
 import { PublishWindow } from "./publish-window.ts";
 import { holdBack } from "./publishing.ts";
 import { RequestQueue } from "./request-queue.ts";
 import { answerRequest } from "./requests.ts";
-import type { RequestingSession, SessionContext, SessionState } from "./session-context.ts";
+import type {
+  Refusal,
+  RequestingSession,
+  SessionContext,
+  SessionState,
+} from "./session-context.ts";
 
 /** Liveness checks in a row, each a ping interval apart, that may find a client silent. */
 const SILENCES_MAX = 2;
 const ERROR_MESSAGE_LENGTH_MAX = 1000;
+/** What a WebSocket's close frame holds. */
+const CLOSE_REASON_BYTES_MAX = 123;
 
 type Received = { readonly message: ClientMessage; readonly bytes: number };
 
@@ -53,30 +60,25 @@ export class ClientSession implements RequestingSession {
   #pings: TokenBucket | undefined;
   #window: PublishWindow | undefined;
   #view: Session | undefined;
+  /** The hook that was awaited last: the requests behind it wait, so there is only one. */
+  #hook: { readonly deadlineMs: number; readonly expire: () => void } | undefined;
 
   /**
-   * `admitted`: who the client is; or the upgrade request, where it has to connect with a token.
+   * `admitted`: who the client is; or the upgrade request, where it has to connect with a token;
+   * or why it is not let in.
    */
   constructor(
     context: SessionContext,
     id: string,
     encoding: Encoding,
     address: string,
-    admitted: Admitted | Request,
+    admitted: Admitted | Request | Refusal,
   ) {
     this.context = context;
     this.id = id;
     this.encoding = encoding;
     this.address = address;
-    this.#state =
-      admitted instanceof Request
-        ? {
-            name: "awaitingToken",
-            request: admitted,
-            deadlineMs: context.channels.nowMs() + context.connectMs,
-            isAuthenticating: false,
-          }
-        : { name: "connected", client: admitted, hasSaidConnect: false, producer: undefined };
+    this.#state = this.#stateOf(admitted);
   }
 
   get state(): SessionState {
@@ -124,6 +126,8 @@ export class ClientSession implements RequestingSession {
   // From the socket.
 
   socketOpened(socket: Socket): void {
+    if (this.#state.name === "refused")
+      return socket.close(CLOSES.refused.code, closeReason(this.#state.message));
     const { bufferedBytes } = this.context.limits;
     this.#writer = new ClientWriter(socket, this.encoding, bufferedBytes, () => this.#release());
     if (this.#state.name === "connected") this.#welcome();
@@ -132,13 +136,11 @@ export class ClientSession implements RequestingSession {
   frameReceived(frame: string | Uint8Array): void {
     this.#isHeard = true;
     if (!this.isOpen) return;
-    let value: unknown;
     try {
-      value = decodeFrame(this.encoding, frame);
-      this.#messageReceived(clientMessage(value), frame.length);
+      this.#messageReceived(clientMessage(decodeFrame(this.encoding, frame)), frame.length);
     } catch (error) {
       if (!(error instanceof Malformed)) throw error;
-      this.refuseFrame(requestIdOf(value), error.message);
+      this.refuseFrame(requestIdIn(this.encoding, frame), error.message);
     }
   }
 
@@ -172,12 +174,13 @@ export class ClientSession implements RequestingSession {
   }
 
   /** Every so often: ends what has taken too long. */
-  checkDeadlines(nowMs: number): void {
+  checkDeadlines(nowMs: number, wallMs: number): void {
     this.#writer?.checkBacklog(nowMs);
     if (this.#state.name === "awaitingToken" && nowMs >= this.#state.deadlineMs)
       this.close("connect_timeout");
-    else if (this.#state.name === "connected" && nowMs >= this.#state.client.expiresAtMs)
+    else if (this.#state.name === "connected" && wallMs >= this.#state.client.expiresAtMs)
       this.close("expired");
+    if (this.#hook !== undefined && nowMs >= this.#hook.deadlineMs) this.#hook.expire();
   }
 
   /** Continues with requests that had to wait. */
@@ -195,6 +198,18 @@ export class ClientSession implements RequestingSession {
   }
 
   // From requests.
+
+  awaitHook<T>(hook: Hook, result: PromiseLike<T>): Promise<T> {
+    const { limits, channels } = this.context;
+    return new Promise((resolve, reject) => {
+      const expire = () => {
+        this.#hook = undefined;
+        reject(new HookTimeout(hook));
+      };
+      this.#hook = { deadlineMs: channels.nowMs() + limits.hookTimeoutMs, expire };
+      result.then(resolve, reject);
+    });
+  }
 
   authenticationStarted(): void {
     if (this.#state.name === "awaitingToken")
@@ -250,9 +265,13 @@ export class ClientSession implements RequestingSession {
     if (id !== undefined) this.sendMessage({ type: "ok", id });
   }
 
-  sendError(id: RequestId | undefined, code: ErrorCode, message?: string): undefined {
-    const { retry, message: usual } = ERRORS[code];
-    const words = (message ?? usual).slice(0, ERROR_MESSAGE_LENGTH_MAX);
+  sendError(
+    id: RequestId | undefined,
+    code: ErrorCode,
+    message: string = ERRORS[code].message,
+    retry: boolean = ERRORS[code].retry,
+  ): undefined {
+    const words = message.slice(0, ERROR_MESSAGE_LENGTH_MAX);
     this.sendMessage({ type: "error", id, code, message: words, retry });
   }
 
@@ -273,6 +292,16 @@ export class ClientSession implements RequestingSession {
     if (this.subscriptions.get(channel) !== subscription) return;
     this.subscriptions.delete(channel);
     if (channel === EVERYONE) this.listenToEveryone(true);
+  }
+
+  #stateOf(admitted: Admitted | Request | Refusal): SessionState {
+    const { channels, connectMs } = this.context;
+    if (admitted instanceof Request) {
+      const deadlineMs = channels.nowMs() + connectMs;
+      return { name: "awaitingToken", request: admitted, deadlineMs, isAuthenticating: false };
+    }
+    if ("refusal" in admitted) return { name: "refused", message: admitted.refusal };
+    return { name: "connected", client: admitted, hasSaidConnect: false, producer: undefined };
   }
 
   get #client(): Admitted {
@@ -339,4 +368,10 @@ export class ClientSession implements RequestingSession {
     this.subscriptions.clear();
     this.#state = { name: "closed" };
   }
+}
+
+/** The message as far as a close frame holds it. */
+function closeReason(message: string): string {
+  const { read } = new TextEncoder().encodeInto(message, new Uint8Array(CLOSE_REASON_BYTES_MAX));
+  return message.slice(0, read);
 }

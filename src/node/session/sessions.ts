@@ -40,7 +40,8 @@ export class Sessions {
   }
 
   /** Ends what has taken too long, and slow readers. */
-  check(nowMs: number): void {
-    for (const group of this.#groups) for (const session of group) session.checkDeadlines(nowMs);
+  check(nowMs: number, wallMs: number): void {
+    for (const group of this.#groups)
+      for (const session of group) session.checkDeadlines(nowMs, wallMs);
   }
 }

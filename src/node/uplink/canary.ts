@@ -59,7 +59,7 @@ export class Canary implements ChannelPort, Publisher {
 
   /** Whether the relay has delivered lately. */
   get isProven(): boolean {
-    return Math.abs(this.#nowMs() - this.#provenAtMs) <= PROOF_MS;
+    return this.#nowMs() - this.#provenAtMs <= PROOF_MS;
   }
 
   /** Every BEAT_MS: publishes the next, and dials again where a link is unresponsive. */

@@ -39,15 +39,20 @@ export class Questions {
     const onPage = this.#open.get(request);
     this.#open.delete(request);
     if (!found) return onPage?.(undefined);
-    const page = {
-      readable: { epoch, first, top, trimmed },
-      gap,
-      offsets: [],
-      timesMs: [],
-      payloads: [],
-    };
+    const page = pageOf({ epoch, first, top, trimmed }, gap);
     this.#arriving = { page, onPage: onPage ?? (() => {}), missing: count };
     if (count === 0) this.#end();
+  }
+
+  /**
+   * A page cannot be read: its question has no answer, and the `count` publications that follow
+   * are its own.
+   */
+  pageFailed(request: number, count: number): void {
+    const onPage = this.#open.get(request);
+    this.#open.delete(request);
+    if (count > 0) this.#arriving = { page: unreadPage(), onPage: () => {}, missing: count };
+    onPage?.(undefined);
   }
 
   /** The next publication of the page. */
@@ -75,3 +80,14 @@ export class Questions {
     arrived?.onPage(arrived.page);
   }
 }
+
+const pageOf = (readable: Page["readable"], gap: Page["gap"]): Page => ({
+  readable,
+  gap,
+  offsets: [],
+  timesMs: [],
+  payloads: [],
+});
+
+const unreadPage = (): Page =>
+  pageOf({ epoch: "none", first: 0, top: 0, trimmed: "expired" }, null);

@@ -13,6 +13,7 @@ import {
   timeAt,
 } from "../../wire/frame.ts";
 import {
+  type InvalidRelayMessage,
   type Member,
   OUTCOME_STORAGE,
   type RelayMessage,
@@ -34,7 +35,10 @@ export type LinkPort = Pick<LinkCore, "isUp" | "send" | "sendMessage" | "close">
 export type Membership = Pick<Member, "address" | "state" | "connections">;
 
 /** For the log: the new state of the link, and why. */
-export type OnLinkChange = (change: "linked" | "not linked" | "link lost", reason: string) => void;
+export type OnLinkChange = (
+  change: "linked" | "not linked" | "link lost" | "malformed answer",
+  reason: string,
+) => void;
 
 /** How long a publisher waits for a relay's answer before it gets "busy", ms. */
 const PUBLISH_DEADLINE_MS = 10_000;
@@ -227,6 +231,36 @@ export class Uplink implements LinkEvents {
         return this.#byId.get(message.id)?.port.memberEntered(message.client, message.info);
       case "left":
         return this.#byId.get(message.id)?.port.memberLeft(message.client);
+      default:
+        return undefined;
+    }
+  }
+
+  /**
+   * Fails the question that the message answers. Where it cannot be told what the frames behind it
+   * belong to, or which publications an acknowledgement is for, the link is dialed again.
+   */
+  invalidMessage({ readable, reason }: InvalidRelayMessage): void {
+    this.#onChange("malformed answer", reason);
+    switch (readable.type) {
+      case "page": {
+        const { request, count } = readable;
+        if (request === undefined || count === undefined) return this.redial(reason);
+        return this.#questions.pageFailed(request, count);
+      }
+      case "opened": {
+        const opening = this.#openings.get(readable.channel ?? "");
+        if (opening === undefined || readable.id === undefined) return this.redial(reason);
+        this.#link.sendMessage({ type: "close", id: readable.id });
+        return this.#openRefused({
+          type: "open_refused",
+          channel: opening.port.name,
+          reason: "malformed",
+        });
+      }
+      case "open_refused":
+      case "ack":
+        return this.redial(reason);
       default:
         return undefined;
     }
