@@ -10,6 +10,7 @@ import { type AcceptContext, Acceptor, REFUSALS_MAX } from "./accept/acceptor.ts
 import { Admission } from "./accept/admission.ts";
 import type { Certificates } from "./accept/certificate-files.ts";
 import { secureWith } from "./accept/tls.ts";
+import { HttpDate } from "./http/date.ts";
 import { cookieValue, viaName } from "./http/keyed.ts";
 import { WriteBuffer } from "./net/byte-sink.ts";
 import { type Expiring, expireDue } from "./net/expiring.ts";
@@ -109,6 +110,7 @@ export class LoadBalancer {
     this.#context = {
       options,
       clock: this.#clock,
+      date: new HttpDate(() => Date.now()),
       pool: this.pool,
       dispatcher: this.dispatcher,
       dials: this.#dials,
@@ -167,6 +169,7 @@ export class LoadBalancer {
     return {
       options: this.#options,
       clock: this.#clock,
+      date: context.date,
       counters: this.pool.counters,
       accessLog: context.accessLog,
       expiring: this.#expiring,

@@ -125,6 +125,7 @@ function answerMeaning(pieces: readonly Uint8Array[]): string {
       closes: true,
       added: "X: y\r\n",
       statedLength: undefined,
+      date: "Sun, 06 Nov 1994 08:49:37 GMT",
       cookieName: "T",
     };
     const draft = new WriteBuffer(1024);

@@ -261,6 +261,29 @@ describe("its own health", () => {
 
   const healthz = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
+  test("is told whatever the query, and to GET and HEAD alone", async () => {
+    const lb = await startLb();
+    const seen = server.connections.length;
+    const ask = (line: string, rest = "\r\n") =>
+      lb.ask(`${line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${rest}`);
+    for (const target of ["/healthz?", "/healthz?x", "http://a/healthz?x"])
+      expect(await ask(`GET ${target}`)).toEndWith("\r\n\r\nok\n");
+    expect(await ask("GET /healthz", "Content-Length: 2\r\n\r\nab")).toEndWith("\r\n\r\nok\n");
+    expect(await ask("GET /healthz", "Content-Length: 0\r\n\r\n")).toEndWith("\r\n\r\nok\n");
+    for (const method of ["POST", "OPTIONS", "DELETE", "ANY"]) {
+      const answer = await ask(`${method} /healthz`);
+      expect(statusOf(answer)).toBe(405);
+      expect(fieldOf(answer, "Allow")).toBe("GET, HEAD");
+    }
+    expect(
+      server.connections
+        .slice(seen)
+        .map(({ text }) => text)
+        .join(""),
+    ).not.toContain("healthz");
+    expect(await ask("GET /healthzz")).toEndWith("\r\n\r\nok");
+  });
+
   test("is told on /healthz unless another path is wanted, or none", async () => {
     const [byDefault, elsewhere, nowhere] = await Promise.all([
       startLb(),

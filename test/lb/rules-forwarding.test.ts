@@ -116,6 +116,7 @@ describe("rule 32: fields of this hop end here", () => {
     );
     expect(namesIn(answer)).toEqual([
       "x-kept",
+      "date",
       "set-cookie",
       "cache-control",
       "content-length",
@@ -165,6 +166,53 @@ describe("rule 34: Via", () => {
     expect(server.connections).toHaveLength(0);
     expect(statusOf(await lb.ask(last(`Via: 1.1 ${name}x\r\n`)))).toBe(200);
   });
+});
+
+describe("rule 53: Date", () => {
+  const DATE = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/;
+  test("an answer without one gets it; one with one keeps it", async () => {
+    const answer = await relayed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    expect(fieldOf(answer, "Date")).toMatch(DATE);
+    expect(Math.abs(Date.parse(fieldOf(answer, "Date") ?? "") - Date.now())).toBeLessThan(60_000);
+    const dated = await relayed(
+      "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nok",
+    );
+    const named = await relayed(
+      "HTTP/1.1 200 OK\r\nDate: x\r\nConnection: date\r\nContent-Length: 2\r\n\r\nok",
+    );
+    expect(fieldOf(named, "Date")).toMatch(DATE);
+    expect(dated.match(/^date: .*$/gim)).toEqual(["Date: Sun, 06 Nov 1994 08:49:37 GMT"]);
+  });
+  test("the lb's own answers have it: an error, its health, a refused connection", async () => {
+    const crowded = await Lb.start("--upstream", server.address, "--connections-max", "1");
+    try {
+      const health = await crowded.ask(
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+      );
+      await crowded.countsWhen(({ connections }) => connections === 0);
+      const first = await crowded.connect();
+      await crowded.countsWhen(({ connections }) => connections === 1);
+      const refused = await crowded.ask("");
+      first.reset();
+      for (const answer of [health, refused, await lb.ask("nonsense\r\n\r\n")])
+        expect(fieldOf(answer, "Date")).toMatch(DATE);
+      expect(statusOf(refused)).toBe(503);
+    } finally {
+      await crowded.stop();
+    }
+  });
+});
+
+test("rule 54: a node's 426 says what to upgrade to", async () => {
+  const answer = await relayed(
+    "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n",
+  );
+  expect(fieldOf(answer, "Upgrade")).toBe("websocket");
+  expect(fieldOf(answer, "Connection")).toBe("close, Upgrade");
+  const other = await relayed(
+    "HTTP/1.1 200 OK\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n",
+  );
+  expect(namesIn(other)).not.toContain("upgrade");
 });
 
 describe("rule 35: Expect: 100-continue", () => {

@@ -23,6 +23,8 @@ const KNOWN = [
   "set-cookie",
   "via",
   "expect",
+  "date",
+  "max-forwards",
   "sec-websocket-key",
   "sec-websocket-version",
   "sec-websocket-accept",

@@ -27,7 +27,7 @@ export type Hop = {
  * What is done with a field that is not just passed on. `claim`: what only a proxy that we trust
  * may say.
  */
-type Treatment = "drop" | "claim" | "cookie" | "expect" | "pass";
+type Treatment = "drop" | "claim" | "cookie" | "expect" | "forwards" | "pass";
 
 function requestTreatment(key: Key | undefined): Treatment {
   switch (key) {
@@ -53,6 +53,8 @@ function requestTreatment(key: Key | undefined): Treatment {
       return "cookie";
     case "expect":
       return "expect";
+    case "max-forwards":
+      return "forwards";
     default:
       return "pass";
   }
@@ -81,9 +83,14 @@ export function forwardRequest(
   fields.write((line) => {
     const treatment = requestTreatment(fields.keys[line]);
     return (
-      (treatment === "pass" || (treatment === "expect" && request.minor === 1)) && !isNamed(line)
+      (treatment === "pass" ||
+        (treatment === "expect" && request.minor === 1) ||
+        (treatment === "forwards" && request.maxForwards === undefined)) &&
+      !isNamed(line)
     );
   }, output);
+  if (request.maxForwards !== undefined)
+    output.text(`Max-Forwards: ${request.maxForwards - 1}\r\n`);
   const sticky = writeCookies(fields, hop.cookieName, isNamed, output);
   const claims = hop.trusted ? claimsIn(fields, isNamed) : NO_CLAIMS;
   const scheme = claims.scheme ?? hop.scheme;
@@ -164,6 +171,8 @@ export type Answering = {
   /** Content-Length where it says what the body would have been (to HEAD, and in a 304). */
   readonly statedLength: number | undefined;
   readonly cookieName: string | undefined;
+  /** The time now, for an answer that does not tell when it was made (RFC 9110, 6.6.1). */
+  readonly date: string;
 };
 
 export function forwardResponse(
@@ -174,11 +183,22 @@ export function forwardResponse(
 ): void {
   output.text(statusLine(start));
   writeEndToEnd(fields, answering.cookieName, output);
-  const { statedLength, closes, added, framing } = answering;
+  const { statedLength, closes, added, framing, date } = answering;
+  const isDated = fields.has("date") && !fields.list("connection").includes("date");
   const stated = statedLength === undefined ? "" : `Content-Length: ${statedLength}\r\n`;
   output.text(
-    `${added}${framingLine(framing)}${stated}${closes ? "Connection: close\r\n" : ""}\r\n`,
+    `${isDated ? "" : `Date: ${date}\r\n`}${added}${framingLine(framing)}${stated}` +
+      `${start.status === 426 ? upgradeOffered(fields, closes) : connectionLine(closes)}\r\n`,
   );
+}
+
+const connectionLine = (closes: boolean): string => (closes ? "Connection: close\r\n" : "");
+
+/** A 426 is nothing without what to upgrade to (RFC 9110, 15.5.22). */
+function upgradeOffered(fields: Fields, closes: boolean): string {
+  const offered = fields.values("upgrade").join(", ");
+  if (offered === "") return connectionLine(closes);
+  return `Upgrade: ${offered}\r\nConnection: ${closes ? "close, " : ""}Upgrade\r\n`;
 }
 
 /** A 1xx on its way to the client (RFC 9110, 15.2). */

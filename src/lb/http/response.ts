@@ -20,6 +20,8 @@ const TOO_MANY_INTERIMS = new HttpFault(502, "the node sent too many interim ans
 /** What the exchange decides about an answer, asked when its head is whole. */
 export type AnswerTerms = {
   readonly cookieName: string | undefined;
+  /** The time now, as a Date tells it. */
+  readonly date: string;
   /** Field lines that give the client its sticky cookie. */
   stickyFields(): string;
   /** The client's connection ends after this answer, whatever the node says. */
@@ -124,6 +126,7 @@ export class Response {
       statedLength:
         isBodyless && framed.lengths.length === 1 ? parseLength(framed.lengths[0]) : undefined,
       cookieName: this.#terms.cookieName,
+      date: this.#terms.date,
     };
     forwardResponse(start, fields, answering, output);
   }

@@ -3,10 +3,11 @@
 
 import type { ConnectionSlot } from "../accept/admission.ts";
 import type { TransportInfo } from "../accept/handshake.ts";
-import { faultAnswer, HttpFault, healthAnswer, unavailable } from "../http/faults.ts";
+import { faultAnswer, HttpFault, unavailable } from "../http/faults.ts";
 import type { Fields } from "../http/fields.ts";
 import { forwardRequest, type Hop } from "../http/forward.ts";
 import { HeadReader, REQUEST, type RequestLine } from "../http/head.ts";
+import { healthAnswer, type OwnAnswer, optionsAnswer, ownAnswer } from "../http/own-answers.ts";
 import { interpretRequest, type Request } from "../http/request.ts";
 import { BODY_TOO_LARGE } from "../http/request-body.ts";
 import { ByteQueue } from "../net/byte-queue.ts";
@@ -288,12 +289,13 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const toHead = start.method === "HEAD";
     const { healthPath, numbers } = this.#context.options;
     const request = interpretRequest(start, fields);
-    if (request instanceof HttpFault) this.#answerAndClose(request, toHead, start);
-    else if (request.framing.kind === "length" && request.framing.bytes > numbers.bodyBytesMax)
-      this.#answerAndClose(BODY_TOO_LARGE, toHead, start);
-    else if (request.framing.kind === "none" && request.target === healthPath)
-      this.#answerHealth(request, toHead);
-    else this.#startExchange(request, fields, chunk, at);
+    if (request instanceof HttpFault) return this.#answerAndClose(request, toHead, start);
+    if (request.framing.kind === "length" && request.framing.bytes > numbers.bodyBytesMax)
+      return this.#answerAndClose(BODY_TOO_LARGE, toHead, start);
+    const own = ownAnswer(request, healthPath);
+    if (own === undefined) this.#startExchange(request, fields, chunk, at);
+    else if (own instanceof HttpFault) this.#answerAndClose(own, toHead, start);
+    else this.#answerItself(own, request, toHead);
   }
 
   #startExchange(request: Request, fields: Fields, chunk: Buffer, at: number): void {
@@ -324,11 +326,13 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     }
   }
 
-  #answerHealth(request: Request, toHead: boolean): void {
-    const { pool, options } = this.#context;
-    pool.counters.healthAnswers++;
-    const closes = !request.keepsAlive || this.#isLast;
-    this.#writer.text(healthAnswer(pool.anyUp(), closes, toHead));
+  /** What comes of a body is nobody's: the connection ends. */
+  #answerItself(own: OwnAnswer, request: Request, toHead: boolean): void {
+    const { pool, options, date } = this.#context;
+    const closes = !request.keepsAlive || request.hasBody || this.#isLast;
+    const form = { closes, toHead, date: date.text };
+    if (own === "health") pool.counters.healthAnswers++;
+    this.#writer.text(own === "health" ? healthAnswer(pool.anyUp(), form) : optionsAnswer(form));
     this.#writer.flush();
     this.#hasServed = true;
     this.#expireIn(options.numbers.keepAliveTimeoutMs);
@@ -453,7 +457,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
   }
 
   #writeFault(fault: HttpFault, toHead: boolean): number {
-    const answer = faultAnswer(fault, toHead);
+    const answer = faultAnswer(fault, toHead, this.#context.date.text);
     this.#writer.text(answer);
     this.#writer.flush();
     return answer.length;

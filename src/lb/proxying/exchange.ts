@@ -176,6 +176,10 @@ export class Exchange implements AnswerTerms {
     return this.#context.options.cookie?.name;
   }
 
+  get date(): string {
+    return this.#context.date.text;
+  }
+
   stickyFields(): string {
     const { cookie } = this.#context.options;
     const node = this.#node;
