@@ -17,7 +17,7 @@ const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const HOP = {
   via: "tutti-x",
   peer: "10.0.0.1",
-  trusted: true,
+  trust: (address: string) => address.startsWith("10."),
   scheme: "http",
   ownHost: "own:80",
   cookieName: "T",

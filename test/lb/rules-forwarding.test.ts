@@ -88,6 +88,7 @@ describe("rule 32: fields of this hop end here", () => {
       "host",
       "x-kept",
       "x-forwarded-for",
+      "x-real-ip",
       "x-forwarded-proto",
       "x-forwarded-host",
       "via",
@@ -98,6 +99,7 @@ describe("rule 32: fields of this hop end here", () => {
       get("Connection: close, X-Forwarded-For, X-Forwarded-Host, Via, Host, X-Forwarded-Proto\r\n"),
     );
     expect(fieldOf(head, "X-Forwarded-For")).toBe("127.0.0.1");
+    expect(fieldOf(head, "X-Real-IP")).toBe("127.0.0.1");
     expect(fieldOf(head, "X-Forwarded-Proto")).toBe("http");
     expect(fieldOf(head, "X-Forwarded-Host")).toBe("a");
     expect(fieldOf(head, "Host")).toBe("a");
@@ -144,11 +146,24 @@ describe("rule 33: who the client is, only a trusted proxy may say", () => {
     const answer = await trusting.ask(last(claims));
     const head = server.connections[0].text;
     expect(fieldOf(head, "X-Forwarded-For")).toBe("6.6.6.6, 127.0.0.1");
+    expect(head.match(/^x-real-ip: .*$/gim)).toEqual(["X-Real-IP: 6.6.6.6"]);
     expect(fieldOf(head, "X-Forwarded-Proto")).toBe("https");
     expect(fieldOf(head, "X-Forwarded-Host")).toBe("evil");
     expect(fieldOf(head, "Forwarded")).toBe("for=6.6.6.6");
     expect(fieldOf(answer, "Set-Cookie")).toContain("; Secure");
   });
+});
+
+describe("rule 55: the client's address is the last on the path that is no trusted proxy's", () => {
+  for (const [path, client] of [
+    ["6.6.6.6, 203.0.113.7, 10.1.2.3", "203.0.113.7"],
+    ["6.6.6.6, nonsense", "127.0.0.1"],
+  ])
+    test(path, async () => {
+      await trusting.ask(last(`X-Forwarded-For: ${path}\r\nX-Real-IP: 6.6.6.6\r\n`));
+      const head = server.connections[0].text;
+      expect(head.match(/^x-real-ip: .*$/gim)).toEqual([`X-Real-IP: ${client}`]);
+    });
 });
 
 describe("rule 34: Via", () => {

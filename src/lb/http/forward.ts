@@ -2,6 +2,7 @@
 // framing is always written anew.
 
 import type { ByteSink } from "../net/byte-sink.ts";
+import { clientAddress, type Trust } from "../net/trust.ts";
 import { setsCookie, splitCookie } from "./cookie.ts";
 import { HttpFault } from "./faults.ts";
 import type { Fields, Key } from "./fields.ts";
@@ -13,10 +14,10 @@ import type { Request } from "./request.ts";
 export type Hop = {
   /** Our pseudonym in Via (RFC 9110, 7.6.3). */
   readonly via: string;
-  /** The client's address. */
+  /** The address of whoever connected. */
   readonly peer: string;
-  /** Whether the peer is a proxy whose forwarding fields are believed. */
-  readonly trusted: boolean;
+  /** Whose forwarding fields are believed; undefined: not even the peer's. */
+  readonly trust: Trust | undefined;
   readonly scheme: "http" | "https";
   /** Stands in for the Host that an HTTP/1.0 request left out. */
   readonly ownHost: string;
@@ -63,6 +64,8 @@ function requestTreatment(key: Key | undefined): Treatment {
 export type ForwardedRequest = {
   /** The sticky cookie that the client brought. */
   readonly sticky: string | undefined;
+  /** The client's address, as far as whoever brings it is believed. */
+  readonly client: string;
   /** The client came over TLS, to us or to a proxy that we trust. */
   readonly isSecure: boolean;
 };
@@ -92,14 +95,17 @@ export function forwardRequest(
   if (request.maxForwards !== undefined)
     output.text(`Max-Forwards: ${request.maxForwards - 1}\r\n`);
   const sticky = writeCookies(fields, hop.cookieName, isNamed, output);
-  const claims = hop.trusted ? claimsIn(fields, isNamed) : NO_CLAIMS;
+  const claims = hop.trust === undefined ? NO_CLAIMS : claimsIn(fields, isNamed);
   const scheme = claims.scheme ?? hop.scheme;
+  const client =
+    hop.trust === undefined ? hop.peer : clientAddress(claims.path, hop.peer, hop.trust);
+  const path = claims.path === "" ? hop.peer : `${claims.path}, ${hop.peer}`;
   output.text(
-    `X-Forwarded-For: ${claims.path}${hop.peer}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
+    `X-Forwarded-For: ${path}\r\nX-Real-IP: ${client}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
       `X-Forwarded-Host: ${claims.host ?? host}\r\n${claims.others}Via: 1.${request.minor} ${hop.via}\r\n` +
       `${framingLine(request.framing)}${request.handshake === undefined ? "" : "Connection: Upgrade\r\nUpgrade: websocket\r\n"}\r\n`,
   );
-  return { sticky, isSecure: scheme === "https" };
+  return { sticky, client, isSecure: scheme === "https" };
 }
 
 /** The names in a Connection field that are not just options of the connection. */
@@ -148,7 +154,8 @@ function claimsIn(fields: Fields, isNamed: (line: number) => boolean): Claims {
     const key = fields.keys[line];
     if (requestTreatment(key) !== "claim" || isNamed(line)) continue;
     const value = fields.value(line);
-    if (key === "x-forwarded-for") claims.path += `${value}, `;
+    if (key === "x-real-ip") continue;
+    if (key === "x-forwarded-for") claims.path += claims.path === "" ? value : `, ${value}`;
     else if (key === "x-forwarded-proto") claims.scheme = value;
     else if (key === "x-forwarded-host") claims.host = value;
     else claims.others += `${fields.name(line)}: ${value}\r\n`;

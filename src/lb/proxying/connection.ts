@@ -309,7 +309,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const entry =
       accessLog === undefined
         ? undefined
-        : new AccessLogEntry(accessLog, hop.peer, request, this.#beganMs);
+        : new AccessLogEntry(accessLog, forwarded.client, request, this.#beganMs);
     const account = new Account(pool.counters, entry);
     const head = headBuffer.takeCopy();
     const exchange = new Exchange(this.#context, request, forwarded, head, account);
@@ -543,8 +543,9 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     if (address === undefined) return undefined;
     const { options, via, ownHost } = this.#context;
     const peer = plainAddress(address);
-    const trusted = !isAnonymous && options.trust(peer);
-    this.#hop = { via, peer, trusted, scheme, ownHost, cookieName: options.cookie?.name };
+    const { trust, cookie } = options;
+    const believed = !isAnonymous && trust(peer) ? trust : undefined;
+    this.#hop = { via, peer, trust: believed, scheme, ownHost, cookieName: cookie?.name };
     return this.#hop;
   }
 
