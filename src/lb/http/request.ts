@@ -18,6 +18,8 @@ export type Request = {
   /** What Max-Forwards says, where it means something: in OPTIONS (RFC 9110, 7.6.2). */
   readonly maxForwards: number | undefined;
   readonly framing: Framing;
+  /** The client may wait for a 100 before it sends its body. */
+  readonly expectsContinue: boolean;
   /** The client will send another request on this connection, if it may. */
   readonly keepsAlive: boolean;
   /** What Connection says, in lower case: options, and names of fields that end here. */
@@ -45,9 +47,9 @@ export function interpretRequest(start: RequestLine, fields: Fields): Request | 
   if (maxForwards instanceof HttpFault) return maxForwards;
   const framing = requestFraming(framingFields(fields), minor);
   if (framing instanceof HttpFault) return framing;
-  const unexpected =
-    minor === 1 && fields.list("expect").some((expectation) => expectation !== "100-continue");
-  if (unexpected) return new HttpFault(417, "the only expectation met here is 100-continue");
+  const expectations = minor === 1 ? fields.list("expect") : [];
+  if (expectations.some((expectation) => expectation !== "100-continue"))
+    return new HttpFault(417, "the only expectation met here is 100-continue");
   const connection = fields.list("connection");
   const hasBody = framing.kind === "chunked" || (framing.kind === "length" && framing.bytes > 0);
   const upgrades = method === "GET" && minor === 1 && !hasBody && connection.includes("upgrade");
@@ -62,6 +64,7 @@ export function interpretRequest(start: RequestLine, fields: Fields): Request | 
     hasBody,
     maxForwards,
     framing,
+    expectsContinue: expectations.length > 0,
     keepsAlive: minor === 1 && !connection.includes("close"),
     hopByHop: connection,
     handshake,

@@ -24,8 +24,8 @@ export type AnswerTerms = {
   readonly date: string;
   /** Field lines that give the client its sticky cookie. */
   stickyFields(): string;
-  /** The client's connection ends after this answer, whatever the node says. */
-  mustClose(): boolean;
+  /** The client's connection ends after this answer. `nodeStays`: the node's does not. */
+  mustClose(nodeStays: boolean): boolean;
 };
 
 export class Response {
@@ -117,7 +117,7 @@ export class Response {
       framing.kind !== "close" &&
       !isAmbiguous &&
       !fields.list("connection").includes("close");
-    this.closes = this.#framing.kind === "close" || this.#terms.mustClose();
+    this.closes = this.#framing.kind === "close" || this.#terms.mustClose(this.nodeStays);
     const isBodyless = request.method === "HEAD" || status === 304;
     const answering = {
       framing: this.#framing,

@@ -7,6 +7,9 @@ export interface ByteSink {
   bytes(source: Buffer, start: number, end: number): void;
 }
 
+/** Takes what nobody wants any more. */
+export const DISCARD: ByteSink = { text() {}, bytes() {} };
+
 /** Gathers what is written in one piece of memory, which is used again and again. */
 export class WriteBuffer implements ByteSink {
   length = 0;

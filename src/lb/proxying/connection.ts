@@ -11,6 +11,7 @@ import { healthAnswer, type OwnAnswer, optionsAnswer, ownAnswer } from "../http/
 import { interpretRequest, type Request } from "../http/request.ts";
 import { BODY_TOO_LARGE } from "../http/request-body.ts";
 import { ByteQueue } from "../net/byte-queue.ts";
+import { type ByteSink, DISCARD } from "../net/byte-sink.ts";
 import type { Expiring } from "../net/expiring.ts";
 import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
 import { SocketWriter } from "../net/socket-writer.ts";
@@ -21,10 +22,12 @@ import type { Lease, Waiter } from "../upstreams/dispatch.ts";
 import type { PoolNode } from "../upstreams/pool.ts";
 import type { LoadBalancerContext } from "./context.ts";
 import {
+  BODY_TIMEOUT,
   CONNECT_TIMEOUT,
   EARLY_CLOSE,
   EVERY_NODE_BUSY,
   Exchange,
+  STALLED,
   UNREACHABLE,
 } from "./exchange.ts";
 import { LingeringClose } from "./lingering-close.ts";
@@ -60,7 +63,16 @@ type Sending = {
   /** The connection to the node has served an exchange before. */
   readonly isReused: boolean;
 };
-type Exchanging = Queued | Dialing | Sending;
+/**
+ * The answer has been read to its end, the request's body has not: its rest still goes to the node,
+ * or nowhere once the node's connection is given up.
+ */
+type Draining = {
+  readonly kind: "draining";
+  readonly exchange: Exchange;
+  readonly upstream: Upstream | undefined;
+};
+type Exchanging = Queued | Dialing | Sending | Draining;
 type State =
   /** `kept`: the connection to a node that the last exchange left. */
   | { readonly kind: "reading"; readonly kept: Upstream | undefined }
@@ -73,8 +85,9 @@ const CLOSED: State = { kind: "closed" };
 
 const exchangingIn = (state: State): Exchanging | undefined =>
   state.kind === "reading" || state.kind === "closed" ? undefined : state;
-const sendingIn = (state: State): Sending | undefined =>
-  state.kind === "sending" ? state : undefined;
+/** A state in which the request's body is read. */
+const bodyReadingIn = (state: State): Sending | Draining | undefined =>
+  state.kind === "sending" || state.kind === "draining" ? state : undefined;
 
 export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Waiter {
   expiresMs: number;
@@ -127,7 +140,8 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
 
   bytesReceived(chunk: Buffer): void {
     if (this.#state.kind === "reading" && !this.#writer.isBlocked) this.#readRequests(chunk);
-    else if (this.#state.kind === "sending" && this.#held.bytes === 0) this.#relayBody(chunk);
+    else if (bodyReadingIn(this.#state) !== undefined && this.#held.bytes === 0)
+      this.#relayBody(chunk);
     else this.#hold(chunk);
   }
 
@@ -137,7 +151,8 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     this.#trailing?.settle(undefined);
     this.#trailing = undefined;
     if (this.#state.kind === "reading") return this.#readOn();
-    sendingIn(this.#state)?.upstream.resume();
+    if (this.#state.kind === "draining") return this.#awaitBody();
+    if (this.#state.kind === "sending") this.#state.upstream.resume();
     this.#expireIn(this.#context.options.numbers.responseTimeoutMs);
   }
 
@@ -177,11 +192,13 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     else if (state.kind === "dialing") this.#dialTimedOut(state);
     else if (state.kind === "sending")
       this.#fail(state.exchange.timeout(this.#writer.isBlocked, state.upstream.isBlocked));
+    else if (state.kind === "draining") this.#drainTimedOut(state);
   }
 
   stop(): void {
     this.#isStopping = true;
     if (this.#state.kind === "reading" && !this.#reader.begun) this.#close();
+    else if (this.#state.kind === "draining") this.#endDraining(this.#state, STOPPED);
   }
 
   cut(): void {
@@ -224,6 +241,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
 
   upstreamReceived(chunk: Buffer): void {
     const state = this.#state;
+    if (state.kind === "draining") return this.#dropUpstream(state);
     if (state.kind !== "sending") return;
     const { exchange, upstream } = state;
     const answer = exchange.readAnswer(chunk, upstream.lease.node, this.#isLast, this.#writer);
@@ -232,19 +250,20 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     this.#expireIn(isTaken ? responseTimeoutMs : stallTimeoutMs);
     if (!isTaken) upstream.pause();
     if (answer.fault !== undefined) this.#fail(answer.fault);
-    else if (answer.phase === "done") this.#finishExchange(state);
+    else if (answer.phase === "done") this.#answerEnded(state);
     else if (answer.phase === "switched") this.#becomeTunnel(state);
   }
 
   upstreamEnded(): void {
     const state = this.#state;
     if (state.kind === "sending" && state.exchange.response.endsWithConnection)
-      this.#finishExchange(state);
+      this.#answerEnded(state);
     else this.upstreamClosed();
   }
 
   upstreamClosed(): void {
     const state = this.#state;
+    if (state.kind === "draining") return this.#dropUpstream(state);
     if (state.kind !== "sending") return;
     if (state.exchange.response.phase !== "head") return this.#fail(EARLY_CLOSE);
     state.upstream.giveUp("abort");
@@ -381,42 +400,89 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
 
   /** Sends what belongs to the request's body; what follows it is held. */
   #relayBody(chunk: Buffer): void {
-    const state = this.#state;
-    if (state.kind !== "sending") return;
-    const { output } = state.upstream;
-    const at = output === undefined ? 0 : this.#readBody(state, chunk, output);
+    const state = bodyReadingIn(this.#state);
+    if (state === undefined) return;
+    const output = state.upstream?.output;
+    const at = this.#readBody(state, chunk, output ?? DISCARD);
     output?.flush();
     if (this.#state !== state) return;
     this.#hold(at === 0 ? chunk : chunk.subarray(at));
-    this.#flow();
+    if (state.kind === "draining" && state.exchange.body.isRead) this.#finishExchange(state);
+    else this.#flow();
   }
 
-  #readBody({ exchange }: Sending, chunk: Buffer, output: SocketWriter): number {
-    const { body, account } = exchange;
+  #readBody(state: Sending | Draining, chunk: Buffer, output: ByteSink): number {
+    const { body, account } = state.exchange;
     const at = body.read(chunk, output);
     account.sent(at);
     const { bodyTimeoutMs, responseTimeoutMs } = this.#context.options.numbers;
-    this.#expireIn(body.isRead ? responseTimeoutMs : bodyTimeoutMs);
-    if (body.fault !== undefined) this.#fail(body.fault);
+    if (!this.#writer.isBlocked) this.#expireIn(body.isRead ? responseTimeoutMs : bodyTimeoutMs);
+    if (body.fault !== undefined) this.#bodyFailed(state, body.fault);
     return at;
   }
 
   #checkBodyEnd(): void {
-    const isCutShort = sendingIn(this.#state)?.exchange.body.isRead === false;
-    if (this.#hasEnded && isCutShort) this.#fail(BODY_ENDED);
+    const state = bodyReadingIn(this.#state);
+    if (this.#hasEnded && state?.exchange.body.isRead === false)
+      this.#bodyFailed(state, BODY_ENDED);
+  }
+
+  #bodyFailed(state: Sending | Draining, fault: HttpFault): void {
+    if (state.kind === "draining") this.#endDraining(state, fault);
+    else this.#fail(fault);
+  }
+
+  /** Where the connection stays, the rest of the body has yet to come. */
+  #answerEnded(state: Sending): void {
+    const { exchange, upstream } = state;
+    const { closes, isOverrun } = exchange.response;
+    if (exchange.body.isRead || closes || this.#isStopping) return this.#finishExchange(state);
+    const draining: Draining = { kind: "draining", exchange, upstream };
+    this.#state = draining;
+    if (isOverrun || !upstream.isOpen) this.#dropUpstream(draining);
+    this.#awaitBody();
+  }
+
+  #awaitBody(): void {
+    const { bodyTimeoutMs, stallTimeoutMs } = this.#context.options.numbers;
+    this.#expireIn(this.#writer.isBlocked ? stallTimeoutMs : bodyTimeoutMs);
+  }
+
+  /** The node has answered and is gone, or is not to be trusted: what is left goes nowhere. */
+  #dropUpstream({ exchange, upstream }: Draining): void {
+    upstream?.giveUp("abort");
+    this.#state = { kind: "draining", exchange, upstream: undefined };
+    this.#flow();
+  }
+
+  #drainTimedOut(state: Draining): void {
+    if (this.#writer.isBlocked) return this.#endDraining(state, STALLED);
+    if (state.upstream?.isBlocked !== true) return this.#endDraining(state, BODY_TIMEOUT);
+    this.#dropUpstream(state);
+    this.#awaitBody();
+  }
+
+  /** The answer was given; nothing can be said about what is wrong with the rest of the request. */
+  #endDraining(state: Draining, fault: HttpFault): void {
+    const stage = state.exchange.stage(state.kind);
+    this.#abandon(state);
+    state.exchange.settle(fault.cause, stage);
+    if (this.#writer.isBlocked) this.#reset();
+    else this.#close();
   }
 
   /** A node that sent more than its answer is not trusted with another request. */
-  #finishExchange({ exchange, upstream }: Sending): void {
+  #finishExchange({ exchange, upstream }: Sending | Draining): void {
     const { closes, nodeStays, isOverrun } = exchange.response;
     const isRead = exchange.body.isRead;
     const isClean = isRead && !isOverrun;
-    const stays = nodeStays && isClean && upstream.isOpen && !upstream.isBlocked;
-    if (!stays) upstream.giveUp(isClean ? "end" : "abort");
+    const isUsable = upstream?.isOpen === true && !upstream.isBlocked;
+    const stays = nodeStays && isClean && isUsable ? upstream : undefined;
+    if (stays === undefined) upstream?.giveUp(isClean ? "end" : "abort");
     if (this.#writer.isBlocked) this.#trailing = exchange;
     else exchange.settle(undefined);
-    this.#state = stays ? { kind: "reading", kept: upstream } : READING;
-    if (stays) upstream.rest(this.#context.clock.nowMs);
+    this.#state = stays === undefined ? READING : { kind: "reading", kept: stays };
+    stays?.rest(this.#context.clock.nowMs);
     this.#context.dispatcher.serveQueue();
     if (closes || !isRead || this.#isLast) return this.#close();
     this.#hasServed = true;
@@ -444,7 +510,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
   /** Ends what the exchange asks of others. */
   #abandon(state: Exchanging): void {
     this.#context.dispatcher.withdraw(this);
-    if (state.kind !== "queued") state.upstream.giveUp("abort");
+    if (state.kind !== "queued") state.upstream?.giveUp("abort");
   }
 
   // The end of the connection.
@@ -527,7 +593,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
 
   /** Pauses the client while too much is held or the node takes nothing. */
   #flow(): void {
-    const isNodeBlocked = sendingIn(this.#state)?.upstream.isBlocked === true;
+    const isNodeBlocked = bodyReadingIn(this.#state)?.upstream?.isBlocked === true;
     const mustPause = this.#held.bytes > HELD_BYTES_MAX || isNodeBlocked;
     if (mustPause === this.#isPaused || this.#state.kind === "closed") return;
     this.#isPaused = mustPause;
