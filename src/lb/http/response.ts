@@ -12,6 +12,7 @@ import type { Request } from "./request.ts";
 import { grantsHandshake } from "./websocket.ts";
 
 const INTERIMS_MAX = 32;
+const NOTHING = Buffer.alloc(0);
 
 const BAD_SWITCH = new HttpFault(502, "the node switched protocols without a valid handshake");
 const BAD_BODY = new HttpFault(502, "the body of the answer is malformed");
@@ -42,6 +43,8 @@ export class Response {
   status = 0;
   /** The client is told that its connection ends. */
   closes = false;
+  /** What came behind a 101. */
+  switchedBytes: Buffer = NOTHING;
   /** The node's connection may serve another request. */
   nodeStays = false;
   readonly #request: Request;
@@ -71,8 +74,10 @@ export class Response {
         this.#head(this.#reader.start, this.#reader.fields, output);
     }
     if (this.phase === "body") at = this.#content(chunk, at, output);
-    if (this.phase === "switched") output.bytes(chunk, at, chunk.length);
-    else if (this.phase === "done") this.isOverrun = at < chunk.length;
+    if (this.phase === "switched") {
+      this.switchedBytes = chunk.subarray(at);
+      output.bytes(chunk, at, chunk.length);
+    } else if (this.phase === "done") this.isOverrun = at < chunk.length;
   }
 
   #head(start: StatusLine, fields: Fields, output: ByteSink): void {

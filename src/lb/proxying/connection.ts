@@ -548,7 +548,8 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
       held: this.#held.takeAll(),
       hasEnded: this.#hasEnded,
     };
-    new Tunnel(this.#context, client, node, exchange.account);
+    const { account, response } = exchange;
+    new Tunnel(this.#context, client, node, { account, first: response.switchedBytes });
   }
 
   /** Hands the socket to a lingering close, which sends what is unsent. */

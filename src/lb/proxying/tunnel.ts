@@ -9,6 +9,7 @@ import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
 import { sendNow } from "../net/socket-writer.ts";
 import type { Account } from "../telemetry/account.ts";
 import type { Lease } from "../upstreams/dispatch.ts";
+import { CloseCodeReader } from "./close-code.ts";
 import type { LoadBalancerContext } from "./context.ts";
 
 /**
@@ -34,6 +35,9 @@ export type DetachedUpstream = {
   readonly unsent: Buffer | undefined;
 };
 
+/** The exchange that became a tunnel. `first`: what the node sent right behind its 101. */
+export type Switched = { readonly account: Account; readonly first: Buffer };
+
 export class Tunnel implements Expiring {
   expiresMs = Number.POSITIVE_INFINITY;
   readonly #context: LoadBalancerContext;
@@ -54,13 +58,14 @@ export class Tunnel implements Expiring {
     context: LoadBalancerContext,
     client: DetachedClient,
     upstream: DetachedUpstream,
-    account: Account,
+    { account, first }: Switched,
   ) {
     this.#context = context;
     this.#slot = client.slot;
     this.#lease = upstream.lease;
-    this.#client = new Leg(this, client.socket);
-    this.#upstream = new Leg(this, upstream.socket);
+    this.#client = new Leg(this, client.socket, account.isLogged);
+    this.#upstream = new Leg(this, upstream.socket, account.isLogged);
+    this.#upstream.observe(first);
     this.#client.pairWith(this.#upstream);
     this.#upstream.pairWith(this.#client);
     this.#account = account;
@@ -132,7 +137,7 @@ export class Tunnel implements Expiring {
 
   #over(): void {
     this.#context.expiring.delete(this);
-    this.#account.tunnelEnded(this.#failure);
+    this.#account.tunnelEnded(this.#failure, this.#client.closeCode, this.#upstream.closeCode);
   }
 
   /**
@@ -168,6 +173,8 @@ class Leg implements SocketOwner {
   isClosed = false;
   readonly #tunnel: Tunnel;
   readonly #socket: OwnedSocket;
+  /** Undefined: nobody wants to know. */
+  readonly #closeReader: CloseCodeReader | undefined;
   #other: Leg = this;
   #unsent: Buffer | undefined;
   /** It has sent its FIN. */
@@ -175,9 +182,10 @@ class Leg implements SocketOwner {
   /** It is to be sent one. */
   #isToEnd = false;
 
-  constructor(tunnel: Tunnel, socket: OwnedSocket) {
+  constructor(tunnel: Tunnel, socket: OwnedSocket, readsCloseCode: boolean) {
     this.#tunnel = tunnel;
     this.#socket = socket;
+    this.#closeReader = readsCloseCode ? new CloseCodeReader() : undefined;
     socket.data = this;
   }
 
@@ -193,8 +201,17 @@ class Leg implements SocketOwner {
     return this.#unsent !== undefined;
   }
 
+  get closeCode(): number | undefined {
+    return this.#closeReader?.code;
+  }
+
   resume(): void {
     this.#socket.resume();
+  }
+
+  /** Notes what came from this side. */
+  observe(chunk: Buffer): void {
+    this.#closeReader?.read(chunk);
   }
 
   destroy(): void {
@@ -210,6 +227,7 @@ class Leg implements SocketOwner {
 
   bytesReceived(chunk: Buffer): void {
     this.#tunnel.carried(this, chunk.length);
+    this.#closeReader?.read(chunk);
     this.pass(chunk);
   }
 

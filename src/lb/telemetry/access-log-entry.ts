@@ -15,6 +15,8 @@ export class AccessLogEntry {
   status = 0;
   bytesIn = 0;
   bytesOut = 0;
+  closeClient: number | undefined;
+  closeNode: number | undefined;
   retries = 0;
   node: string | undefined;
   /**
@@ -100,6 +102,8 @@ export class AccessLogEntry {
       responseMs: this.#responseMs,
       totalMs: this.#log.now() - this.#beganMs,
       retries: this.retries,
+      closeClient: this.closeClient,
+      closeNode: this.closeNode,
       end: terminationState(failure, stage) + this.cookie + (this.isCookieGiven ? "I" : "-"),
     });
   }

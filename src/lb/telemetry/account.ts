@@ -97,6 +97,11 @@ export class Account {
     this.#entry.end(failure, stage);
   }
 
+  /** Whether more than counts is kept. */
+  get isLogged(): boolean {
+    return this.#entry !== undefined;
+  }
+
   /** The exchange has become a tunnel; `tunnelEnded` must follow. */
   tunnelled(): void {
     if (!this.#settleOnce()) return;
@@ -105,10 +110,18 @@ export class Account {
     this.#counters.tunnelsNow++;
   }
 
-  tunnelEnded(failure: TerminationCause | undefined): void {
+  /** `closeClient`, `closeNode`: the codes of the close frames that they sent. */
+  tunnelEnded(
+    failure: TerminationCause | undefined,
+    closeClient: number | undefined,
+    closeNode: number | undefined,
+  ): void {
     this.#counters.tunnelsNow--;
     if (failure !== undefined) this.#counts.terminations[failure]++;
-    this.#entry?.end(failure, "T");
+    if (this.#entry === undefined) return;
+    this.#entry.closeClient = closeClient;
+    this.#entry.closeNode = closeNode;
+    this.#entry.end(failure, "T");
   }
 
   #settleOnce(): boolean {
