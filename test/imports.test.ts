@@ -48,7 +48,11 @@ const SHELLS: Record<string, string[]> = {
     ...["accept/acceptor.ts", "accept/handshake.ts", "accept/tls.ts"],
     ...["proxying/connection.ts", "proxying/upstream.ts", "proxying/tunnel.ts"],
     "proxying/lingering-close.ts",
-    ...["accept/certificate-files.ts", "telemetry/access-log-file.ts"],
+    ...[
+      "accept/certificate-files.ts",
+      "accept/file-descriptors.ts",
+      "telemetry/access-log-file.ts",
+    ],
   ],
   client: ["shell.ts"],
   chaos: ["main.ts", "run.ts", "cluster.ts", "faults.ts", "plain-client.ts", "sdk-client.ts"],

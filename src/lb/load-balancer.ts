@@ -1,14 +1,15 @@
 // The running lb: its listener, the sweep that watches every deadline, its counts, and its end. One
 // object a process.
 
-import { readFileSync } from "node:fs";
 import type { SocketHandler, TCPSocketListener } from "bun";
 import { formatAddress } from "../runtime/arguments.ts";
 import { COUNTED_NODES_MAX, type LbCounters } from "../runtime/child-ipc.ts";
 import type { Logger } from "../runtime/log.ts";
+import { AcceptPause } from "./accept/accept-pause.ts";
 import { type AcceptContext, Acceptor, REFUSALS_MAX } from "./accept/acceptor.ts";
 import { Admission } from "./accept/admission.ts";
 import type { Certificates } from "./accept/certificate-files.ts";
+import { areDescriptorsFree, descriptorsMax } from "./accept/file-descriptors.ts";
 import { secureWith } from "./accept/tls.ts";
 import { HttpDate } from "./http/date.ts";
 import { cookieValue, viaName } from "./http/keyed.ts";
@@ -60,6 +61,9 @@ export class LoadBalancer {
   readonly #context: LoadBalancerContext;
   readonly #sweep: ReturnType<typeof setInterval>;
   readonly #acceptor: Acceptor;
+  readonly #acceptPause = new AcceptPause();
+  /** `paused`: no file descriptors are left. */
+  #accepting: "yes" | "paused" | "no" = "no";
   #listener: TCPSocketListener<SocketOwner> | undefined;
   #ownHost: string;
   #port: number;
@@ -78,7 +82,7 @@ export class LoadBalancer {
     this.#ownHost = formatAddress(options.listen);
     const { numbers } = options;
     const connectionsMax =
-      numbers.connectionsMax || Math.max(1, Math.floor((fdsMax() - RESERVED_FDS) / 2));
+      numbers.connectionsMax || Math.max(1, Math.floor((descriptorsMax() - RESERVED_FDS) / 2));
     this.#admission = new Admission({ ...numbers, connectionsMax }, performance.now());
     this.pool = new Pool(numbers);
     this.dispatcher = new Dispatcher(
@@ -196,6 +200,13 @@ export class LoadBalancer {
    * EADDRINUSE.
    */
   listen(): string {
+    this.#listen();
+    this.#accepting = "yes";
+    this.#ownHost = formatAddress({ host: this.#options.listen.host, port: this.#port });
+    return this.#ownHost;
+  }
+
+  #listen(): void {
     const { host } = this.#options.listen;
     // In a variable, because Bun's types do not know reusePort here; Bun does.
     const where = {
@@ -207,8 +218,6 @@ export class LoadBalancer {
     };
     this.#listener = Bun.listen<SocketOwner>(where);
     this.#port = this.#listener.port;
-    this.#ownHost = formatAddress({ host, port: this.#port });
-    return this.#ownHost;
   }
 
   /**
@@ -225,6 +234,11 @@ export class LoadBalancer {
 
   /** Accepts no new connections; existing ones stay. */
   close(): void {
+    this.#accepting = "no";
+    this.#stopListener();
+  }
+
+  #stopListener(): void {
     this.#listener?.stop();
     this.#listener = undefined;
   }
@@ -295,6 +309,27 @@ export class LoadBalancer {
     this.#clock.nowMs = nowMs;
     expireDue(this.#expiring, nowMs);
     expireDue(this.#acceptor.refusals, nowMs);
+    if (this.#accepting !== "no") this.#watchDescriptors(nowMs);
+  }
+
+  #watchDescriptors(nowMs: number): void {
+    const verdict = this.#acceptPause.check(nowMs, areDescriptorsFree);
+    if (verdict === undefined) return;
+    const { connections } = this;
+    if (verdict === "pause") {
+      this.#accepting = "paused";
+      this.#stopListener();
+      this.#log.error({ connections }, "no file descriptors are left: no new connections");
+      return;
+    }
+    try {
+      this.#listen();
+      this.#accepting = "yes";
+      this.#log.info({ connections }, "new connections again");
+    } catch (error) {
+      this.#acceptPause.resumeFailed(nowMs);
+      this.#log.error({ err: error }, "cannot listen again");
+    }
   }
 
   #healthChanged(node: PoolNode, before: Health, why: string): void {
@@ -314,15 +349,3 @@ export class LoadBalancer {
     else this.upstreams.checkNow(node);
   }
 }
-
-/** File descriptors this process may have. */
-function fdsMax(): number {
-  try {
-    const match = /^Max open files +(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"));
-    return match === null ? FDS_UNKNOWN : Number(match[1]);
-  } catch {
-    return FDS_UNKNOWN;
-  }
-}
-
-const FDS_UNKNOWN = 10_240;

@@ -164,6 +164,30 @@ describe("limits", () => {
     );
   });
 
+  test("without file descriptors it says so, accepts nothing, serves those that are in, and goes on later", async () => {
+    const flags = `--listen 127.0.0.1:0 --upstream ${server.address} --check-interval-ms 3600000 --connections-max 100000`;
+    const lb = await Lb.startCommand([
+      "sh",
+      "-c",
+      `ulimit -n 120; exec ${process.execPath} src/lb/main.ts ${flags}`,
+    ]);
+    started.push(lb);
+    const { client, upstream } = await openTunnel(lb);
+    // The system takes more than the lb can accept.
+    const crowd = await Promise.allSettled(Array.from({ length: 200 }, () => lb.connect()));
+    await lb.logged("no file descriptors are left");
+    await expect(lb.connect()).rejects.toThrow();
+    client.send("still ");
+    await upstream.until("still ");
+    expect(lb.log.split("no file descriptors are left")).toHaveLength(2);
+    for (const each of crowd) if (each.status === "fulfilled") each.value.reset();
+    await lb.logged("new connections again");
+    server.script = answering(OK);
+    expect(await lb.ask(last)).toEndWith("ok");
+    client.send("there");
+    await upstream.until("still there");
+  });
+
   test("connections from one address", async () => {
     const lb = await startLb("--address-connections-max", "1");
     const client = await lb.connect();
