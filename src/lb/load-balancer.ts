@@ -64,6 +64,8 @@ export class LoadBalancer {
   readonly #acceptPause = new AcceptPause();
   /** `paused`: no file descriptors are left. */
   #accepting: "yes" | "paused" | "no" = "no";
+  /** Undefined: it does not drain. */
+  #sendAwayFromMs: number | undefined;
   #listener: TCPSocketListener<SocketOwner> | undefined;
   #ownHost: string;
   #port: number;
@@ -243,6 +245,21 @@ export class LoadBalancer {
     this.#listener = undefined;
   }
 
+  /**
+   * Accepts no new connections; existing ones end after what is under way, and WebSockets that are
+   * left after `drainMs` are closed at a pace.
+   */
+  drain(): void {
+    this.close();
+    this.#sendAwayFromMs = performance.now() + this.#options.numbers.drainMs;
+  }
+
+  /** Back to work. Throws what `listen` throws. */
+  undrain(): void {
+    this.#sendAwayFromMs = undefined;
+    this.listen();
+  }
+
   /** Ends everything under way: gracefully at first, then by force. */
   async stop(): Promise<void> {
     this.close();
@@ -310,6 +327,17 @@ export class LoadBalancer {
     expireDue(this.#expiring, nowMs);
     expireDue(this.#acceptor.refusals, nowMs);
     if (this.#accepting !== "no") this.#watchDescriptors(nowMs);
+    if (this.#sendAwayFromMs !== undefined) this.#drainOn(nowMs, this.#sendAwayFromMs);
+  }
+
+  #drainOn(nowMs: number, sendAwayFromMs: number): void {
+    for (const live of this.#expiring) live.drain?.();
+    if (nowMs < sendAwayFromMs) return;
+    let left = Math.ceil((this.#options.numbers.endingsPerSecond * SWEEP_MS) / 1000);
+    for (const live of this.#expiring) {
+      if (live.sendAway?.() === true) left--;
+      if (left === 0) return;
+    }
   }
 
   #watchDescriptors(nowMs: number): void {

@@ -5,6 +5,10 @@ export interface Expiring {
   /** When `expired` is due, by the lb's clock; Infinity: never. */
   expiresMs: number;
   expired(): void;
+  /** The lb takes no new clients: end where nothing is under way, and after what is. */
+  drain?(): void;
+  /** The time to drain is up: end in order. False: it ends already, or cannot at this moment. */
+  sendAway?(): boolean;
   /** The lb stops: end at the next opportunity. */
   stop(): void;
   /** The time to stop is up: abort what is under way. */

@@ -201,6 +201,10 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     else if (this.#state.kind === "draining") this.#endDraining(this.#state, STOPPED);
   }
 
+  drain(): void {
+    this.stop();
+  }
+
   cut(): void {
     this.#fail(STOPPED);
   }

@@ -9,8 +9,8 @@ import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
 import { sendNow } from "../net/socket-writer.ts";
 import type { Account } from "../telemetry/account.ts";
 import type { Lease } from "../upstreams/dispatch.ts";
-import { CloseCodeReader } from "./close-code.ts";
 import type { LoadBalancerContext } from "./context.ts";
+import { FrameScanner } from "./frame-scanner.ts";
 
 /**
  * What a client connection leaves to a tunnel. `slot`: its place in this lb, given back when the
@@ -38,6 +38,9 @@ export type DetachedUpstream = {
 /** The exchange that became a tunnel. `first`: what the node sent right behind its 101. */
 export type Switched = { readonly account: Account; readonly first: Buffer };
 
+/** A close frame, as a server sends it: 1012, the service restarts (RFC 6455, 7.4). */
+const GOODBYE = Buffer.from([0x88, 0x02, 1012 >> 8, 1012 & 0xff]);
+
 export class Tunnel implements Expiring {
   expiresMs = Number.POSITIVE_INFINITY;
   readonly #context: LoadBalancerContext;
@@ -63,8 +66,8 @@ export class Tunnel implements Expiring {
     this.#context = context;
     this.#slot = client.slot;
     this.#lease = upstream.lease;
-    this.#client = new Leg(this, client.socket, account.isLogged);
-    this.#upstream = new Leg(this, upstream.socket, account.isLogged);
+    this.#client = new Leg(this, client.socket);
+    this.#upstream = new Leg(this, upstream.socket);
     this.#upstream.observe(first);
     this.#client.pairWith(this.#upstream);
     this.#upstream.pairWith(this.#client);
@@ -151,6 +154,18 @@ export class Tunnel implements Expiring {
     this.#upstream.destroy();
   }
 
+  /**
+   * The client is told that the service restarts. Its answer goes to the node, which ends the tunnel
+   * as after any close.
+   */
+  sendAway(): boolean {
+    if (this.#state === "ending" || this.#client.isBlocked || !this.#upstream.isBetweenFrames)
+      return false;
+    this.#failure ??= "stopped";
+    this.#client.sayGoodbye();
+    return true;
+  }
+
   cut(): void {
     this.#failure ??= "stopped";
     this.#client.destroy();
@@ -173,19 +188,19 @@ class Leg implements SocketOwner {
   isClosed = false;
   readonly #tunnel: Tunnel;
   readonly #socket: OwnedSocket;
-  /** Undefined: nobody wants to know. */
-  readonly #closeReader: CloseCodeReader | undefined;
+  /** Of what comes from it. */
+  readonly #frames = new FrameScanner();
   #other: Leg = this;
   #unsent: Buffer | undefined;
   /** It has sent its FIN. */
   #hasEnded = false;
   /** It is to be sent one. */
   #isToEnd = false;
+  #hasGoodbye = false;
 
-  constructor(tunnel: Tunnel, socket: OwnedSocket, readsCloseCode: boolean) {
+  constructor(tunnel: Tunnel, socket: OwnedSocket) {
     this.#tunnel = tunnel;
     this.#socket = socket;
-    this.#closeReader = readsCloseCode ? new CloseCodeReader() : undefined;
     socket.data = this;
   }
 
@@ -202,7 +217,11 @@ class Leg implements SocketOwner {
   }
 
   get closeCode(): number | undefined {
-    return this.#closeReader?.code;
+    return this.#frames.code;
+  }
+
+  get isBetweenFrames(): boolean {
+    return this.#frames.isBetweenFrames;
   }
 
   resume(): void {
@@ -211,7 +230,14 @@ class Leg implements SocketOwner {
 
   /** Notes what came from this side. */
   observe(chunk: Buffer): void {
-    this.#closeReader?.read(chunk);
+    this.#frames.read(chunk);
+  }
+
+  /** Sends the client its close frame: the last that it gets. */
+  sayGoodbye(): void {
+    this.#hasGoodbye = true;
+    this.#unsent = sendNow(this.#socket, GOODBYE);
+    this.#tunnel.ending();
   }
 
   destroy(): void {
@@ -227,14 +253,14 @@ class Leg implements SocketOwner {
 
   bytesReceived(chunk: Buffer): void {
     this.#tunnel.carried(this, chunk.length);
-    this.#closeReader?.read(chunk);
+    this.#frames.read(chunk);
     this.pass(chunk);
   }
 
   /** Writes to the other side what came from this one. */
   pass(chunk: Buffer): void {
     const other = this.#other;
-    if (other.isClosed) return;
+    if (other.isClosed || other.#hasGoodbye) return;
     if (other.#unsent !== undefined) {
       // A pause is not quite the end of reading: after a reset Bun delivers what had arrived.
       other.#unsent = Buffer.concat([other.#unsent, chunk]);

@@ -97,11 +97,6 @@ export class Account {
     this.#entry.end(failure, stage);
   }
 
-  /** Whether more than counts is kept. */
-  get isLogged(): boolean {
-    return this.#entry !== undefined;
-  }
-
   /** The exchange has become a tunnel; `tunnelEnded` must follow. */
   tunnelled(): void {
     if (!this.#settleOnce()) return;

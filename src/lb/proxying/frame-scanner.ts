@@ -1,5 +1,5 @@
-// The code of the close frame in one direction of a WebSocket (RFC 6455, 5.5.1). It goes from frame
-// header to frame header and never looks at what messages hold. Pure.
+// Where frames end in one direction of a WebSocket, and the code of its close frame (RFC 6455, 5). It
+// goes from frame header to frame header and never looks at what messages hold. Pure.
 
 const OPCODE = 0x0f;
 const CLOSE = 0x8;
@@ -8,13 +8,18 @@ const LENGTH = 0x7f;
 /** What is reported of a close frame without a code (RFC 6455, 7.4.1). */
 const NO_CODE = 1005;
 
-export class CloseCodeReader {
+export class FrameScanner {
   /** Undefined: no close frame has come. */
   code: number | undefined;
   /** Bytes of the frame under way that have not come. */
   #left = 0;
   /** The beginning of a header that was cut. */
   #cut: Buffer | undefined;
+
+  /** The next byte begins a frame, and may: no close frame has come. */
+  get isBetweenFrames(): boolean {
+    return this.#left === 0 && this.#cut === undefined && this.code === undefined;
+  }
 
   /** Takes the next bytes of the direction. */
   read(chunk: Buffer): void {

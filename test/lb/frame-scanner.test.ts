@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { CloseCodeReader } from "../../src/lb/proxying/close-code.ts";
+import { FrameScanner } from "../../src/lb/proxying/frame-scanner.ts";
 import { cut, places } from "./generated-heads.ts";
 
 const MASK = [0x12, 0x34, 0x56, 0x78];
@@ -21,7 +21,7 @@ function frame(opcode: number, content: Uint8Array, isMasked: boolean): Buffer {
 }
 
 function codeIn(pieces: readonly Buffer[]): number | undefined {
-  const reader = new CloseCodeReader();
+  const reader = new FrameScanner();
   for (const piece of pieces) reader.read(piece);
   return reader.code;
 }
