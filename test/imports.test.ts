@@ -46,7 +46,7 @@ const SHELLS: Record<string, string[]> = {
     ...["main.ts", "load-balancer.ts", "upstreams/directory.ts", "upstreams/checks.ts"],
     ...["net/dial.ts", "net/socket-owner.ts", "net/socket-writer.ts"],
     ...["accept/acceptor.ts", "accept/handshake.ts", "accept/tls.ts"],
-    ...["proxying/connection.ts", "proxying/upstream.ts", "proxying/tunnel.ts"],
+    ...["proxying/client-stream.ts", "proxying/upstream.ts", "proxying/tunnel.ts"],
     "proxying/lingering-close.ts",
     ...[
       "accept/certificate-files.ts",

@@ -3,23 +3,32 @@
 
 import type { ConnectionSlot } from "../accept/admission.ts";
 import type { TransportInfo } from "../accept/handshake.ts";
-import { faultAnswer, HttpFault, unavailable } from "../http/faults.ts";
+import { HttpFault, unavailable } from "../http/faults.ts";
 import type { Fields } from "../http/fields.ts";
-import { forwardRequest, type Hop } from "../http/forward.ts";
+import { forwardRequest } from "../http/forward.ts";
 import { HeadReader, REQUEST, type RequestLine } from "../http/head.ts";
 import { healthAnswer, type OwnAnswer, optionsAnswer, ownAnswer } from "../http/own-answers.ts";
 import { interpretRequest, type Request } from "../http/request.ts";
 import { BODY_TOO_LARGE } from "../http/request-body.ts";
-import { ByteQueue } from "../net/byte-queue.ts";
 import { type ByteSink, DISCARD } from "../net/byte-sink.ts";
 import type { Expiring } from "../net/expiring.ts";
 import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
-import { SocketWriter } from "../net/socket-writer.ts";
-import { plainAddress } from "../net/trust.ts";
 import { AccessLogEntry, recordRefusal } from "../telemetry/access-log-entry.ts";
 import { Account } from "../telemetry/account.ts";
 import type { Lease, Waiter } from "../upstreams/dispatch.ts";
 import type { PoolNode } from "../upstreams/pool.ts";
+import { ClientStream } from "./client-stream.ts";
+import {
+  bodyReadingIn,
+  CLOSED,
+  type Dialing,
+  type Draining,
+  type Exchanging,
+  exchangingIn,
+  READING,
+  type Sending,
+  type State,
+} from "./connection-state.ts";
 import type { LoadBalancerContext } from "./context.ts";
 import {
   BODY_TIMEOUT,
@@ -30,15 +39,8 @@ import {
   STALLED,
   UNREACHABLE,
 } from "./exchange.ts";
-import { LingeringClose } from "./lingering-close.ts";
 import { Tunnel } from "./tunnel.ts";
 import { Upstream, type UpstreamUser } from "./upstream.ts";
-
-/**
- * Bytes that may wait for their turn: a pipelined request, a body without a node yet, frames sent
- * ahead of the 101.
- */
-const HELD_BYTES_MAX = 64 * 1024;
 
 const HEAD_TIMEOUT = new HttpFault(408, "the request head did not come in time");
 const STOPPED = unavailable("the lb stops", "stopped");
@@ -49,64 +51,16 @@ const BODY_ENDED = new HttpFault(
   "clientAborted",
 );
 
-type Queued = { readonly kind: "queued"; readonly exchange: Exchange };
-type Dialing = {
-  readonly kind: "dialing";
-  readonly exchange: Exchange;
-  readonly upstream: Upstream;
-};
-/** The request is on its way, and so may its answer be. */
-type Sending = {
-  readonly kind: "sending";
-  readonly exchange: Exchange;
-  readonly upstream: Upstream;
-  /** The connection to the node has served an exchange before. */
-  readonly isReused: boolean;
-};
-/**
- * The answer has been read to its end, the request's body has not: its rest still goes to the node,
- * or nowhere once the node's connection is given up.
- */
-type Draining = {
-  readonly kind: "draining";
-  readonly exchange: Exchange;
-  readonly upstream: Upstream | undefined;
-};
-type Exchanging = Queued | Dialing | Sending | Draining;
-type State =
-  /** `kept`: the connection to a node that the last exchange left. */
-  | { readonly kind: "reading"; readonly kept: Upstream | undefined }
-  | Exchanging
-  /** The socket is being reset, or is another's. */
-  | { readonly kind: "closed" };
-
-const READING: State = { kind: "reading", kept: undefined };
-const CLOSED: State = { kind: "closed" };
-
-const exchangingIn = (state: State): Exchanging | undefined =>
-  state.kind === "reading" || state.kind === "closed" ? undefined : state;
-/** A state in which the request's body is read. */
-const bodyReadingIn = (state: State): Sending | Draining | undefined =>
-  state.kind === "sending" || state.kind === "draining" ? state : undefined;
-
 export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Waiter {
   expiresMs: number;
   readonly #context: LoadBalancerContext;
-  readonly #socket: OwnedSocket;
-  readonly #slot: ConnectionSlot;
-  readonly #transport: TransportInfo;
-  readonly #writer: SocketWriter;
+  readonly #client: ClientStream;
   readonly #reader: HeadReader<RequestLine>;
   #state: State = READING;
-  #hop: Hop | undefined;
   /** The last exchange, while the client has not taken all of its answer. */
   #trailing: Exchange | undefined;
   /** When the head that is being read began, by the access log's clock. */
   #beganMs = 0;
-  readonly #held = new ByteQueue();
-  #isPaused = false;
-  /** The client has sent its FIN. */
-  #hasEnded = false;
   #isStopping = false;
   #hasServed = false;
 
@@ -117,15 +71,12 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     transport: TransportInfo,
   ) {
     this.#context = context;
-    this.#socket = socket;
-    this.#slot = slot;
-    this.#transport = transport;
-    this.#writer = new SocketWriter(socket);
+    this.#client = new ClientStream(context, socket, slot, transport);
     this.#reader = new HeadReader(REQUEST, context.options.numbers);
     this.expiresMs = context.clock.nowMs + context.options.numbers.headTimeoutMs;
     context.expiring.add(this);
     // After a reset the system no longer knows the address that the access log needs.
-    if (context.accessLog !== undefined) this.#thisHop();
+    if (context.accessLog !== undefined) void this.#client.hop;
   }
 
   get stickTo(): PoolNode | undefined {
@@ -139,14 +90,14 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
   // The client's socket.
 
   bytesReceived(chunk: Buffer): void {
-    if (this.#state.kind === "reading" && !this.#writer.isBlocked) this.#readRequests(chunk);
-    else if (bodyReadingIn(this.#state) !== undefined && this.#held.bytes === 0)
+    if (this.#state.kind === "reading" && !this.#client.writer.isBlocked) this.#readRequests(chunk);
+    else if (bodyReadingIn(this.#state) !== undefined && !this.#client.holdsBytes)
       this.#relayBody(chunk);
     else this.#hold(chunk);
   }
 
   socketDrained(): void {
-    if (!this.#writer.writeUnsent())
+    if (!this.#client.writer.writeUnsent())
       return this.#expireIn(this.#context.options.numbers.stallTimeoutMs);
     this.#trailing?.settle(undefined);
     this.#trailing = undefined;
@@ -157,7 +108,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
   }
 
   endReceived(): void {
-    this.#hasEnded = true;
+    this.#client.ended();
     if (this.#state.kind === "reading") this.#readOn();
     else this.#checkBodyEnd();
   }
@@ -167,7 +118,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     if (state.kind === "reading" && this.#reader.begun)
       this.#recordRefusal(undefined, undefined, 0);
     this.#trailing?.settle("clientAborted");
-    this.#slot.release();
+    this.#client.closed();
     this.#context.expiring.delete(this);
     const exchanging = exchangingIn(state);
     if (exchanging !== undefined) {
@@ -178,7 +129,6 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     }
     this.#state = CLOSED;
     if (state.kind === "reading") state.kept?.giveUp("end");
-    this.#held.takeAll();
   }
 
   // The sweep.
@@ -191,7 +141,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     } else if (state.kind === "queued") this.#fail(state.exchange.lastFault ?? EVERY_NODE_BUSY);
     else if (state.kind === "dialing") this.#dialTimedOut(state);
     else if (state.kind === "sending")
-      this.#fail(state.exchange.timeout(this.#writer.isBlocked, state.upstream.isBlocked));
+      this.#fail(state.exchange.timeout(this.#client.writer.isBlocked, state.upstream.isBlocked));
     else if (state.kind === "draining") this.#drainTimedOut(state);
   }
 
@@ -248,8 +198,13 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     if (state.kind === "draining") return this.#dropUpstream(state);
     if (state.kind !== "sending") return;
     const { exchange, upstream } = state;
-    const answer = exchange.readAnswer(chunk, upstream.lease.node, this.#isLast, this.#writer);
-    const isTaken = this.#writer.flush();
+    const answer = exchange.readAnswer(
+      chunk,
+      upstream.lease.node,
+      this.#isLast,
+      this.#client.writer,
+    );
+    const isTaken = this.#client.writer.flush();
     const { responseTimeoutMs, stallTimeoutMs } = this.#context.options.numbers;
     this.#expireIn(isTaken ? responseTimeoutMs : stallTimeoutMs);
     if (!isTaken) upstream.pause();
@@ -280,12 +235,12 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
 
   /** The connection takes no other request after this one. */
   get #isLast(): boolean {
-    return this.#isStopping || (this.#hasEnded && this.#held.bytes === 0);
+    return this.#isStopping || (this.#client.hasEnded && !this.#client.holdsBytes);
   }
 
   /** Reads what was held. A client that has sent its FIN is served to the end of what it sent. */
   #readOn(): void {
-    const held = this.#writer.isBlocked ? undefined : this.#held.takeAll();
+    const held = this.#client.writer.isBlocked ? undefined : this.#client.takeHeld();
     if (held !== undefined) this.#readRequests(held);
     if (this.#state.kind !== "reading" || !this.#isLast) return;
     if (this.#reader.begun) this.#recordRefusal(undefined, undefined, 0);
@@ -322,7 +277,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
   }
 
   #startExchange(request: Request, fields: Fields, chunk: Buffer, at: number): void {
-    const hop = this.#thisHop();
+    const hop = this.#client.hop;
     if (hop === undefined) return this.#reset();
     const { accessLog, pool, headBuffer } = this.#context;
     headBuffer.length = 0;
@@ -355,11 +310,13 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const closes = !request.keepsAlive || request.hasBody || this.#isLast;
     const form = { closes, toHead, date: date.text };
     if (own === "health") pool.counters.healthAnswers++;
-    this.#writer.text(own === "health" ? healthAnswer(pool.anyUp(), form) : optionsAnswer(form));
-    this.#writer.flush();
+    this.#client.writer.text(
+      own === "health" ? healthAnswer(pool.anyUp(), form) : optionsAnswer(form),
+    );
+    this.#client.writer.flush();
     this.#hasServed = true;
     this.#expireIn(options.numbers.keepAliveTimeoutMs);
-    if (closes || this.#writer.isBlocked) this.#close();
+    if (closes || this.#client.writer.isBlocked) this.#close();
   }
 
   // One exchange.
@@ -391,7 +348,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     this.#expireIn(this.#context.options.numbers.responseTimeoutMs);
     exchange.body.writeHead(output);
     exchange.account.sent(exchange.body.headBytes);
-    const held = exchange.body.isRead ? undefined : this.#held.takeAll();
+    const held = exchange.body.isRead ? undefined : this.#client.takeHeld();
     if (held !== undefined) {
       const at = this.#readBody(state, held, output);
       if (this.#state !== state) return;
@@ -420,14 +377,15 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const at = body.read(chunk, output);
     account.sent(at);
     const { bodyTimeoutMs, responseTimeoutMs } = this.#context.options.numbers;
-    if (!this.#writer.isBlocked) this.#expireIn(body.isRead ? responseTimeoutMs : bodyTimeoutMs);
+    if (!this.#client.writer.isBlocked)
+      this.#expireIn(body.isRead ? responseTimeoutMs : bodyTimeoutMs);
     if (body.fault !== undefined) this.#bodyFailed(state, body.fault);
     return at;
   }
 
   #checkBodyEnd(): void {
     const state = bodyReadingIn(this.#state);
-    if (this.#hasEnded && state?.exchange.body.isRead === false)
+    if (this.#client.hasEnded && state?.exchange.body.isRead === false)
       this.#bodyFailed(state, BODY_ENDED);
   }
 
@@ -449,7 +407,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
 
   #awaitBody(): void {
     const { bodyTimeoutMs, stallTimeoutMs } = this.#context.options.numbers;
-    this.#expireIn(this.#writer.isBlocked ? stallTimeoutMs : bodyTimeoutMs);
+    this.#expireIn(this.#client.writer.isBlocked ? stallTimeoutMs : bodyTimeoutMs);
   }
 
   /** The node has answered and is gone, or is not to be trusted: what is left goes nowhere. */
@@ -460,7 +418,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
   }
 
   #drainTimedOut(state: Draining): void {
-    if (this.#writer.isBlocked) return this.#endDraining(state, STALLED);
+    if (this.#client.writer.isBlocked) return this.#endDraining(state, STALLED);
     if (state.upstream?.isBlocked !== true) return this.#endDraining(state, BODY_TIMEOUT);
     this.#dropUpstream(state);
     this.#awaitBody();
@@ -471,7 +429,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const stage = state.exchange.stage(state.kind);
     this.#abandon(state);
     state.exchange.settle(fault.cause, stage);
-    if (this.#writer.isBlocked) this.#reset();
+    if (this.#client.writer.isBlocked) this.#reset();
     else this.#close();
   }
 
@@ -483,7 +441,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const isUsable = upstream?.isOpen === true && !upstream.isBlocked;
     const stays = nodeStays && isClean && isUsable ? upstream : undefined;
     if (stays === undefined) upstream?.giveUp(isClean ? "end" : "abort");
-    if (this.#writer.isBlocked) this.#trailing = exchange;
+    if (this.#client.writer.isBlocked) this.#trailing = exchange;
     else exchange.settle(undefined);
     this.#state = stays === undefined ? READING : { kind: "reading", kept: stays };
     stays?.rest(this.#context.clock.nowMs);
@@ -502,7 +460,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const stage = exchange.stage(kind);
     this.#abandon(exchanging);
     if (exchange.response.phase === "head") {
-      const bytes = this.#writeFault(fault, exchange.request.method === "HEAD");
+      const bytes = this.#client.writeFault(fault, exchange.request.method === "HEAD");
       this.#close();
       exchange.settle(fault.cause, stage, fault.status, bytes);
     } else {
@@ -521,23 +479,16 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
 
   /** `start`: the request that gets no exchange, where its first line was read. */
   #answerAndClose(fault: HttpFault, toHead: boolean, start?: RequestLine): void {
-    const bytes = this.#writeFault(fault, toHead);
+    const bytes = this.#client.writeFault(fault, toHead);
     this.#recordRefusal(start, fault, bytes);
     this.#close();
-  }
-
-  #writeFault(fault: HttpFault, toHead: boolean): number {
-    const answer = faultAnswer(fault, toHead, this.#context.date.text);
-    this.#writer.text(answer);
-    this.#writer.flush();
-    return answer.length;
   }
 
   /** Resets the connection, so that the client does not take what it got for a whole answer. */
   #reset(): void {
     if (this.#state.kind === "reading") this.#state.kept?.giveUp("end");
     this.#state = CLOSED;
-    this.#socket.terminate();
+    this.#client.reset();
   }
 
   #becomeTunnel({ exchange, upstream }: Sending): void {
@@ -545,15 +496,11 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     if (node === undefined) return;
     this.#state = CLOSED;
     this.#context.expiring.delete(this);
-    const client = {
-      socket: this.#socket,
-      slot: this.#slot,
-      unsent: this.#writer.unsent,
-      held: this.#held.takeAll(),
-      hasEnded: this.#hasEnded,
-    };
     const { account, response } = exchange;
-    new Tunnel(this.#context, client, node, { account, first: response.switchedBytes });
+    new Tunnel(this.#context, this.#client.detach(), node, {
+      account,
+      first: response.switchedBytes,
+    });
   }
 
   /** Hands the socket to a lingering close, which sends what is unsent. */
@@ -562,16 +509,8 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     if (state.kind === "closed") return;
     this.#state = CLOSED;
     if (state.kind === "reading") state.kept?.giveUp("end");
-    this.#held.takeAll();
-    const { expiring } = this.#context;
-    expiring.delete(this);
-    const leaving = {
-      socket: this.#socket,
-      writer: this.#writer,
-      slot: this.#slot,
-      trailing: this.#trailing,
-    };
-    new LingeringClose(this.#context, expiring, leaving);
+    this.#context.expiring.delete(this);
+    this.#client.leave(this.#trailing);
   }
 
   /** A request without an exchange; without a fault, the client left before its head was whole. */
@@ -584,7 +523,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const cause = fault?.cause ?? "clientAborted";
     pool.counters.nowhere.exchangeEnded(cause, fault?.status ?? 0, true);
     if (accessLog !== undefined)
-      recordRefusal(accessLog, this.#thisHop()?.peer, start, this.#beganMs, fault, bytes);
+      recordRefusal(accessLog, this.#client.hop?.peer, start, this.#beganMs, fault, bytes);
   }
 
   // Flow and time.
@@ -592,32 +531,14 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
   #hold(bytes: Buffer): void {
     const exchange = exchangingIn(this.#state)?.exchange;
     if (bytes.length === 0 || exchange?.isFollowedByNothing === true) return;
-    this.#held.append(bytes);
+    this.#client.hold(bytes);
     this.#flow();
   }
 
   /** Pauses the client while too much is held or the node takes nothing. */
   #flow(): void {
-    const isNodeBlocked = bodyReadingIn(this.#state)?.upstream?.isBlocked === true;
-    const mustPause = this.#held.bytes > HELD_BYTES_MAX || isNodeBlocked;
-    if (mustPause === this.#isPaused || this.#state.kind === "closed") return;
-    this.#isPaused = mustPause;
-    if (mustPause) this.#socket.pause();
-    else this.#socket.resume();
-  }
-
-  /** Undefined after a reset: the system no longer knows the address. */
-  #thisHop(): Hop | undefined {
-    if (this.#hop !== undefined) return this.#hop;
-    const { scheme, isAnonymous } = this.#transport;
-    const address: string | undefined = this.#transport.address ?? this.#socket.remoteAddress;
-    if (address === undefined) return undefined;
-    const { options, via, ownHost } = this.#context;
-    const peer = plainAddress(address);
-    const { trust, cookie } = options;
-    const believed = !isAnonymous && trust(peer) ? trust : undefined;
-    this.#hop = { via, peer, trust: believed, scheme, ownHost, cookieName: cookie?.name };
-    return this.#hop;
+    if (this.#state.kind !== "closed")
+      this.#client.flow(bodyReadingIn(this.#state)?.upstream?.isBlocked === true);
   }
 
   #expireIn(ms: number): void {
