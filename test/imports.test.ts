@@ -40,7 +40,7 @@ const ALIASES: Record<string, string> = {
 const SHELLS: Record<string, string[]> = {
   wire: [],
   runtime: [
-    ...["arguments.ts", "child-ipc.ts", "clock.ts", "file-descriptor-limit.ts"],
+    ...["arguments.ts", "child-ipc.ts", "clock.ts", "file-descriptors.ts"],
     ...["link.ts", "lock.ts", "log.ts"],
   ],
   relay: ["main.ts", "server.ts", "recover.ts", "journal.ts"],
@@ -49,7 +49,7 @@ const SHELLS: Record<string, string[]> = {
     ...["main.ts", "load-balancer.ts", "upstreams/directory.ts", "upstreams/checks.ts"],
     ...["net/dial.ts", "net/socket-owner.ts", "net/socket-writer.ts"],
     ...["accept/acceptor.ts", "accept/handshake.ts", "accept/tls.ts"],
-    ...["proxying/connection.ts", "proxying/upstream.ts", "proxying/tunnel.ts"],
+    ...["proxying/client-stream.ts", "proxying/upstream.ts", "proxying/tunnel.ts"],
     "proxying/lingering-close.ts",
     ...["accept/certificate-files.ts", "telemetry/access-log-file.ts"],
   ],

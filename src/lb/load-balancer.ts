@@ -4,12 +4,15 @@
 import type { SocketHandler, TCPSocketListener } from "bun";
 import { formatAddress } from "../runtime/arguments.ts";
 import { COUNTED_NODES_MAX, type LbCounters } from "../runtime/child-ipc.ts";
-import { fileDescriptorLimit } from "../runtime/file-descriptor-limit.ts";
+import { areDescriptorsFree, fileDescriptorLimit } from "../runtime/file-descriptors.ts";
 import type { Logger } from "../runtime/log.ts";
+import { AcceptPause } from "./accept/accept-pause.ts";
 import { type AcceptContext, Acceptor, REFUSALS_MAX } from "./accept/acceptor.ts";
 import { Admission } from "./accept/admission.ts";
 import type { Certificates } from "./accept/certificate-files.ts";
+
 import { secureWith } from "./accept/tls.ts";
+import { HttpDate } from "./http/date.ts";
 import { cookieValue, viaName } from "./http/keyed.ts";
 import { WriteBuffer } from "./net/byte-sink.ts";
 import { type Expiring, expireDue } from "./net/expiring.ts";
@@ -59,6 +62,11 @@ export class LoadBalancer {
   readonly #context: LoadBalancerContext;
   readonly #sweep: ReturnType<typeof setInterval>;
   readonly #acceptor: Acceptor;
+  readonly #acceptPause = new AcceptPause();
+  /** `paused`: no file descriptors are left. */
+  #accepting: "yes" | "paused" | "no" = "no";
+  /** Undefined: it does not drain. */
+  #sendAwayFromMs: number | undefined;
   #listener: TCPSocketListener<SocketOwner> | undefined;
   #ownHost: string;
   #port: number;
@@ -109,6 +117,7 @@ export class LoadBalancer {
     this.#context = {
       options,
       clock: this.#clock,
+      date: new HttpDate(() => Date.now()),
       pool: this.pool,
       dispatcher: this.dispatcher,
       dials: this.#dials,
@@ -167,6 +176,7 @@ export class LoadBalancer {
     return {
       options: this.#options,
       clock: this.#clock,
+      date: context.date,
       counters: this.pool.counters,
       accessLog: context.accessLog,
       expiring: this.#expiring,
@@ -193,6 +203,13 @@ export class LoadBalancer {
    * EADDRINUSE.
    */
   listen(): string {
+    this.#listen();
+    this.#accepting = "yes";
+    this.#ownHost = formatAddress({ host: this.#options.listen.host, port: this.#port });
+    return this.#ownHost;
+  }
+
+  #listen(): void {
     const { host } = this.#options.listen;
     // In a variable, because Bun's types do not know reusePort here; Bun does.
     const where = {
@@ -204,8 +221,6 @@ export class LoadBalancer {
     };
     this.#listener = Bun.listen<SocketOwner>(where);
     this.#port = this.#listener.port;
-    this.#ownHost = formatAddress({ host, port: this.#port });
-    return this.#ownHost;
   }
 
   /**
@@ -222,8 +237,28 @@ export class LoadBalancer {
 
   /** Accepts no new connections; existing ones stay. */
   close(): void {
+    this.#accepting = "no";
+    this.#stopListener();
+  }
+
+  #stopListener(): void {
     this.#listener?.stop();
     this.#listener = undefined;
+  }
+
+  /**
+   * Accepts no new connections; existing ones end after what is under way, and WebSockets that are
+   * left after `drainMs` are closed at a pace.
+   */
+  drain(): void {
+    this.close();
+    this.#sendAwayFromMs = performance.now() + this.#options.numbers.drainMs;
+  }
+
+  /** Back to work. Throws what `listen` throws. */
+  undrain(): void {
+    this.#sendAwayFromMs = undefined;
+    this.listen();
   }
 
   /** Ends everything under way: gracefully at first, then by force. */
@@ -292,6 +327,38 @@ export class LoadBalancer {
     this.#clock.nowMs = nowMs;
     expireDue(this.#expiring, nowMs);
     expireDue(this.#acceptor.refusals, nowMs);
+    if (this.#accepting !== "no") this.#watchDescriptors(nowMs);
+    if (this.#sendAwayFromMs !== undefined) this.#drainOn(nowMs, this.#sendAwayFromMs);
+  }
+
+  #drainOn(nowMs: number, sendAwayFromMs: number): void {
+    for (const live of this.#expiring) live.drain?.();
+    if (nowMs < sendAwayFromMs) return;
+    let left = Math.ceil((this.#options.numbers.endingsPerSecond * SWEEP_MS) / 1000);
+    for (const live of this.#expiring) {
+      if (live.sendAway?.() === true) left--;
+      if (left === 0) return;
+    }
+  }
+
+  #watchDescriptors(nowMs: number): void {
+    const verdict = this.#acceptPause.check(nowMs, areDescriptorsFree);
+    if (verdict === undefined) return;
+    const { connections } = this;
+    if (verdict === "pause") {
+      this.#accepting = "paused";
+      this.#stopListener();
+      this.#log.error({ connections }, "no file descriptors are left: no new connections");
+      return;
+    }
+    try {
+      this.#listen();
+      this.#accepting = "yes";
+      this.#log.info({ connections }, "new connections again");
+    } catch (error) {
+      this.#acceptPause.resumeFailed(nowMs);
+      this.#log.error({ err: error }, "cannot listen again");
+    }
   }
 
   #healthChanged(node: PoolNode, before: Health, why: string): void {

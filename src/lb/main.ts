@@ -86,13 +86,14 @@ obeySupervisor({
     ...(withCounters ? { counters: lb.counters() } : {}),
   }),
   drain() {
+    if (state === "draining") return;
     state = "draining";
-    lb.close();
+    lb.drain();
   },
   undrain() {
     if (state !== "draining") return;
     state = "up";
-    lb.listen();
+    lb.undrain();
   },
   stop: () => void stop(),
 });

@@ -90,6 +90,12 @@ const NUMBERS = {
     1_000_000,
     "clients a second that are disconnected when their node has disconnected",
   ),
+  drainMs: whole(
+    10_000,
+    0,
+    86_400_000,
+    "for a draining lb, until it closes the WebSockets that are left (with 1012)",
+  ),
   rise: whole(2, 1, 1000, "good checks in a row until a node is up again"),
   fall: whole(1, 1, 1000, "bad checks in a row until a node is down"),
   rampMs: whole(

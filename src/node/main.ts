@@ -14,7 +14,7 @@ import {
   UsageError,
 } from "../runtime/arguments.ts";
 import { failToStart, obeySupervisor, report } from "../runtime/child-ipc.ts";
-import { fileDescriptorLimit } from "../runtime/file-descriptor-limit.ts";
+import { fileDescriptorLimit } from "../runtime/file-descriptors.ts";
 import { createLogger } from "../runtime/log.ts";
 import { Rules } from "./app/rules.ts";
 import { describeError, loadApp } from "./load-app.ts";

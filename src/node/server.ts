@@ -190,12 +190,16 @@ export class WebServer {
   }
 
   /**
-   * Over a unix socket only the lb connects, and its X-Forwarded-For can be trusted. Over TCP
-   * anyone could send that header.
+   * Over a unix socket only the lb connects, and its X-Real-IP is the address it decided on. Over
+   * TCP anyone could send that header.
    */
   #addressOf(request: Request): string {
     if (!this.#isUnix) return this.#server.requestIP(request)?.address ?? "";
-    return request.headers.get("x-forwarded-for")?.split(",").at(-1)?.trim() ?? "";
+    // An lb of an earlier release sends the other one alone.
+    const { headers } = request;
+    return (
+      headers.get("x-real-ip") ?? headers.get("x-forwarded-for")?.split(",").at(-1)?.trim() ?? ""
+    );
   }
 }
 

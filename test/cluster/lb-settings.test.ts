@@ -5,6 +5,7 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { isRecord } from "../../src/wire/shape.ts";
 import { eventually } from "../eventually.ts";
+import { RawWebSocket } from "../security/raw-web-socket.ts";
 import { startCluster, temporaryFolder } from "./start.ts";
 
 setDefaultTimeout(60_000);
@@ -51,7 +52,10 @@ test("proxies that are trusted are told to the lb", async () => {
   writeFileSync(
     app,
     `import { app } from ${JSON.stringify(from)};
-     export default app({ fetch: (request) => new Response(request.headers.get("x-forwarded-for")) });`,
+     export default app({
+       fetch: (request) => new Response(request.headers.get("x-forwarded-for")),
+       methods: { who: ({ address }) => address },
+     });`,
   );
   const env = { TUTTI_TRUST: "192.0.2.0/24,127.0.0.0/8" };
   await using cluster = await startCluster({ nodes: 1, app, env });
@@ -59,6 +63,9 @@ test("proxies that are trusted are told to the lb", async () => {
     headers: { "X-Forwarded-For": "203.0.113.7" },
   });
   expect(await answer.text()).toBe("203.0.113.7, 127.0.0.1");
+  const headers = { "X-Forwarded-For": "6.6.6.6, 203.0.113.7, 192.0.2.1" };
+  using client = await RawWebSocket.open(cluster.address, "/", headers);
+  expect((await client.ask({ type: "who", id: 1 })).data).toBe("203.0.113.7");
 });
 
 test.skipIf(Bun.which("openssl") === null)(

@@ -17,7 +17,7 @@ const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const HOP = {
   via: "tutti-x",
   peer: "10.0.0.1",
-  trusted: true,
+  trust: (address: string) => address.startsWith("10."),
   scheme: "http",
   ownHost: "own:80",
   cookieName: "T",
@@ -125,6 +125,7 @@ function answerMeaning(pieces: readonly Uint8Array[]): string {
       closes: true,
       added: "X: y\r\n",
       statedLength: undefined,
+      date: "Sun, 06 Nov 1994 08:49:37 GMT",
       cookieName: "T",
     };
     const draft = new WriteBuffer(1024);

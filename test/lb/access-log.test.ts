@@ -24,13 +24,14 @@ const record: AccessRecord = {
     queueMs: 0,
   },
   ...{ connectMs: undefined, responseMs: 1.96, totalMs: 90_231.44, retries: 0, end: "--NI" },
+  ...{ closeClient: 1000, closeNode: undefined },
 };
 
 test("a line is JSON and ends with a line feed; what did not come about is null", () => {
   expect(accessLine("lb-1", record)).toBe(
     '{"time":"2026-01-02T03:04:05.678Z","lb":"lb-1","client":"203.0.113.7","method":"GET","target":"/chat","version":"1.1",' +
       '"status":101,"node":"node-2","bytesIn":18,"bytesOut":94,"headMs":0.2,"queueMs":0,"connectMs":null,"responseMs":2,' +
-      '"totalMs":90231.4,"retries":0,"end":"--NI"}\n',
+      '"totalMs":90231.4,"retries":0,"end":"--NI","closeClient":1000,"closeNode":null}\n',
   );
   const nothing = {
     client: undefined,
@@ -118,7 +119,7 @@ test("an entry adds up what it is told", () => {
         responseMs: 4,
         totalMs: 45,
       },
-      ...{ retries: 1, end: "CDDI" },
+      ...{ retries: 1, end: "CDDI", closeClient: undefined, closeNode: undefined },
     },
   ]);
   recordRefusal(

@@ -12,6 +12,7 @@ import {
   test,
 } from "bun:test";
 import { readdirSync } from "node:fs";
+import { eventually } from "../eventually.ts";
 import { answering, fieldOf, Lb, OK, type RawPeer, ScriptedServer, statusOf } from "./harness.ts";
 import { opening, switching } from "./messages.ts";
 
@@ -164,6 +165,30 @@ describe("limits", () => {
     );
   });
 
+  test("without file descriptors it says so, accepts nothing, serves those that are in, and goes on later", async () => {
+    const flags = `--listen 127.0.0.1:0 --upstream ${server.address} --check-interval-ms 3600000 --connections-max 100000`;
+    const lb = await Lb.startCommand([
+      "sh",
+      "-c",
+      `ulimit -n 120; exec ${process.execPath} src/lb/main.ts ${flags}`,
+    ]);
+    started.push(lb);
+    const { client, upstream } = await openTunnel(lb);
+    // The system takes more than the lb can accept.
+    const crowd = await Promise.allSettled(Array.from({ length: 200 }, () => lb.connect()));
+    await lb.logged("no file descriptors are left");
+    await expect(lb.connect()).rejects.toThrow();
+    client.send("still ");
+    await upstream.until("still ");
+    expect(lb.log.split("no file descriptors are left")).toHaveLength(2);
+    for (const each of crowd) if (each.status === "fulfilled") each.value.reset();
+    await lb.logged("new connections again");
+    server.script = answering(OK);
+    expect(await lb.ask(last)).toEndWith("ok");
+    client.send("there");
+    await upstream.until("still there");
+  });
+
   test("connections from one address", async () => {
     const lb = await startLb("--address-connections-max", "1");
     const client = await lb.connect();
@@ -261,6 +286,29 @@ describe("its own health", () => {
 
   const healthz = "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
 
+  test("is told whatever the query, and to GET and HEAD alone", async () => {
+    const lb = await startLb();
+    const seen = server.connections.length;
+    const ask = (line: string, rest = "\r\n") =>
+      lb.ask(`${line} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n${rest}`);
+    for (const target of ["/healthz?", "/healthz?x", "http://a/healthz?x"])
+      expect(await ask(`GET ${target}`)).toEndWith("\r\n\r\nok\n");
+    expect(await ask("GET /healthz", "Content-Length: 2\r\n\r\nab")).toEndWith("\r\n\r\nok\n");
+    expect(await ask("GET /healthz", "Content-Length: 0\r\n\r\n")).toEndWith("\r\n\r\nok\n");
+    for (const method of ["POST", "OPTIONS", "DELETE", "ANY"]) {
+      const answer = await ask(`${method} /healthz`);
+      expect(statusOf(answer)).toBe(405);
+      expect(fieldOf(answer, "Allow")).toBe("GET, HEAD");
+    }
+    expect(
+      server.connections
+        .slice(seen)
+        .map(({ text }) => text)
+        .join(""),
+    ).not.toContain("healthz");
+    expect(await ask("GET /healthzz")).toEndWith("\r\n\r\nok");
+  });
+
   test("is told on /healthz unless another path is wanted, or none", async () => {
     const [byDefault, elsewhere, nowhere] = await Promise.all([
       startLb(),
@@ -314,6 +362,121 @@ describe("stopping", () => {
     expect(await lb.child.exited).toBe(0);
   });
 });
+
+describe("draining", () => {
+  const GOODBYE = "\x88\x02\x03\xf4";
+  /** A client's answer, masked with zeros. */
+  const ECHO = "\x88\x82\0\0\0\0\x03\xf4";
+  const text = (message: string) => `\x81${String.fromCharCode(message.length)}${message}`;
+
+  async function startSecond(first: Lb): Promise<Lb> {
+    const flags = ["--reuse-port", "--upstream", server.address, "--id", "lb-2"];
+    const second = await Lb.startCommand([
+      ...[process.execPath, "src/lb/main.ts", "--listen", `127.0.0.1:${first.port}`],
+      ...flags,
+    ]);
+    started.push(second);
+    return second;
+  }
+
+  test("another takes over the port; tunnels stay, what idles is closed, what is under way is finished", async () => {
+    const first = await startLb("--reuse-port");
+    const { client, upstream } = await openTunnel(first);
+    server.script = answering(OK);
+    const idle = await first.connect();
+    idle.send(get());
+    await idle.until("ok");
+    server.script = () => {};
+    const waiting = await first.connect();
+    const arrives = server.nextConnection();
+    waiting.send(get());
+    const slow = await arrives;
+    await slow.head();
+    const second = await startSecond(first);
+    first.child.send({ type: "drain" });
+    await idle.untilEnd();
+    slow.send(OK);
+    expect(fieldOf(await waiting.untilEnd(), "Connection")).toBe("close");
+    server.script = answering(OK);
+    for (let round = 0; round < 20; round++) {
+      const fresh = await second.connect();
+      fresh.send(last);
+      expect(await fresh.untilEnd()).toEndWith("ok");
+    }
+    idle.finish();
+    waiting.finish();
+    await first.countsWhen(({ connections }) => connections === 1);
+    client.send(text("up"));
+    await upstream.until("up");
+    upstream.send(text("down"));
+    await client.until("down");
+  });
+
+  test("tunnels that are left are closed with 1012, between two frames", async () => {
+    const lb = await startLb("--drain-ms", "0");
+    const { client, upstream } = await openTunnel(lb);
+    upstream.send("\x81\x04do");
+    await client.until("do");
+    lb.child.send({ type: "drain" });
+    await eventuallyRefused(lb);
+    upstream.send("wn");
+    await client.until(GOODBYE);
+    expect(client.text).toBe(`\x81\x04down${GOODBYE}`);
+    upstream.send(text("too late"));
+    client.send(ECHO);
+    await upstream.until(ECHO);
+    upstream.finish();
+    await client.untilEnd();
+    expect(client.text).toEndWith(GOODBYE);
+    client.finish();
+    await lb.countsWhen(({ connections }) => connections === 0);
+    expect(client.wasReset).toBe(false);
+  });
+
+  test("at a pace", async () => {
+    const lb = await startLb("--drain-ms", "0", "--endings-per-second", "4");
+    server.play(switching);
+    const clients = await Promise.all(Array.from({ length: 5 }, () => lb.connect()));
+    for (const client of clients) client.send(opening());
+    await Promise.all(clients.map((client) => client.head()));
+    lb.child.send({ type: "drain" });
+    const goodbyes = clients.map((client) => client.until(GOODBYE));
+    await Promise.race(goodbyes);
+    expect(clients.filter((client) => client.text.includes(GOODBYE)).length).toBeLessThan(5);
+    await Promise.all(goodbyes);
+  });
+
+  test("a client that does not answer is cut after the half-closed time", async () => {
+    const lb = await startLb("--drain-ms", "0", "--half-closed-timeout-ms", "300");
+    const { client } = await openTunnel(lb);
+    lb.child.send({ type: "drain" });
+    await client.until(GOODBYE);
+    await client.untilEnd();
+    await lb.countsWhen(({ connections, upstreams }) => connections === 0 && upstreams === 0);
+  });
+
+  test("back to work, it accepts again", async () => {
+    const lb = await startLb("--drain-ms", "0");
+    lb.child.send({ type: "drain" });
+    await eventuallyRefused(lb);
+    lb.child.send({ type: "undrain" });
+    await eventually(async () => statusOf(await lb.ask(last).catch(() => "")) === 200);
+    const { client, upstream } = await openTunnel(lb);
+    await lb.caughtUp();
+    client.send(text("up"));
+    await upstream.until("up");
+    expect(client.text).toBe("");
+  });
+});
+
+/** Resolves when it takes no new connections. */
+const eventuallyRefused = async (lb: Lb): Promise<void> => {
+  await eventually(async () => {
+    const peer = await lb.connect().catch(() => undefined);
+    peer?.reset();
+    return peer === undefined;
+  });
+};
 
 test("several lbs share a port", async () => {
   const first = await startLb("--reuse-port");

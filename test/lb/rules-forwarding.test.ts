@@ -88,6 +88,7 @@ describe("rule 32: fields of this hop end here", () => {
       "host",
       "x-kept",
       "x-forwarded-for",
+      "x-real-ip",
       "x-forwarded-proto",
       "x-forwarded-host",
       "via",
@@ -98,6 +99,7 @@ describe("rule 32: fields of this hop end here", () => {
       get("Connection: close, X-Forwarded-For, X-Forwarded-Host, Via, Host, X-Forwarded-Proto\r\n"),
     );
     expect(fieldOf(head, "X-Forwarded-For")).toBe("127.0.0.1");
+    expect(fieldOf(head, "X-Real-IP")).toBe("127.0.0.1");
     expect(fieldOf(head, "X-Forwarded-Proto")).toBe("http");
     expect(fieldOf(head, "X-Forwarded-Host")).toBe("a");
     expect(fieldOf(head, "Host")).toBe("a");
@@ -116,6 +118,7 @@ describe("rule 32: fields of this hop end here", () => {
     );
     expect(namesIn(answer)).toEqual([
       "x-kept",
+      "date",
       "set-cookie",
       "cache-control",
       "content-length",
@@ -143,11 +146,24 @@ describe("rule 33: who the client is, only a trusted proxy may say", () => {
     const answer = await trusting.ask(last(claims));
     const head = server.connections[0].text;
     expect(fieldOf(head, "X-Forwarded-For")).toBe("6.6.6.6, 127.0.0.1");
+    expect(head.match(/^x-real-ip: .*$/gim)).toEqual(["X-Real-IP: 6.6.6.6"]);
     expect(fieldOf(head, "X-Forwarded-Proto")).toBe("https");
     expect(fieldOf(head, "X-Forwarded-Host")).toBe("evil");
     expect(fieldOf(head, "Forwarded")).toBe("for=6.6.6.6");
     expect(fieldOf(answer, "Set-Cookie")).toContain("; Secure");
   });
+});
+
+describe("rule 55: the client's address is the last on the path that is no trusted proxy's", () => {
+  for (const [path, client] of [
+    ["6.6.6.6, 203.0.113.7, 10.1.2.3", "203.0.113.7"],
+    ["6.6.6.6, nonsense", "127.0.0.1"],
+  ])
+    test(path, async () => {
+      await trusting.ask(last(`X-Forwarded-For: ${path}\r\nX-Real-IP: 6.6.6.6\r\n`));
+      const head = server.connections[0].text;
+      expect(head.match(/^x-real-ip: .*$/gim)).toEqual([`X-Real-IP: ${client}`]);
+    });
 });
 
 describe("rule 34: Via", () => {
@@ -165,6 +181,53 @@ describe("rule 34: Via", () => {
     expect(server.connections).toHaveLength(0);
     expect(statusOf(await lb.ask(last(`Via: 1.1 ${name}x\r\n`)))).toBe(200);
   });
+});
+
+describe("rule 53: Date", () => {
+  const DATE = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun), \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT$/;
+  test("an answer without one gets it; one with one keeps it", async () => {
+    const answer = await relayed("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
+    expect(fieldOf(answer, "Date")).toMatch(DATE);
+    expect(Math.abs(Date.parse(fieldOf(answer, "Date") ?? "") - Date.now())).toBeLessThan(60_000);
+    const dated = await relayed(
+      "HTTP/1.1 200 OK\r\nDate: Sun, 06 Nov 1994 08:49:37 GMT\r\nContent-Length: 2\r\n\r\nok",
+    );
+    const named = await relayed(
+      "HTTP/1.1 200 OK\r\nDate: x\r\nConnection: date\r\nContent-Length: 2\r\n\r\nok",
+    );
+    expect(fieldOf(named, "Date")).toMatch(DATE);
+    expect(dated.match(/^date: .*$/gim)).toEqual(["Date: Sun, 06 Nov 1994 08:49:37 GMT"]);
+  });
+  test("the lb's own answers have it: an error, its health, a refused connection", async () => {
+    const crowded = await Lb.start("--upstream", server.address, "--connections-max", "1");
+    try {
+      const health = await crowded.ask(
+        "GET /healthz HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+      );
+      await crowded.countsWhen(({ connections }) => connections === 0);
+      const first = await crowded.connect();
+      await crowded.countsWhen(({ connections }) => connections === 1);
+      const refused = await crowded.ask("");
+      first.reset();
+      for (const answer of [health, refused, await lb.ask("nonsense\r\n\r\n")])
+        expect(fieldOf(answer, "Date")).toMatch(DATE);
+      expect(statusOf(refused)).toBe(503);
+    } finally {
+      await crowded.stop();
+    }
+  });
+});
+
+test("rule 54: a node's 426 says what to upgrade to", async () => {
+  const answer = await relayed(
+    "HTTP/1.1 426 Upgrade Required\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n",
+  );
+  expect(fieldOf(answer, "Upgrade")).toBe("websocket");
+  expect(fieldOf(answer, "Connection")).toBe("close, Upgrade");
+  const other = await relayed(
+    "HTTP/1.1 200 OK\r\nUpgrade: h2c\r\nConnection: Upgrade\r\nContent-Length: 0\r\n\r\n",
+  );
+  expect(namesIn(other)).not.toContain("upgrade");
 });
 
 describe("rule 35: Expect: 100-continue", () => {
@@ -328,19 +391,145 @@ describe("rule 38: the framing of answers", () => {
   });
 });
 
-test("rule 39: an early answer is relayed with close, and what else the client sends is thrown away", async () => {
-  saying("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
-  const client = await lb.connect();
-  client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nabc");
-  const answer = await client.untilEnd();
-  expect(statusOf(answer)).toBe(403);
-  expect(fieldOf(answer, "Connection")).toBe("close");
-  expect(answer).toEndWith("no");
-  client.send("x".repeat(100_000));
-  await server.connections[0].untilClosed();
-  client.finish();
-  await client.untilClosed();
-  expect(client.wasReset).toBe(false);
+describe("rule 39: an answer that begins before the request's body has ended", () => {
+  const NO = "HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno";
+  const upload = (bytes: number, fields = "") =>
+    `POST / HTTP/1.1\r\nHost: a\r\nContent-Length: ${bytes}\r\n${fields}\r\n`;
+
+  test("is relayed with close where the node closes, and what else the client sends is thrown away", async () => {
+    saying("HTTP/1.1 403 Forbidden\r\nConnection: close\r\nContent-Length: 2\r\n\r\nno");
+    const client = await lb.connect();
+    client.send(`${upload(1_000_000)}abc`);
+    const answer = await client.untilEnd();
+    expect(statusOf(answer)).toBe(403);
+    expect(fieldOf(answer, "Connection")).toBe("close");
+    expect(answer).toEndWith("no");
+    client.send("x".repeat(100_000));
+    await server.connections[0].untilClosed();
+    client.finish();
+    await client.untilClosed();
+    expect(client.wasReset).toBe(false);
+  });
+
+  test("keeps the connection: the rest of the body follows, and then the next request", async () => {
+    server.play(async (peer) => {
+      await peer.until("abc");
+      peer.send(NO);
+      await peer.until("GET /next");
+      peer.send(OK);
+    });
+    const client = await lb.connect();
+    client.send(`${upload(300_003)}abc`);
+    expect(fieldOf(await client.until("no"), "Connection")).toBeUndefined();
+    client.send(`${"x".repeat(300_000)}GET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n`);
+    expect((await client.untilEnd()).match(/HTTP\/1\.1 (?:403|200)/g)).toEqual([
+      "HTTP/1.1 403",
+      "HTTP/1.1 200",
+    ]);
+    expect(server.connections).toHaveLength(1);
+    expect(server.connections[0].text).toContain(`abc${"x".repeat(300_000)}GET /next `);
+  });
+
+  test("an echo of chunks, with requests behind it", async () => {
+    server.play(async (peer) => {
+      await peer.until("abc");
+      peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+      await peer.until("\r\n0\r\n\r\n");
+      peer.send("0\r\n\r\n");
+      await peer.until("GET /next");
+      peer.send(OK);
+    });
+    const client = await lb.connect();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    await client.until("abc");
+    client.send("0\r\n\r\nGET /next HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n");
+    expect((await client.untilEnd()).match(/HTTP\/1\.1 200/g)).toHaveLength(2);
+    expect(server.connections).toHaveLength(1);
+  });
+
+  for (const [name, then] of [
+    ["leaves", (peer: RawPeer) => peer.finish()],
+    ["is reset", (peer: RawPeer) => peer.reset()],
+    ["says more", (peer: RawPeer) => peer.send("HTTP/1.1 200 OK\r\n\r\n")],
+  ] as const)
+    test(`a node that ${name} after it: the rest is dropped, the next request goes elsewhere`, async () => {
+      const answered = Promise.withResolvers<void>();
+      server.play(async (peer) => {
+        if (server.connections.length > 1) return await answering(OK)(peer);
+        await peer.until("abc");
+        peer.send(NO);
+        await answered.promise;
+        then(peer);
+      });
+      const client = await lb.connect();
+      client.send(`${upload(100_003)}abc`);
+      await client.until("no");
+      answered.resolve();
+      await server.connections[0].untilClosed();
+      client.send(`${"x".repeat(100_000)}${last()}`);
+      expect((await client.untilEnd()).match(/HTTP\/1\.1 (?:403|200)/g)).toHaveLength(2);
+      expect(server.connections).toHaveLength(2);
+      expect((await lb.countsWhen(({ connections }) => connections === 0)).upstreams).toBe(0);
+    });
+
+  test("a node that does not read the rest holds nobody up for ever", async () => {
+    const slow = await Lb.start(
+      ...["--upstream", server.address, "--body-timeout-ms", "300"],
+      ...["--check-interval-ms", "3600000"],
+    );
+    try {
+      server.play(async (peer) => {
+        if (server.connections.length > 1) return await answering(OK)(peer);
+        await peer.until("abc");
+        peer.socket.pause();
+        peer.send(NO);
+      });
+      const client = await slow.connect();
+      const bytes = 30_000_000;
+      client.send(`${upload(bytes + 3)}abc`);
+      await client.until("no");
+      client.send("x".repeat(bytes));
+      client.send(last());
+      expect((await client.untilEnd()).match(/HTTP\/1\.1 (?:403|200)/g)).toHaveLength(2);
+    } finally {
+      await slow.stop();
+    }
+  });
+
+  for (const [name, rest] of [
+    ["is malformed", "zz\r\n"],
+    ["is cut short", ""],
+  ])
+    test(`a body that ${name} after it ends the connection, without another answer`, async () => {
+      server.play(async (peer) => {
+        await peer.until("abc");
+        peer.send(NO);
+      });
+      const client = await lb.connect();
+      client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+      await client.until("no");
+      if (rest === "") client.finish();
+      else client.send(rest);
+      expect((await client.untilEnd()).match(/HTTP\/1\.1/g)).toHaveLength(1);
+      await server.connections[0].untilClosed();
+      expect((await lb.countsWhen(({ connections }) => connections === 0)).upstreams).toBe(0);
+    });
+
+  test("a stopping lb waits for no rest", async () => {
+    const stopping = await Lb.start("--upstream", server.address);
+    server.play(async (peer) => {
+      await peer.until("abc");
+      peer.send(NO);
+    });
+    const client = await stopping.connect();
+    client.send(`${upload(1000)}abc`);
+    await client.until("no");
+    stopping.child.kill("SIGTERM");
+    await client.untilEnd();
+    client.finish();
+    expect(await stopping.child.exited).toBe(0);
+    expect(client.wasReset).toBe(false);
+  });
 });
 
 describe("rule 40: a truncated answer ends in an abort, not in a clean end", () => {

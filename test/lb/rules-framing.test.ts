@@ -223,8 +223,11 @@ describe("rule 9: a bare LF in a chunk size or extension line is refused", () =>
   }
 });
 
-test("rule 10: chunk extensions are dropped, and their total length is capped", async () => {
+test("rule 10: chunk extensions are checked and dropped, and their total length is capped", async () => {
   expect(await chunkedThrough("2;a=b\r\nab\r\n0;c\r\n\r\n")).toBe("2\r\nab\r\n0\r\n\r\n");
+  expect(await chunkedThrough('2 ;a="b;"\r\nab\r\n0\r\n\r\n')).toBe("2\r\nab\r\n0\r\n\r\n");
+  for (const extension of [";", ";;", ";bad[=x", ';a="unclosed', ";a=b c"])
+    await expectBodyRefused(`2${extension}\r\nab\r\n0\r\n\r\n`);
   await expectBodyRefused(`2;${"a".repeat(5000)}\r\nab\r\n0\r\n\r\n`);
   await expectBodyRefused(`${`1;${"a".repeat(50)}\r\nx\r\n`.repeat(100)}0\r\n\r\n`);
 });

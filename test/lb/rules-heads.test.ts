@@ -223,15 +223,28 @@ describe("rule 27: the absolute form becomes the origin form, and never chooses 
     expect(head).toStartWith("GET /x?y=z HTTP/1.1\r\nHost: a.example:81\r\n");
   });
   test("no path", async () =>
-    expect(await accepted(absolute("HTTP://A", "a"))).toStartWith("GET / HTTP/1.1\r\nHost: a\r\n"));
+    expect(await accepted(absolute("HTTP://A", "a"))).toStartWith("GET / HTTP/1.1\r\nHost: A\r\n"));
   test("a query alone", async () =>
     expect(await accepted(absolute("http://a?x", "a"))).toStartWith("GET /?x HTTP/1.1\r\n"));
   test("OPTIONS without a path is OPTIONS *", async () =>
     expect(
       await accepted("OPTIONS http://a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"),
     ).toStartWith("OPTIONS * "));
-  refuses("another host", absolute("http://b/", "a"), 400);
-  refuses("another port", absolute("http://a:1/", "a"), 400);
+  for (const [url, host] of [
+    ["http://b/", "a"],
+    ["http://a:1/", "a"],
+    ["http://a:80/", "a"],
+    ["http://a/", ""],
+  ])
+    test(`${url} replaces the Host ${JSON.stringify(host)}`, async () => {
+      const head = await accepted(absolute(url, host));
+      const authority = url.slice("http://".length, -1);
+      expect(head).toStartWith(`GET / HTTP/1.1\r\nHost: ${authority}\r\n`);
+      expect(head.match(/^host:/gim)).toHaveLength(1);
+      expect(fieldOf(head, "X-Forwarded-Host")).toBe(authority);
+    });
+  test("in HTTP/1.0 without Host", async () =>
+    expect(fieldOf(await accepted("GET http://b/ HTTP/1.0\r\n\r\n"), "Host")).toBe("b"));
   refuses("user information", absolute("http://u@a/", "a"), 400);
   refuses("no host", absolute("http:///x", "a"), 400);
 });
@@ -242,7 +255,6 @@ describe("rule 28: exactly one valid Host", () => {
   for (const host of [
     "a/b",
     "u@a",
-    "",
     "a b",
     "a:x",
     "a:99999",
@@ -272,9 +284,47 @@ describe("rule 28: exactly one valid Host", () => {
           "Host",
         ),
       ).toBe(host));
-  test("HTTP/1.0 may leave it out; the server gets where we listen", async () => {
-    expect(fieldOf(await accepted("GET / HTTP/1.0\r\n\r\n"), "Host")).toBe(`127.0.0.1:${lb.port}`);
+  for (const [name, request] of [
+    ["HTTP/1.0 may leave it out", "GET / HTTP/1.0\r\n\r\n"],
+    ["it may be empty", "GET / HTTP/1.1\r\nHost:\r\nConnection: close\r\n\r\n"],
+  ])
+    test(`${name}; the server gets where we listen`, async () =>
+      expect(fieldOf(await accepted(request), "Host")).toBe(`127.0.0.1:${lb.port}`));
+});
+
+describe("rule 52: OPTIONS and TRACE with Max-Forwards", () => {
+  const options = (value: string, method = "OPTIONS") =>
+    `${method} / HTTP/1.1\r\nHost: a\r\nMax-Forwards: ${value}\r\nConnection: close\r\n\r\n`;
+  test("0 is answered here", async () => {
+    const answer = await lb.ask(options("0"));
+    expect(statusOf(answer)).toBe(204);
+    expect(fieldOf(answer, "Allow")).toContain("OPTIONS");
+    expect(server.connections).toHaveLength(0);
   });
+  test("with a body too, which is nobody's request", async () => {
+    const body = "GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n";
+    const answer = await lb.ask(
+      `OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\nContent-Length: ${body.length}\r\n\r\n${body}`,
+    );
+    expect(answer.match(/HTTP\/1\.1 /g)).toHaveLength(1);
+    expect(fieldOf(answer, "Connection")).toBe("close");
+    expect(server.connections).toHaveLength(0);
+  });
+  test("and the connection goes on", async () => {
+    const client = await lb.connect();
+    client.send(`OPTIONS * HTTP/1.1\r\nHost: a\r\nMax-Forwards: 0\r\n\r\n${withLine("X: y")}`);
+    expect((await client.untilEnd()).match(/HTTP\/1\.1 20[04]/g)).toHaveLength(2);
+  });
+  test("more is one less", async () => {
+    const head = await accepted(options("007"));
+    expect(fieldOf(head, "Max-Forwards")).toBe("6");
+    expect(head.match(/^max-forwards:/gim)).toHaveLength(1);
+  });
+  test("in other methods it means nothing", async () =>
+    expect(fieldOf(await accepted(options("0", "GET")), "Max-Forwards")).toBe("0"));
+  for (const value of ["", "-1", "1.5", "x", "1, 1", "1\r\nMax-Forwards: 1"])
+    refuses(JSON.stringify(value), options(value), 400);
+  refuses("TRACE is not served, however far it may go", options("0", "TRACE"), 405);
 });
 
 describe("rule 29: a target over the limit is a 414", () => {

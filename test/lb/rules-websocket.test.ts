@@ -144,6 +144,8 @@ describe("rule 44: which requests become a tunnel", () => {
       const answer = await lb.ask(opening({ "Sec-WebSocket-Version": version }));
       expect(statusOf(answer)).toBe(426);
       expect(fieldOf(answer, "Sec-WebSocket-Version")).toBe("13");
+      expect(fieldOf(answer, "Upgrade")).toBe("websocket");
+      expect(fieldOf(answer, "Connection")).toBe("close, Upgrade");
       expect(server.connections).toHaveLength(0);
     });
   }

@@ -204,8 +204,9 @@ test("pages of other origins may not use the browser's credentials, unless they 
   expect(await status(await cluster.node([relay], {}), "http://any.example")).toBe(101);
 });
 
-test("behind the lb's unix socket the client's address is the last one forwarded; over TCP nobody is believed", async () => {
-  const settings: ClientSettings = { headers: { "X-Forwarded-For": "6.6.6.6, 10.1.2.3" } };
+test("behind the lb's unix socket the client's address is the one that the lb decided on; over TCP nobody is believed", async () => {
+  const headers = { "X-Forwarded-For": "6.6.6.6, 10.1.2.3, 127.0.0.1", "X-Real-IP": "10.1.2.3" };
+  const settings: ClientSettings = { headers };
   const behind = await cluster.node([relay], { methods: who }, { socket: "node.sock" });
   expect((await (await cluster.client(behind, settings)).ask({ type: "who" })).data).toEqual({
     address: "10.1.2.3",

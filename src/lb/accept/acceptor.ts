@@ -1,6 +1,7 @@
 // Accepts connections: each gets a slot or is refused, completes its handshake, and is passed to
 // HTTP.
 
+import type { HttpDate } from "../http/date.ts";
 import { faultAnswer, HttpFault } from "../http/faults.ts";
 import type { Expiring } from "../net/expiring.ts";
 import { NOBODY, type OwnedSocket } from "../net/socket-owner.ts";
@@ -27,6 +28,7 @@ export type AcceptContext = {
     readonly numbers: { readonly headTimeoutMs: number };
   };
   readonly clock: { readonly nowMs: number };
+  readonly date: HttpDate;
   readonly counters: Counters;
   /** Undefined: there is no access log. */
   readonly accessLog: AccessLog | undefined;
@@ -96,7 +98,8 @@ export class Acceptor implements HandshakePort {
   #refuse(socket: OwnedSocket, fault: HttpFault, address: string | undefined): void {
     const { counters, accessLog } = this.#context;
     counters.connectionsRefused++;
-    const answer = this.refusals.size < REFUSALS_MAX ? faultAnswer(fault, false) : "";
+    const isAnswered = this.refusals.size < REFUSALS_MAX;
+    const answer = isAnswered ? faultAnswer(fault, false, this.#context.date.text) : "";
     if (accessLog !== undefined)
       recordRefusal(accessLog, address, undefined, accessLog.now(), fault, answer.length);
     if (answer === "") {

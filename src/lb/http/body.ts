@@ -2,6 +2,7 @@
 // socket.
 
 import type { ByteSink } from "../net/byte-sink.ts";
+import { type ExtensionState, extensionBegins, nextInExtension } from "./chunk-extension.ts";
 import { Fields, FieldsFault } from "./fields.ts";
 import type { Framing } from "./framing.ts";
 
@@ -65,11 +66,8 @@ const SIZE_DIGITS_MAX = 13;
 const EXTENSION_BYTES_MAX = 4096;
 const TRAILER_BYTES_MAX = 8192;
 const TRAILERS_MAX = 64;
-const TAB = 0x09;
 const LF = 0x0a;
 const CR = 0x0d;
-const SPACE = 0x20;
-const SEMICOLON = 0x3b;
 
 type ChunkedState =
   | "size"
@@ -83,7 +81,7 @@ type ChunkedState =
 
 /**
  * RFC 9112, 7.1, without its leniencies: exact CRLFs, at most 13 digits, no white space after the
- * size. Extensions are dropped.
+ * size but before an extension. Extensions are checked and dropped.
  */
 export class ChunkedReader implements BodyReader {
   readonly endsWithConnection = false;
@@ -93,6 +91,7 @@ export class ChunkedReader implements BodyReader {
   #state: ChunkedState = "size";
   #digits = 0;
   #left = 0;
+  #extension: ExtensionState = "before-name";
   #extensionBytes = 0;
   #trailerBytes: Buffer | undefined;
 
@@ -125,11 +124,7 @@ export class ChunkedReader implements BodyReader {
       case "size":
         return this.#size(byte);
       case "extension":
-        if (byte === CR) this.#state = "size-lf";
-        else if (byte < SPACE && byte !== TAB) return "a control character in a chunk extension";
-        else if (++this.#extensionBytes > EXTENSION_BYTES_MAX)
-          return "the chunk extensions are too long";
-        return undefined;
+        return this.#extend(byte);
       case "size-lf":
         this.#state = this.#left === 0 ? "trailers" : "data";
         this.#digits = 0;
@@ -150,9 +145,24 @@ export class ChunkedReader implements BodyReader {
       return ++this.#digits > SIZE_DIGITS_MAX ? "a chunk size of too many digits" : undefined;
     }
     if (this.#digits === 0) return "a chunk size that is not hexadecimal";
-    if (byte === CR) this.#state = "size-lf";
-    else if (byte === SEMICOLON) this.#state = "extension";
-    else return "a chunk size that is not hexadecimal";
+    if (byte === CR) {
+      this.#state = "size-lf";
+      return undefined;
+    }
+    const extension = extensionBegins(byte);
+    if (extension === undefined) return "a chunk size that is not hexadecimal";
+    this.#state = "extension";
+    this.#extension = extension;
+    return undefined;
+  }
+
+  #extend(byte: number): string | undefined {
+    const next = nextInExtension(this.#extension, byte);
+    if (next === undefined) return "a malformed chunk extension";
+    if (next === "end") this.#state = "size-lf";
+    else if (++this.#extensionBytes > EXTENSION_BYTES_MAX)
+      return "the chunk extensions are too long";
+    else this.#extension = next;
     return undefined;
   }
 

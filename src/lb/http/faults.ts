@@ -58,23 +58,15 @@ export const unavailable = (message: string, failure: TerminationCause): HttpFau
   new HttpFault(503, message, "Retry-After: 1\r\n", failure);
 
 /**
- * The complete response. It announces the close that follows; to HEAD it has no body (RFC 9110,
- * 9.3.2).
+ * The whole answer. It announces the close that follows; to HEAD it has no body (RFC 9110, 9.3.2).
+ * `date`: the time now.
  */
-export function faultAnswer(fault: HttpFault, toHead: boolean): string {
+export function faultAnswer(fault: HttpFault, toHead: boolean, date: string): string {
   const reason = REASONS[fault.status] ?? "Error";
   const body = `${fault.status} ${reason}: ${fault.message}\n`;
   const head =
-    `HTTP/1.1 ${fault.status} ${reason}\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n` +
-    `Content-Length: ${Buffer.byteLength(body)}\r\n${fault.fields}Connection: close\r\n\r\n`;
-  return toHead ? head : head + body;
-}
-
-/** The response of the lb's health path. */
-export function healthAnswer(isUp: boolean, closes: boolean, toHead: boolean): string {
-  const body = isUp ? "ok\n" : "no node is up\n";
-  const head =
-    `HTTP/1.1 ${isUp ? "200 OK" : "503 Service Unavailable"}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-    `Cache-Control: no-store\r\nContent-Length: ${body.length}\r\n${closes ? "Connection: close\r\n" : ""}\r\n`;
+    `HTTP/1.1 ${fault.status} ${reason}\r\nDate: ${date}\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n` +
+    `Content-Length: ${Buffer.byteLength(body)}\r\n${fault.fields}` +
+    `Connection: close${fault.status === 426 ? ", Upgrade" : ""}\r\n\r\n`;
   return toHead ? head : head + body;
 }

@@ -22,6 +22,8 @@ const KNOWN = [
   "set-cookie",
   "via",
   "expect",
+  "date",
+  "max-forwards",
   "sec-websocket-key",
   "sec-websocket-version",
   "sec-websocket-accept",
@@ -53,6 +55,10 @@ for (let letter = 0x61; letter <= 0x7a; letter++) {
 const VALUE = new Uint8Array(256).fill(1, SPACE);
 VALUE[TAB] = 1;
 VALUE[0x7f] = 0;
+
+export const isTokenByte = (byte: number): boolean => TOKEN[byte] !== 0;
+export const isValueByte = (byte: number): boolean => VALUE[byte] === 1;
+export const isBlank = (byte: number): boolean => byte === SPACE || byte === TAB;
 
 const SLOTS = 256;
 const slotOf = (length: number, first: number, last: number): number =>
@@ -273,5 +279,3 @@ export class Fields {
     return `${name}: ${this.value(line)}\r\n`;
   }
 }
-
-const isBlank = (byte: number): boolean => byte === SPACE || byte === TAB;

@@ -2,6 +2,7 @@
 // framing anew.
 
 import type { ByteSink } from "../net/byte-sink.ts";
+import { clientAddress, type Trust } from "../net/trust.ts";
 import { setsCookie, splitCookie } from "./cookie.ts";
 import { HttpFault } from "./faults.ts";
 import type { Fields, Key } from "./fields.ts";
@@ -13,18 +14,21 @@ import type { Request } from "./request.ts";
 export type Hop = {
   /** This lb's pseudonym in Via (RFC 9110, 7.6.3). */
   readonly via: string;
-  /** The client's address. */
+  /** The address of whoever connected. */
   readonly peer: string;
-  /** Whether the peer is a proxy whose forwarding fields are trusted. */
-  readonly trusted: boolean;
+  /** Whose forwarding fields are believed; undefined: not even the peer's. */
+  readonly trust: Trust | undefined;
   readonly scheme: "http" | "https";
   /** The Host for an HTTP/1.0 request without one. */
   readonly ownHost: string;
   readonly cookieName: string | undefined;
 };
 
-/** How a field is forwarded. `claim`: only a trusted proxy may send it. */
-type Treatment = "drop" | "claim" | "cookie" | "expect" | "pass";
+/**
+ * What is done with a field that is not just passed on. `claim`: what only a proxy that we trust
+ * may say.
+ */
+type Treatment = "drop" | "claim" | "cookie" | "expect" | "forwards" | "pass";
 
 function requestTreatment(key: Key | undefined): Treatment {
   switch (key) {
@@ -50,6 +54,8 @@ function requestTreatment(key: Key | undefined): Treatment {
       return "cookie";
     case "expect":
       return "expect";
+    case "max-forwards":
+      return "forwards";
     default:
       return "pass";
   }
@@ -58,7 +64,9 @@ function requestTreatment(key: Key | undefined): Treatment {
 export type ForwardedRequest = {
   /** The value of the client's sticky cookie. */
   readonly sticky: string | undefined;
-  /** The client used TLS, to this lb or to a trusted proxy. */
+  /** The client's address, as far as whoever brings it is believed. */
+  readonly client: string;
+  /** The client came over TLS, to us or to a proxy that we trust. */
   readonly isSecure: boolean;
 };
 
@@ -78,18 +86,26 @@ export function forwardRequest(
   fields.write((line) => {
     const treatment = requestTreatment(fields.keys[line]);
     return (
-      (treatment === "pass" || (treatment === "expect" && request.minor === 1)) && !isNamed(line)
+      (treatment === "pass" ||
+        (treatment === "expect" && request.minor === 1) ||
+        (treatment === "forwards" && request.maxForwards === undefined)) &&
+      !isNamed(line)
     );
   }, output);
+  if (request.maxForwards !== undefined)
+    output.text(`Max-Forwards: ${request.maxForwards - 1}\r\n`);
   const sticky = writeCookies(fields, hop.cookieName, isNamed, output);
-  const claims = hop.trusted ? claimsIn(fields, isNamed) : NO_CLAIMS;
+  const claims = hop.trust === undefined ? NO_CLAIMS : claimsIn(fields, isNamed);
   const scheme = claims.scheme ?? hop.scheme;
+  const client =
+    hop.trust === undefined ? hop.peer : clientAddress(claims.path, hop.peer, hop.trust);
+  const path = claims.path === "" ? hop.peer : `${claims.path}, ${hop.peer}`;
   output.text(
-    `X-Forwarded-For: ${claims.path}${hop.peer}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
+    `X-Forwarded-For: ${path}\r\nX-Real-IP: ${client}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
       `X-Forwarded-Host: ${claims.host ?? host}\r\n${claims.others}Via: 1.${request.minor} ${hop.via}\r\n` +
       `${framingLine(request.framing)}${request.handshake === undefined ? "" : "Connection: Upgrade\r\nUpgrade: websocket\r\n"}\r\n`,
   );
-  return { sticky, isSecure: scheme === "https" };
+  return { sticky, client, isSecure: scheme === "https" };
 }
 
 /** The field names in Connection; undefined: only options such as `close`. */
@@ -136,7 +152,8 @@ function claimsIn(fields: Fields, isNamed: (line: number) => boolean): Claims {
     const key = fields.keys[line];
     if (requestTreatment(key) !== "claim" || isNamed(line)) continue;
     const value = fields.value(line);
-    if (key === "x-forwarded-for") claims.path += `${value}, `;
+    if (key === "x-real-ip") continue;
+    if (key === "x-forwarded-for") claims.path += claims.path === "" ? value : `, ${value}`;
     else if (key === "x-forwarded-proto") claims.scheme = value;
     else if (key === "x-forwarded-host") claims.host = value;
     else claims.others += `${fields.name(line)}: ${value}\r\n`;
@@ -159,6 +176,8 @@ export type Answering = {
   /** A Content-Length that states the size of an omitted body (to HEAD, and in a 304). */
   readonly statedLength: number | undefined;
   readonly cookieName: string | undefined;
+  /** The time now, for an answer that does not tell when it was made (RFC 9110, 6.6.1). */
+  readonly date: string;
 };
 
 export function forwardResponse(
@@ -169,14 +188,25 @@ export function forwardResponse(
 ): void {
   output.text(statusLine(start));
   writeEndToEnd(fields, answering.cookieName, output);
-  const { statedLength, closes, added, framing } = answering;
+  const { statedLength, closes, added, framing, date } = answering;
+  const isDated = fields.has("date") && !fields.list("connection").includes("date");
   const stated = statedLength === undefined ? "" : `Content-Length: ${statedLength}\r\n`;
   output.text(
-    `${added}${framingLine(framing)}${stated}${closes ? "Connection: close\r\n" : ""}\r\n`,
+    `${isDated ? "" : `Date: ${date}\r\n`}${added}${framingLine(framing)}${stated}` +
+      `${start.status === 426 ? upgradeOffered(fields, closes) : connectionLine(closes)}\r\n`,
   );
 }
 
-/** Forwards a 1xx to the client (RFC 9110, 15.2). */
+const connectionLine = (closes: boolean): string => (closes ? "Connection: close\r\n" : "");
+
+/** A 426 is nothing without what to upgrade to (RFC 9110, 15.5.22). */
+function upgradeOffered(fields: Fields, closes: boolean): string {
+  const offered = fields.values("upgrade").join(", ");
+  if (offered === "") return connectionLine(closes);
+  return `Upgrade: ${offered}\r\nConnection: ${closes ? "close, " : ""}Upgrade\r\n`;
+}
+
+/** A 1xx on its way to the client (RFC 9110, 15.2). */
 export function forwardInterim(start: StatusLine, fields: Fields, output: ByteSink): void {
   output.text(statusLine(start));
   writeEndToEnd(fields, undefined, output);

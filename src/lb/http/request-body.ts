@@ -27,6 +27,11 @@ export class RequestBody {
     return this.#body === undefined || this.#body.done;
   }
 
+  /** Some of the body has come, so the client sends the rest too. */
+  get isComing(): boolean {
+    return this.#body !== undefined && this.#body.contentBytes > 0;
+  }
+
   get headBytes(): number {
     return this.#head.length;
   }

@@ -12,6 +12,7 @@ import type { Request } from "./request.ts";
 import { grantsHandshake } from "./websocket.ts";
 
 const INTERIMS_MAX = 32;
+const NOTHING = Buffer.alloc(0);
 
 const BAD_SWITCH = new HttpFault(502, "the node switched protocols without a valid handshake");
 const BAD_BODY = new HttpFault(502, "the body of the answer is malformed");
@@ -20,10 +21,12 @@ const TOO_MANY_INTERIMS = new HttpFault(502, "the node sent too many interim ans
 /** What the exchange decides about a response when its head is complete. */
 export type AnswerTerms = {
   readonly cookieName: string | undefined;
-  /** Field lines that set the sticky cookie. */
+  /** The time now, as a Date tells it. */
+  readonly date: string;
+  /** Field lines that give the client its sticky cookie. */
   stickyFields(): string;
-  /** The client's connection closes after this response, whatever the node sent. */
-  mustClose(): boolean;
+  /** The client's connection ends after this answer. `nodeStays`: the node's does not. */
+  mustClose(nodeStays: boolean): boolean;
 };
 
 export class Response {
@@ -40,7 +43,9 @@ export class Response {
   status = 0;
   /** The response contains `Connection: close`. */
   closes = false;
-  /** The node's connection can be reused. */
+  /** What came behind a 101. */
+  switchedBytes: Buffer = NOTHING;
+  /** The node's connection may serve another request. */
   nodeStays = false;
   readonly #request: Request;
   readonly #terms: AnswerTerms;
@@ -69,8 +74,10 @@ export class Response {
         this.#head(this.#reader.start, this.#reader.fields, output);
     }
     if (this.phase === "body") at = this.#content(chunk, at, output);
-    if (this.phase === "switched") output.bytes(chunk, at, chunk.length);
-    else if (this.phase === "done") this.isOverrun = at < chunk.length;
+    if (this.phase === "switched") {
+      this.switchedBytes = chunk.subarray(at);
+      output.bytes(chunk, at, chunk.length);
+    } else if (this.phase === "done") this.isOverrun = at < chunk.length;
   }
 
   #head(start: StatusLine, fields: Fields, output: ByteSink): void {
@@ -115,7 +122,7 @@ export class Response {
       framing.kind !== "close" &&
       !isAmbiguous &&
       !fields.list("connection").includes("close");
-    this.closes = this.#framing.kind === "close" || this.#terms.mustClose();
+    this.closes = this.#framing.kind === "close" || this.#terms.mustClose(this.nodeStays);
     const isBodyless = request.method === "HEAD" || status === 304;
     const answering = {
       framing: this.#framing,
@@ -124,6 +131,7 @@ export class Response {
       statedLength:
         isBodyless && framed.lengths.length === 1 ? parseLength(framed.lengths[0]) : undefined,
       cookieName: this.#terms.cookieName,
+      date: this.#terms.date,
     };
     forwardResponse(start, fields, answering, output);
   }

@@ -7,7 +7,10 @@ export interface ByteSink {
   bytes(source: Buffer, start: number, end: number): void;
 }
 
-/** Collects what is written in one reused buffer. */
+/** Takes what nobody wants any more. */
+export const DISCARD: ByteSink = { text() {}, bytes() {} };
+
+/** Gathers what is written in one piece of memory, which is used again and again. */
 export class WriteBuffer implements ByteSink {
   length = 0;
   buffer: Buffer;

@@ -5,7 +5,11 @@ export interface Expiring {
   /** When to call `expired`, on the lb's clock; Infinity: never. */
   expiresMs: number;
   expired(): void;
-  /** The lb is stopping: end at the next opportunity. */
+  /** The lb takes no new clients: end where nothing is under way, and after what is. */
+  drain?(): void;
+  /** The time to drain is up: end in order. False: it ends already, or cannot at this moment. */
+  sendAway?(): boolean;
+  /** The lb stops: end at the next opportunity. */
   stop(): void;
   /** The stop deadline has passed: abort now. */
   cut?(): void;

@@ -29,3 +29,25 @@ export function parseTrust(values: readonly string[]): Trust {
 /** A peer's address as nodes receive it: an IPv4 address on an IPv6 socket is written as IPv4. */
 export const plainAddress = (address: string): string =>
   address.startsWith("::ffff:") && address.includes(".") ? address.slice(7) : address;
+
+/**
+ * The client's address: the first one, from the end of X-Forwarded-For, that is no trusted proxy's.
+ * What stands before it may be invented. `forwardedFor`: as `peer`, a trusted proxy, sent it.
+ */
+export function clientAddress(forwardedFor: string, peer: string, trust: Trust): string {
+  let client = peer;
+  for (const element of forwardedFor.split(",").reverse()) {
+    if (!trust(client)) break;
+    const address = elementAddress(element.trim());
+    if (isIP(address) === 0) break;
+    client = address;
+  }
+  return client;
+}
+
+/** Some proxies add the client's port. */
+function elementAddress(element: string): string {
+  const [, bracketed, plain] =
+    /^(?:\[([^\]]*)\]|(\d+\.\d+\.\d+\.\d+))(?::\d+)?$/.exec(element) ?? [];
+  return plainAddress(bracketed ?? plain ?? element);
+}

@@ -3,38 +3,44 @@
 
 import type { ConnectionSlot } from "../accept/admission.ts";
 import type { TransportInfo } from "../accept/handshake.ts";
-import { faultAnswer, HttpFault, healthAnswer, unavailable } from "../http/faults.ts";
+import { HttpFault, unavailable } from "../http/faults.ts";
 import type { Fields } from "../http/fields.ts";
-import { forwardRequest, type Hop } from "../http/forward.ts";
+import { forwardRequest } from "../http/forward.ts";
 import { HeadReader, REQUEST, type RequestLine } from "../http/head.ts";
+import { healthAnswer, type OwnAnswer, optionsAnswer, ownAnswer } from "../http/own-answers.ts";
 import { interpretRequest, type Request } from "../http/request.ts";
 import { BODY_TOO_LARGE } from "../http/request-body.ts";
-import { ByteQueue } from "../net/byte-queue.ts";
+import { type ByteSink, DISCARD } from "../net/byte-sink.ts";
 import type { Expiring } from "../net/expiring.ts";
 import type { OwnedSocket, SocketOwner } from "../net/socket-owner.ts";
-import { SocketWriter } from "../net/socket-writer.ts";
-import { plainAddress } from "../net/trust.ts";
 import { AccessLogEntry, recordRefusal } from "../telemetry/access-log-entry.ts";
 import { Account } from "../telemetry/account.ts";
 import type { Lease, Waiter } from "../upstreams/dispatch.ts";
 import type { PoolNode } from "../upstreams/pool.ts";
+import { ClientStream } from "./client-stream.ts";
+import {
+  bodyReadingIn,
+  CLOSED,
+  type Dialing,
+  type Draining,
+  type Exchanging,
+  exchangingIn,
+  READING,
+  type Sending,
+  type State,
+} from "./connection-state.ts";
 import type { LoadBalancerContext } from "./context.ts";
 import {
+  BODY_TIMEOUT,
   CONNECT_TIMEOUT,
   EARLY_CLOSE,
   EVERY_NODE_BUSY,
   Exchange,
+  STALLED,
   UNREACHABLE,
 } from "./exchange.ts";
-import { LingeringClose } from "./lingering-close.ts";
 import { Tunnel } from "./tunnel.ts";
 import { Upstream, type UpstreamUser } from "./upstream.ts";
-
-/**
- * Bytes that may wait for their turn: a pipelined request, a body without a node yet, frames sent
- * ahead of the 101.
- */
-const HELD_BYTES_MAX = 64 * 1024;
 
 const HEAD_TIMEOUT = new HttpFault(408, "the request head did not come in time");
 const STOPPED = unavailable("the lb stops", "stopped");
@@ -45,54 +51,16 @@ const BODY_ENDED = new HttpFault(
   "clientAborted",
 );
 
-type Queued = { readonly kind: "queued"; readonly exchange: Exchange };
-type Dialing = {
-  readonly kind: "dialing";
-  readonly exchange: Exchange;
-  readonly upstream: Upstream;
-};
-/** The request is on its way, and so may its answer be. */
-type Sending = {
-  readonly kind: "sending";
-  readonly exchange: Exchange;
-  readonly upstream: Upstream;
-  /** The connection to the node has served an exchange before. */
-  readonly isReused: boolean;
-};
-type Exchanging = Queued | Dialing | Sending;
-type State =
-  /** `kept`: the connection to a node that the last exchange left. */
-  | { readonly kind: "reading"; readonly kept: Upstream | undefined }
-  | Exchanging
-  /** The socket is being reset, or is another's. */
-  | { readonly kind: "closed" };
-
-const READING: State = { kind: "reading", kept: undefined };
-const CLOSED: State = { kind: "closed" };
-
-const exchangingIn = (state: State): Exchanging | undefined =>
-  state.kind === "reading" || state.kind === "closed" ? undefined : state;
-const sendingIn = (state: State): Sending | undefined =>
-  state.kind === "sending" ? state : undefined;
-
 export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Waiter {
   expiresMs: number;
   readonly #context: LoadBalancerContext;
-  readonly #socket: OwnedSocket;
-  readonly #slot: ConnectionSlot;
-  readonly #transport: TransportInfo;
-  readonly #writer: SocketWriter;
+  readonly #client: ClientStream;
   readonly #reader: HeadReader<RequestLine>;
   #state: State = READING;
-  #hop: Hop | undefined;
   /** The last exchange, while the client has not taken all of its answer. */
   #trailing: Exchange | undefined;
   /** When the head that is being read began, by the access log's clock. */
   #beganMs = 0;
-  readonly #held = new ByteQueue();
-  #isPaused = false;
-  /** The client has sent its FIN. */
-  #hasEnded = false;
   #isStopping = false;
   #hasServed = false;
 
@@ -103,15 +71,12 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     transport: TransportInfo,
   ) {
     this.#context = context;
-    this.#socket = socket;
-    this.#slot = slot;
-    this.#transport = transport;
-    this.#writer = new SocketWriter(socket);
+    this.#client = new ClientStream(context, socket, slot, transport);
     this.#reader = new HeadReader(REQUEST, context.options.numbers);
     this.expiresMs = context.clock.nowMs + context.options.numbers.headTimeoutMs;
     context.expiring.add(this);
     // After a reset the system no longer knows the address that the access log needs.
-    if (context.accessLog !== undefined) this.#thisHop();
+    if (context.accessLog !== undefined) void this.#client.hop;
   }
 
   get stickTo(): PoolNode | undefined {
@@ -125,23 +90,25 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
   // The client's socket.
 
   bytesReceived(chunk: Buffer): void {
-    if (this.#state.kind === "reading" && !this.#writer.isBlocked) this.#readRequests(chunk);
-    else if (this.#state.kind === "sending" && this.#held.bytes === 0) this.#relayBody(chunk);
+    if (this.#state.kind === "reading" && !this.#client.writer.isBlocked) this.#readRequests(chunk);
+    else if (bodyReadingIn(this.#state) !== undefined && !this.#client.holdsBytes)
+      this.#relayBody(chunk);
     else this.#hold(chunk);
   }
 
   socketDrained(): void {
-    if (!this.#writer.writeUnsent())
+    if (!this.#client.writer.writeUnsent())
       return this.#expireIn(this.#context.options.numbers.stallTimeoutMs);
     this.#trailing?.settle(undefined);
     this.#trailing = undefined;
     if (this.#state.kind === "reading") return this.#readOn();
-    sendingIn(this.#state)?.upstream.resume();
+    if (this.#state.kind === "draining") return this.#awaitBody();
+    if (this.#state.kind === "sending") this.#state.upstream.resume();
     this.#expireIn(this.#context.options.numbers.responseTimeoutMs);
   }
 
   endReceived(): void {
-    this.#hasEnded = true;
+    this.#client.ended();
     if (this.#state.kind === "reading") this.#readOn();
     else this.#checkBodyEnd();
   }
@@ -151,7 +118,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     if (state.kind === "reading" && this.#reader.begun)
       this.#recordRefusal(undefined, undefined, 0);
     this.#trailing?.settle("clientAborted");
-    this.#slot.release();
+    this.#client.closed();
     this.#context.expiring.delete(this);
     const exchanging = exchangingIn(state);
     if (exchanging !== undefined) {
@@ -162,7 +129,6 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     }
     this.#state = CLOSED;
     if (state.kind === "reading") state.kept?.giveUp("end");
-    this.#held.takeAll();
   }
 
   // The sweep.
@@ -175,12 +141,18 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     } else if (state.kind === "queued") this.#fail(state.exchange.lastFault ?? EVERY_NODE_BUSY);
     else if (state.kind === "dialing") this.#dialTimedOut(state);
     else if (state.kind === "sending")
-      this.#fail(state.exchange.timeout(this.#writer.isBlocked, state.upstream.isBlocked));
+      this.#fail(state.exchange.timeout(this.#client.writer.isBlocked, state.upstream.isBlocked));
+    else if (state.kind === "draining") this.#drainTimedOut(state);
   }
 
   stop(): void {
     this.#isStopping = true;
     if (this.#state.kind === "reading" && !this.#reader.begun) this.#close();
+    else if (this.#state.kind === "draining") this.#endDraining(this.#state, STOPPED);
+  }
+
+  drain(): void {
+    this.stop();
   }
 
   cut(): void {
@@ -223,27 +195,34 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
 
   upstreamReceived(chunk: Buffer): void {
     const state = this.#state;
+    if (state.kind === "draining") return this.#dropUpstream(state);
     if (state.kind !== "sending") return;
     const { exchange, upstream } = state;
-    const answer = exchange.readAnswer(chunk, upstream.lease.node, this.#isLast, this.#writer);
-    const isTaken = this.#writer.flush();
+    const answer = exchange.readAnswer(
+      chunk,
+      upstream.lease.node,
+      this.#isLast,
+      this.#client.writer,
+    );
+    const isTaken = this.#client.writer.flush();
     const { responseTimeoutMs, stallTimeoutMs } = this.#context.options.numbers;
     this.#expireIn(isTaken ? responseTimeoutMs : stallTimeoutMs);
     if (!isTaken) upstream.pause();
     if (answer.fault !== undefined) this.#fail(answer.fault);
-    else if (answer.phase === "done") this.#finishExchange(state);
+    else if (answer.phase === "done") this.#answerEnded(state);
     else if (answer.phase === "switched") this.#becomeTunnel(state);
   }
 
   upstreamEnded(): void {
     const state = this.#state;
     if (state.kind === "sending" && state.exchange.response.endsWithConnection)
-      this.#finishExchange(state);
+      this.#answerEnded(state);
     else this.upstreamClosed();
   }
 
   upstreamClosed(): void {
     const state = this.#state;
+    if (state.kind === "draining") return this.#dropUpstream(state);
     if (state.kind !== "sending") return;
     if (state.exchange.response.phase !== "head") return this.#fail(EARLY_CLOSE);
     state.upstream.giveUp("abort");
@@ -256,12 +235,12 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
 
   /** The connection takes no other request after this one. */
   get #isLast(): boolean {
-    return this.#isStopping || (this.#hasEnded && this.#held.bytes === 0);
+    return this.#isStopping || (this.#client.hasEnded && !this.#client.holdsBytes);
   }
 
   /** Reads what was held. A client that has sent its FIN is served to the end of what it sent. */
   #readOn(): void {
-    const held = this.#writer.isBlocked ? undefined : this.#held.takeAll();
+    const held = this.#client.writer.isBlocked ? undefined : this.#client.takeHeld();
     if (held !== undefined) this.#readRequests(held);
     if (this.#state.kind !== "reading" || !this.#isLast) return;
     if (this.#reader.begun) this.#recordRefusal(undefined, undefined, 0);
@@ -288,16 +267,17 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const toHead = start.method === "HEAD";
     const { healthPath, numbers } = this.#context.options;
     const request = interpretRequest(start, fields);
-    if (request instanceof HttpFault) this.#answerAndClose(request, toHead, start);
-    else if (request.framing.kind === "length" && request.framing.bytes > numbers.bodyBytesMax)
-      this.#answerAndClose(BODY_TOO_LARGE, toHead, start);
-    else if (request.framing.kind === "none" && request.target === healthPath)
-      this.#answerHealth(request, toHead);
-    else this.#startExchange(request, fields, chunk, at);
+    if (request instanceof HttpFault) return this.#answerAndClose(request, toHead, start);
+    if (request.framing.kind === "length" && request.framing.bytes > numbers.bodyBytesMax)
+      return this.#answerAndClose(BODY_TOO_LARGE, toHead, start);
+    const own = ownAnswer(request, healthPath);
+    if (own === undefined) this.#startExchange(request, fields, chunk, at);
+    else if (own instanceof HttpFault) this.#answerAndClose(own, toHead, start);
+    else this.#answerItself(own, request, toHead);
   }
 
   #startExchange(request: Request, fields: Fields, chunk: Buffer, at: number): void {
-    const hop = this.#thisHop();
+    const hop = this.#client.hop;
     if (hop === undefined) return this.#reset();
     const { accessLog, pool, headBuffer } = this.#context;
     headBuffer.length = 0;
@@ -307,7 +287,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const entry =
       accessLog === undefined
         ? undefined
-        : new AccessLogEntry(accessLog, hop.peer, request, this.#beganMs);
+        : new AccessLogEntry(accessLog, forwarded.client, request, this.#beganMs);
     const account = new Account(pool.counters, entry);
     const head = headBuffer.takeCopy();
     const exchange = new Exchange(this.#context, request, forwarded, head, account);
@@ -324,15 +304,19 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     }
   }
 
-  #answerHealth(request: Request, toHead: boolean): void {
-    const { pool, options } = this.#context;
-    pool.counters.healthAnswers++;
-    const closes = !request.keepsAlive || this.#isLast;
-    this.#writer.text(healthAnswer(pool.anyUp(), closes, toHead));
-    this.#writer.flush();
+  /** What comes of a body is nobody's: the connection ends. */
+  #answerItself(own: OwnAnswer, request: Request, toHead: boolean): void {
+    const { pool, options, date } = this.#context;
+    const closes = !request.keepsAlive || request.hasBody || this.#isLast;
+    const form = { closes, toHead, date: date.text };
+    if (own === "health") pool.counters.healthAnswers++;
+    this.#client.writer.text(
+      own === "health" ? healthAnswer(pool.anyUp(), form) : optionsAnswer(form),
+    );
+    this.#client.writer.flush();
     this.#hasServed = true;
     this.#expireIn(options.numbers.keepAliveTimeoutMs);
-    if (closes || this.#writer.isBlocked) this.#close();
+    if (closes || this.#client.writer.isBlocked) this.#close();
   }
 
   // One exchange.
@@ -364,7 +348,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     this.#expireIn(this.#context.options.numbers.responseTimeoutMs);
     exchange.body.writeHead(output);
     exchange.account.sent(exchange.body.headBytes);
-    const held = exchange.body.isRead ? undefined : this.#held.takeAll();
+    const held = exchange.body.isRead ? undefined : this.#client.takeHeld();
     if (held !== undefined) {
       const at = this.#readBody(state, held, output);
       if (this.#state !== state) return;
@@ -377,42 +361,90 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
 
   /** Sends what belongs to the request's body; what follows it is held. */
   #relayBody(chunk: Buffer): void {
-    const state = this.#state;
-    if (state.kind !== "sending") return;
-    const { output } = state.upstream;
-    const at = output === undefined ? 0 : this.#readBody(state, chunk, output);
+    const state = bodyReadingIn(this.#state);
+    if (state === undefined) return;
+    const output = state.upstream?.output;
+    const at = this.#readBody(state, chunk, output ?? DISCARD);
     output?.flush();
     if (this.#state !== state) return;
     this.#hold(at === 0 ? chunk : chunk.subarray(at));
-    this.#flow();
+    if (state.kind === "draining" && state.exchange.body.isRead) this.#finishExchange(state);
+    else this.#flow();
   }
 
-  #readBody({ exchange }: Sending, chunk: Buffer, output: SocketWriter): number {
-    const { body, account } = exchange;
+  #readBody(state: Sending | Draining, chunk: Buffer, output: ByteSink): number {
+    const { body, account } = state.exchange;
     const at = body.read(chunk, output);
     account.sent(at);
     const { bodyTimeoutMs, responseTimeoutMs } = this.#context.options.numbers;
-    this.#expireIn(body.isRead ? responseTimeoutMs : bodyTimeoutMs);
-    if (body.fault !== undefined) this.#fail(body.fault);
+    if (!this.#client.writer.isBlocked)
+      this.#expireIn(body.isRead ? responseTimeoutMs : bodyTimeoutMs);
+    if (body.fault !== undefined) this.#bodyFailed(state, body.fault);
     return at;
   }
 
   #checkBodyEnd(): void {
-    const isCutShort = sendingIn(this.#state)?.exchange.body.isRead === false;
-    if (this.#hasEnded && isCutShort) this.#fail(BODY_ENDED);
+    const state = bodyReadingIn(this.#state);
+    if (this.#client.hasEnded && state?.exchange.body.isRead === false)
+      this.#bodyFailed(state, BODY_ENDED);
+  }
+
+  #bodyFailed(state: Sending | Draining, fault: HttpFault): void {
+    if (state.kind === "draining") this.#endDraining(state, fault);
+    else this.#fail(fault);
+  }
+
+  /** Where the connection stays, the rest of the body has yet to come. */
+  #answerEnded(state: Sending): void {
+    const { exchange, upstream } = state;
+    const { closes, isOverrun } = exchange.response;
+    if (exchange.body.isRead || closes || this.#isStopping) return this.#finishExchange(state);
+    const draining: Draining = { kind: "draining", exchange, upstream };
+    this.#state = draining;
+    if (isOverrun || !upstream.isOpen) this.#dropUpstream(draining);
+    this.#awaitBody();
+  }
+
+  #awaitBody(): void {
+    const { bodyTimeoutMs, stallTimeoutMs } = this.#context.options.numbers;
+    this.#expireIn(this.#client.writer.isBlocked ? stallTimeoutMs : bodyTimeoutMs);
+  }
+
+  /** The node has answered and is gone, or is not to be trusted: what is left goes nowhere. */
+  #dropUpstream({ exchange, upstream }: Draining): void {
+    upstream?.giveUp("abort");
+    this.#state = { kind: "draining", exchange, upstream: undefined };
+    this.#flow();
+  }
+
+  #drainTimedOut(state: Draining): void {
+    if (this.#client.writer.isBlocked) return this.#endDraining(state, STALLED);
+    if (state.upstream?.isBlocked !== true) return this.#endDraining(state, BODY_TIMEOUT);
+    this.#dropUpstream(state);
+    this.#awaitBody();
+  }
+
+  /** The answer was given; nothing can be said about what is wrong with the rest of the request. */
+  #endDraining(state: Draining, fault: HttpFault): void {
+    const stage = state.exchange.stage(state.kind);
+    this.#abandon(state);
+    state.exchange.settle(fault.cause, stage);
+    if (this.#client.writer.isBlocked) this.#reset();
+    else this.#close();
   }
 
   /** A node that sent more than its answer is not trusted with another request. */
-  #finishExchange({ exchange, upstream }: Sending): void {
+  #finishExchange({ exchange, upstream }: Sending | Draining): void {
     const { closes, nodeStays, isOverrun } = exchange.response;
     const isRead = exchange.body.isRead;
     const isClean = isRead && !isOverrun;
-    const stays = nodeStays && isClean && upstream.isOpen && !upstream.isBlocked;
-    if (!stays) upstream.giveUp(isClean ? "end" : "abort");
-    if (this.#writer.isBlocked) this.#trailing = exchange;
+    const isUsable = upstream?.isOpen === true && !upstream.isBlocked;
+    const stays = nodeStays && isClean && isUsable ? upstream : undefined;
+    if (stays === undefined) upstream?.giveUp(isClean ? "end" : "abort");
+    if (this.#client.writer.isBlocked) this.#trailing = exchange;
     else exchange.settle(undefined);
-    this.#state = stays ? { kind: "reading", kept: upstream } : READING;
-    if (stays) upstream.rest(this.#context.clock.nowMs);
+    this.#state = stays === undefined ? READING : { kind: "reading", kept: stays };
+    stays?.rest(this.#context.clock.nowMs);
     this.#context.dispatcher.serveQueue();
     if (closes || !isRead || this.#isLast) return this.#close();
     this.#hasServed = true;
@@ -428,7 +460,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const stage = exchange.stage(kind);
     this.#abandon(exchanging);
     if (exchange.response.phase === "head") {
-      const bytes = this.#writeFault(fault, exchange.request.method === "HEAD");
+      const bytes = this.#client.writeFault(fault, exchange.request.method === "HEAD");
       this.#close();
       exchange.settle(fault.cause, stage, fault.status, bytes);
     } else {
@@ -440,30 +472,23 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
   /** Ends what the exchange asks of others. */
   #abandon(state: Exchanging): void {
     this.#context.dispatcher.withdraw(this);
-    if (state.kind !== "queued") state.upstream.giveUp("abort");
+    if (state.kind !== "queued") state.upstream?.giveUp("abort");
   }
 
   // The end of the connection.
 
   /** `start`: the request that gets no exchange, where its first line was read. */
   #answerAndClose(fault: HttpFault, toHead: boolean, start?: RequestLine): void {
-    const bytes = this.#writeFault(fault, toHead);
+    const bytes = this.#client.writeFault(fault, toHead);
     this.#recordRefusal(start, fault, bytes);
     this.#close();
-  }
-
-  #writeFault(fault: HttpFault, toHead: boolean): number {
-    const answer = faultAnswer(fault, toHead);
-    this.#writer.text(answer);
-    this.#writer.flush();
-    return answer.length;
   }
 
   /** Resets the connection, so that the client does not take what it got for a whole answer. */
   #reset(): void {
     if (this.#state.kind === "reading") this.#state.kept?.giveUp("end");
     this.#state = CLOSED;
-    this.#socket.terminate();
+    this.#client.reset();
   }
 
   #becomeTunnel({ exchange, upstream }: Sending): void {
@@ -471,14 +496,11 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     if (node === undefined) return;
     this.#state = CLOSED;
     this.#context.expiring.delete(this);
-    const client = {
-      socket: this.#socket,
-      slot: this.#slot,
-      unsent: this.#writer.unsent,
-      held: this.#held.takeAll(),
-      hasEnded: this.#hasEnded,
-    };
-    new Tunnel(this.#context, client, node, exchange.account);
+    const { account, response } = exchange;
+    new Tunnel(this.#context, this.#client.detach(), node, {
+      account,
+      first: response.switchedBytes,
+    });
   }
 
   /** Hands the socket to a lingering close, which sends what is unsent. */
@@ -487,16 +509,8 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     if (state.kind === "closed") return;
     this.#state = CLOSED;
     if (state.kind === "reading") state.kept?.giveUp("end");
-    this.#held.takeAll();
-    const { expiring } = this.#context;
-    expiring.delete(this);
-    const leaving = {
-      socket: this.#socket,
-      writer: this.#writer,
-      slot: this.#slot,
-      trailing: this.#trailing,
-    };
-    new LingeringClose(this.#context, expiring, leaving);
+    this.#context.expiring.delete(this);
+    this.#client.leave(this.#trailing);
   }
 
   /** A request without an exchange; without a fault, the client left before its head was whole. */
@@ -509,7 +523,7 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
     const cause = fault?.cause ?? "clientAborted";
     pool.counters.nowhere.exchangeEnded(cause, fault?.status ?? 0, true);
     if (accessLog !== undefined)
-      recordRefusal(accessLog, this.#thisHop()?.peer, start, this.#beganMs, fault, bytes);
+      recordRefusal(accessLog, this.#client.hop?.peer, start, this.#beganMs, fault, bytes);
   }
 
   // Flow and time.
@@ -517,31 +531,14 @@ export class HttpConnection implements SocketOwner, Expiring, UpstreamUser, Wait
   #hold(bytes: Buffer): void {
     const exchange = exchangingIn(this.#state)?.exchange;
     if (bytes.length === 0 || exchange?.isFollowedByNothing === true) return;
-    this.#held.append(bytes);
+    this.#client.hold(bytes);
     this.#flow();
   }
 
   /** Pauses the client while too much is held or the node takes nothing. */
   #flow(): void {
-    const isNodeBlocked = sendingIn(this.#state)?.upstream.isBlocked === true;
-    const mustPause = this.#held.bytes > HELD_BYTES_MAX || isNodeBlocked;
-    if (mustPause === this.#isPaused || this.#state.kind === "closed") return;
-    this.#isPaused = mustPause;
-    if (mustPause) this.#socket.pause();
-    else this.#socket.resume();
-  }
-
-  /** Undefined after a reset: the system no longer knows the address. */
-  #thisHop(): Hop | undefined {
-    if (this.#hop !== undefined) return this.#hop;
-    const { scheme, isAnonymous } = this.#transport;
-    const address: string | undefined = this.#transport.address ?? this.#socket.remoteAddress;
-    if (address === undefined) return undefined;
-    const { options, via, ownHost } = this.#context;
-    const peer = plainAddress(address);
-    const trusted = !isAnonymous && options.trust(peer);
-    this.#hop = { via, peer, trusted, scheme, ownHost, cookieName: options.cookie?.name };
-    return this.#hop;
+    if (this.#state.kind !== "closed")
+      this.#client.flow(bodyReadingIn(this.#state)?.upstream?.isBlocked === true);
   }
 
   #expireIn(ms: number): void {

@@ -2,6 +2,7 @@
 // nothing.
 
 import type { CookiePolicy } from "../http/cookie.ts";
+import type { HttpDate } from "../http/date.ts";
 import type { WriteBuffer } from "../net/byte-sink.ts";
 import type { Expiring } from "../net/expiring.ts";
 import type { PacedQueue } from "../net/pace.ts";
@@ -50,6 +51,7 @@ export type LoadBalancerContext = {
   readonly options: ProxyOptions;
   /** Coarse: the sweep moves it on, so that reading it costs nothing. */
   readonly clock: { nowMs: number };
+  readonly date: HttpDate;
   readonly pool: Pool;
   readonly dispatcher: Dispatcher;
   readonly dials: DialPort;

@@ -37,8 +37,8 @@ export const EARLY_CLOSE = new HttpFault(
   "earlyClose",
 );
 const RESPONSE_TIMEOUT = new HttpFault(504, "the node did not answer in time");
-const BODY_TIMEOUT = new HttpFault(408, "the body did not come in time");
-const STALLED = new HttpFault(408, "the client did not take the answer in time");
+export const BODY_TIMEOUT = new HttpFault(408, "the body did not come in time");
+export const STALLED = new HttpFault(408, "the client did not take the answer in time");
 
 export class Exchange implements AnswerTerms {
   readonly request: Request;
@@ -156,9 +156,10 @@ export class Exchange implements AnswerTerms {
     return this.body.isRead || isNodeBlocked ? RESPONSE_TIMEOUT : BODY_TIMEOUT;
   }
 
-  stage(kind: "queued" | "dialing" | "sending"): TerminationStage {
+  stage(kind: "queued" | "dialing" | "sending" | "draining"): TerminationStage {
     if (kind === "queued") return "Q";
     if (kind === "dialing") return "C";
+    if (kind === "draining") return "D";
     return this.#response.phase === "head" && this.body.isRead ? "H" : "D";
   }
 
@@ -176,6 +177,10 @@ export class Exchange implements AnswerTerms {
     return this.#context.options.cookie?.name;
   }
 
+  get date(): string {
+    return this.#context.date.text;
+  }
+
   stickyFields(): string {
     const { cookie } = this.#context.options;
     const node = this.#node;
@@ -184,8 +189,14 @@ export class Exchange implements AnswerTerms {
     return cookieFields(cookie, node.cookie, this.#forwarded.isSecure);
   }
 
-  mustClose(): boolean {
+  mustClose(nodeStays: boolean): boolean {
     const { keepsAlive, handshake } = this.request;
-    return !keepsAlive || handshake !== undefined || !this.body.isRead || this.#isClientLast;
+    if (!keepsAlive || handshake !== undefined || this.#isClientLast) return true;
+    return !this.body.isRead && (!nodeStays || this.#mayLackBody);
+  }
+
+  /** A client that has an answer instead of a 100 may go on without its body. */
+  get #mayLackBody(): boolean {
+    return this.request.expectsContinue && !this.body.isComing;
   }
 }

@@ -10,6 +10,7 @@ import { sendNow } from "../net/socket-writer.ts";
 import type { Account } from "../telemetry/account.ts";
 import type { Lease } from "../upstreams/dispatch.ts";
 import type { LoadBalancerContext } from "./context.ts";
+import { FrameScanner } from "./frame-scanner.ts";
 
 /**
  * What a client connection leaves to a tunnel. `slot`: its place in this lb, given back when the
@@ -34,6 +35,12 @@ export type DetachedUpstream = {
   readonly unsent: Buffer | undefined;
 };
 
+/** The exchange that became a tunnel. `first`: what the node sent right behind its 101. */
+export type Switched = { readonly account: Account; readonly first: Buffer };
+
+/** A close frame, as a server sends it: 1012, the service restarts (RFC 6455, 7.4). */
+const GOODBYE = Buffer.from([0x88, 0x02, 1012 >> 8, 1012 & 0xff]);
+
 export class Tunnel implements Expiring {
   expiresMs = Number.POSITIVE_INFINITY;
   readonly #context: LoadBalancerContext;
@@ -54,13 +61,14 @@ export class Tunnel implements Expiring {
     context: LoadBalancerContext,
     client: DetachedClient,
     upstream: DetachedUpstream,
-    account: Account,
+    { account, first }: Switched,
   ) {
     this.#context = context;
     this.#slot = client.slot;
     this.#lease = upstream.lease;
     this.#client = new Leg(this, client.socket);
     this.#upstream = new Leg(this, upstream.socket);
+    this.#upstream.observe(first);
     this.#client.pairWith(this.#upstream);
     this.#upstream.pairWith(this.#client);
     this.#account = account;
@@ -132,7 +140,7 @@ export class Tunnel implements Expiring {
 
   #over(): void {
     this.#context.expiring.delete(this);
-    this.#account.tunnelEnded(this.#failure);
+    this.#account.tunnelEnded(this.#failure, this.#client.closeCode, this.#upstream.closeCode);
   }
 
   /**
@@ -144,6 +152,18 @@ export class Tunnel implements Expiring {
     this.#failure ??= isNodes ? "responseTimeout" : "clientTimeout";
     this.#client.destroy();
     this.#upstream.destroy();
+  }
+
+  /**
+   * The client is told that the service restarts. Its answer goes to the node, which ends the tunnel
+   * as after any close.
+   */
+  sendAway(): boolean {
+    if (this.#state === "ending" || this.#client.isBlocked || !this.#upstream.isBetweenFrames)
+      return false;
+    this.#failure ??= "stopped";
+    this.#client.sayGoodbye();
+    return true;
   }
 
   cut(): void {
@@ -168,12 +188,15 @@ class Leg implements SocketOwner {
   isClosed = false;
   readonly #tunnel: Tunnel;
   readonly #socket: OwnedSocket;
+  /** Of what comes from it. */
+  readonly #frames = new FrameScanner();
   #other: Leg = this;
   #unsent: Buffer | undefined;
   /** It has sent its FIN. */
   #hasEnded = false;
   /** It is to be sent one. */
   #isToEnd = false;
+  #hasGoodbye = false;
 
   constructor(tunnel: Tunnel, socket: OwnedSocket) {
     this.#tunnel = tunnel;
@@ -193,8 +216,28 @@ class Leg implements SocketOwner {
     return this.#unsent !== undefined;
   }
 
+  get closeCode(): number | undefined {
+    return this.#frames.code;
+  }
+
+  get isBetweenFrames(): boolean {
+    return this.#frames.isBetweenFrames;
+  }
+
   resume(): void {
     this.#socket.resume();
+  }
+
+  /** Notes what came from this side. */
+  observe(chunk: Buffer): void {
+    this.#frames.read(chunk);
+  }
+
+  /** Sends the client its close frame: the last that it gets. */
+  sayGoodbye(): void {
+    this.#hasGoodbye = true;
+    this.#unsent = sendNow(this.#socket, GOODBYE);
+    this.#tunnel.ending();
   }
 
   destroy(): void {
@@ -210,13 +253,14 @@ class Leg implements SocketOwner {
 
   bytesReceived(chunk: Buffer): void {
     this.#tunnel.carried(this, chunk.length);
+    this.#frames.read(chunk);
     this.pass(chunk);
   }
 
   /** Writes to the other side what came from this one. */
   pass(chunk: Buffer): void {
     const other = this.#other;
-    if (other.isClosed) return;
+    if (other.isClosed || other.#hasGoodbye) return;
     if (other.#unsent !== undefined) {
       // A pause is not quite the end of reading: after a reset Bun delivers what had arrived.
       other.#unsent = Buffer.concat([other.#unsent, chunk]);

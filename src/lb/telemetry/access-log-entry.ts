@@ -15,6 +15,8 @@ export class AccessLogEntry {
   status = 0;
   bytesIn = 0;
   bytesOut = 0;
+  closeClient: number | undefined;
+  closeNode: number | undefined;
   retries = 0;
   node: string | undefined;
   /** `N` none, `I` invalid, `D` its node is unavailable, `V` valid; `-` cookies are off. */
@@ -97,6 +99,8 @@ export class AccessLogEntry {
       responseMs: this.#responseMs,
       totalMs: this.#log.now() - this.#beganMs,
       retries: this.retries,
+      closeClient: this.closeClient,
+      closeNode: this.closeNode,
       end: terminationState(failure, stage) + this.cookie + (this.isCookieGiven ? "I" : "-"),
     });
   }

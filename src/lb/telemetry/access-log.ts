@@ -20,7 +20,10 @@ export type AccessRecord = {
   readonly responseMs: number | undefined;
   readonly totalMs: number;
   readonly retries: number;
-  /** Four characters: cause, stage, sticky cookie received, sticky cookie sent. */
+  /** Of the WebSocket close frames that the client and the node sent (RFC 6455, 7.4). */
+  readonly closeClient: number | undefined;
+  readonly closeNode: number | undefined;
+  /** Four letters: who ended it, when, the sticky cookie that came, whether one was given. */
   readonly end: string;
 };
 
@@ -49,7 +52,7 @@ export function accessLine(lb: string, record: AccessRecord): string {
     status,
     node = null,
   } = record;
-  const { bytesIn, bytesOut, retries, end } = record;
+  const { bytesIn, bytesOut, retries, end, closeClient = null, closeNode = null } = record;
   const line = JSON.stringify({
     ...{ time: new Date(timeMs).toISOString(), lb, client, method },
     target: target === undefined ? null : pathOf(target),
@@ -59,7 +62,7 @@ export function accessLine(lb: string, record: AccessRecord): string {
     connectMs: rounded(record.connectMs),
     responseMs: rounded(record.responseMs),
     totalMs: rounded(record.totalMs),
-    ...{ retries, end },
+    ...{ retries, end, closeClient, closeNode },
   });
   return `${line.replace(OTHER_CONTROLS, escaped)}\n`;
 }

@@ -104,10 +104,18 @@ export class Account {
     this.#counters.tunnelsNow++;
   }
 
-  tunnelEnded(failure: TerminationCause | undefined): void {
+  /** `closeClient`, `closeNode`: the codes of the close frames that they sent. */
+  tunnelEnded(
+    failure: TerminationCause | undefined,
+    closeClient: number | undefined,
+    closeNode: number | undefined,
+  ): void {
     this.#counters.tunnelsNow--;
     if (failure !== undefined) this.#counts.terminations[failure]++;
-    this.#entry?.end(failure, "T");
+    if (this.#entry === undefined) return;
+    this.#entry.closeClient = closeClient;
+    this.#entry.closeNode = closeNode;
+    this.#entry.end(failure, "T");
   }
 
   #settleOnce(): boolean {
