@@ -11,9 +11,7 @@ describe("presence", () => {
     const lists: unknown[] = [];
     presence.listMembers((text) => lists.push(JSON.parse(text ?? "null")), 100);
     presence.channelOpened(2, 0);
-    expect(presence.memberEntered("a", bytes('{"n":1}'))).toBe(
-      '{"type":"join","channel":"room","client":"a","info":{"n":1}}',
-    );
+    expect(presence.memberEntered("a", bytes('{"n":1}'))).toBeUndefined();
     expect(lists).toEqual([]);
     presence.addOwn("mine", bytes(""));
     presence.memberEntered("b", bytes(""));
@@ -21,6 +19,22 @@ describe("presence", () => {
     expect(presence.memberEntered("b", bytes(""))).toBeUndefined();
     expect(presence.memberLeft("b")).toBe('{"type":"leave","channel":"room","client":"b"}');
     expect(presence.memberLeft("b")).toBeUndefined();
+  });
+
+  test("who was there before is listed, and only who comes later is told as a join", () => {
+    const presence = new Presence("room");
+    presence.channelOpened(2, 0);
+    expect(presence.memberEntered("a", bytes(""))).toBeUndefined();
+    // The link is lost before all were named: the next one names them from the first.
+    presence.channelOpened(3, 0);
+    for (const client of ["a", "b", "c"])
+      expect(presence.memberEntered(client, bytes(""))).toBeUndefined();
+    expect(presence.memberEntered("d", bytes('{"n":1}'))).toBe(
+      '{"type":"join","channel":"room","client":"d","info":{"n":1}}',
+    );
+    const lists: unknown[] = [];
+    presence.listMembers((text) => lists.push(JSON.parse(text ?? "null").length), 100);
+    expect(lists).toEqual([4]);
   });
 
   test("after a new link those who are not named again leave, but only after a while", () => {

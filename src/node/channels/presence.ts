@@ -61,14 +61,19 @@ export class Presence {
   channelOpened(members: number, nowMs: number): void {
     for (const member of this.#members.values()) member.isConfirmed = false;
     if (this.#members.size > 0) this.#doubtedAtMs = nowMs;
-    this.#unnamed ??= members;
+    if (this.#unnamed !== 0) this.#unnamed = members;
     this.#answer();
   }
 
-  /** The relay names a member. Returns the message for readers, if it is news. */
+  /**
+   * The relay names a member. Returns the message for readers, if it is news: those who were there
+   * when the channel was opened are what `presence` lists.
+   */
   memberEntered(client: string, info: Uint8Array): string | undefined {
     const text = textOf(info);
-    const isNews = !this.#members.has(client) || this.#members.get(client)?.info !== text;
+    const wasThere = this.#unnamed !== undefined && this.#unnamed > 0;
+    const known = this.#members.get(client);
+    const isNews = !wasThere && (known === undefined || known.info !== text);
     this.#members.set(client, { info: text, isConfirmed: true });
     this.#listText = undefined;
     if (this.#unnamed !== undefined && this.#unnamed > 0 && --this.#unnamed === 0) this.#answer();
