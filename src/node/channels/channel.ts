@@ -79,7 +79,7 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
     this.#historyRequests = new HistoryRequests((question, onPage) =>
       this.requestHistory(question, onPage),
     );
-    this.#presence = this.presence ? new Presence(name) : undefined;
+    this.#presence = this.presence ? new Presence(name, this.#usedAtMs) : undefined;
     this.#opening = uplink.openChannel(this);
     context.watch(this);
   }
@@ -179,6 +179,9 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
     this.#historyRequests.expire(nowMs);
     this.#historyRequests.retry();
     for (const event of this.#presence?.expire(nowMs) ?? []) this.#sendToAll(event);
+    for (const { client, info } of this.#presence?.settleOwn(nowMs) ?? [])
+      if (info === undefined) this.#uplink.leaveMember(this.#opening, client);
+      else this.#uplink.enterMember(this.#opening, client, info);
     const waits =
       this.#readers.catchingUp > 0 ||
       this.#historyRequests.size > 0 ||
@@ -199,7 +202,9 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
 
   /** A client has its `ok`: it is present. */
   readerAccepted({ id, infoBytes }: Pick<Subscriber, "id" | "infoBytes">): void {
-    if (this.#presence?.addOwn(id, infoBytes))
+    if (this.#presence === undefined) return;
+    this.#context.watch(this);
+    if (this.#presence.addOwn(id, infoBytes, this.#context.nowMs()))
       this.#uplink.enterMember(this.#opening, id, infoBytes);
   }
 
@@ -223,9 +228,8 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
       this.cache.restart(position);
       this.#fanOut(encodeNodeMessage({ type: "gap", channel: this.name, ...gap, position }));
     }
-    this.#presence?.channelOpened(members, this.#context.nowMs());
-    for (const [client, info] of this.#presence?.own ?? [])
-      this.#uplink.enterMember(this.#opening, client, info);
+    const own = this.#presence?.channelOpened(members, this.#context.nowMs()) ?? [];
+    for (const [client, info] of own) this.#uplink.enterMember(this.#opening, client, info);
     this.#readers.retry();
     this.#historyRequests.retry();
   }
@@ -271,7 +275,7 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
       this.#flush();
       this.#batcher.removeReader(subscriber);
     }
-    if (!isResubscribing && this.#presence?.removeOwn(subscriber.id))
+    if (!isResubscribing && this.#presence?.removeOwn(subscriber.id, this.#context.nowMs()))
       this.#uplink.leaveMember(this.#opening, subscriber.id);
     return ended;
   }
