@@ -13,6 +13,7 @@ import { DEFAULT_ROUTE, type Rules } from "./app/rules.ts";
 import { Channels } from "./channels/channels.ts";
 import { createCluster } from "./channels/cluster-api.ts";
 import type { Frame } from "./codec/encoding.ts";
+import { Budgets } from "./session/budget.ts";
 import { departures } from "./session/drain.ts";
 import type { ClientSession } from "./session/session.ts";
 import type { Resumable, SessionContext } from "./session/session-context.ts";
@@ -227,6 +228,7 @@ export class NodeCore {
       connectMs,
       app,
       limits: rules.limits,
+      budgets: new Budgets(rules.limits),
       channels: this.#channels,
       cluster: this.#cluster,
       identify: (kind, user, text) => producerFor(secret, kind, user, text),

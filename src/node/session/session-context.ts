@@ -9,6 +9,7 @@ import type { NodeLimits } from "../app/limits.ts";
 import type { Channels } from "../channels/channels.ts";
 import type { Subscription } from "../channels/readers.ts";
 import type { Subscriber } from "../channels/subscriber.ts";
+import type { Budget, Budgets } from "./budget.ts";
 import type { PublishWindow } from "./publish-window.ts";
 
 export type SessionContext = {
@@ -18,6 +19,7 @@ export type SessionContext = {
   readonly connectMs: number;
   readonly app: AppOptions<string>;
   readonly limits: NodeLimits;
+  readonly budgets: Budgets;
   readonly channels: Channels;
   readonly cluster: Cluster;
   /** The producer that stands for this text from this user, the same on every node. */
@@ -63,6 +65,7 @@ export interface RequestingSession extends Subscriber, Resumable {
   readonly view: Session;
   readonly subscriptions: Map<string, Readonly<Subscription>>;
   readonly publishWindow: PublishWindow;
+  readonly budget: Budget;
   /** Calls and questions that are not answered yet. */
   openCalls: number;
   /** The app looks at the client's token. */
@@ -76,6 +79,8 @@ export interface RequestingSession extends Subscriber, Resumable {
   sendError(id: RequestId | undefined, code: ErrorCode, message?: string): undefined;
   /** Answers a request that has an id. `dataText`: JSON. */
   sendOk(id: RequestId | undefined, dataText?: string): undefined;
+  /** Sends what was asked for and has been charged to the client's budget. */
+  sendAnswer(json: string): void;
   /** Sends together with the other replies of this turn. */
   sendLater(json: string): void;
   /** Answers a frame that is not one of the protocol. */

@@ -20,6 +20,7 @@ import { BAD_FRAMES_MAX, PINGS_PER_SECOND, RATE_REFUSALS_MAX } from "../app/limi
 import { DEFAULT_ROUTE } from "../app/rules.ts";
 import type { Subscription } from "../channels/readers.ts";
 import { decodeFrame, type Encoding } from "../codec/encoding.ts";
+import type { Budget } from "./budget.ts";
 import { ClientWriter, type Socket } from "./client-writer.ts";
 import { PublishWindow } from "./publish-window.ts";
 import { holdBack } from "./publishing.ts";
@@ -52,6 +53,7 @@ export class ClientSession implements RequestingSession {
   #queue: RequestQueue<Received> | undefined;
   #pings: TokenBucket | undefined;
   #window: PublishWindow | undefined;
+  #budget: Budget | undefined;
   #view: Session | undefined;
 
   /**
@@ -111,6 +113,12 @@ export class ClientSession implements RequestingSession {
   get publishWindow(): PublishWindow {
     this.#window ??= new PublishWindow();
     return this.#window;
+  }
+
+  get budget(): Budget {
+    const { budgets, channels } = this.context;
+    this.#budget ??= budgets.open(this.user, this.address, channels.nowMs());
+    return this.#budget;
   }
 
   get view(): Session {
@@ -203,6 +211,7 @@ export class ClientSession implements RequestingSession {
 
   authenticated(client: Admitted): void {
     if (this.#state.name !== "awaitingToken") return;
+    this.#leaveBudget();
     this.#state = { name: "connected", client, hasSaidConnect: true, producer: undefined };
     this.#welcome();
   }
@@ -239,6 +248,11 @@ export class ClientSession implements RequestingSession {
   }
 
   sendRequested(json: string): void {
+    this.budget.answered(json.length);
+    this.#writer?.sendRequested(json);
+  }
+
+  sendAnswer(json: string): void {
     this.#writer?.sendRequested(json);
   }
 
@@ -313,10 +327,17 @@ export class ClientSession implements RequestingSession {
       answer: ({ message }) => this.#answer(message),
       isReady: ({ message }) =>
         message.type !== "publish" || this.publishWindow.inFlight < limits.told.unacknowledged,
-      nowMs: channels.nowMs,
-      requestsPerSecond: limits.requestsPerSecond,
+      take: ({ message, bytes }) => this.budget.take(message, bytes, channels.nowMs()),
       bytesMax: limits.bufferedBytes,
     });
+  }
+
+  /** What it has spent is remembered, of this user or address. */
+  #leaveBudget(): void {
+    const { budgets, channels } = this.context;
+    if (this.#budget !== undefined)
+      budgets.close(this.user, this.address, this.#budget, channels.nowMs());
+    this.#budget = undefined;
   }
 
   #answer(message: ClientMessage): Promise<void> | undefined {
@@ -337,6 +358,7 @@ export class ClientSession implements RequestingSession {
     for (const subscription of this.subscriptions.values())
       subscription.channel.unsubscribe(subscription);
     this.subscriptions.clear();
+    this.#leaveBudget();
     this.#state = { name: "closed" };
   }
 }
