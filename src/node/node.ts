@@ -8,6 +8,7 @@ import { Link } from "../runtime/link.ts";
 import { type Logger, loggable } from "../runtime/log.ts";
 import { NodeCore, type NodeCoreOptions, type NodeEvents } from "./node-core.ts";
 import { WebServer } from "./server.ts";
+import type { Refusal } from "./session/session-context.ts";
 
 export type NodeOptions = Omit<NodeCoreOptions, "relays"> & {
   readonly address: Address;
@@ -99,6 +100,11 @@ export class ClusterNode {
       notPublished: (channel, code) =>
         log.warn({ channel: loggable(channel), code }, "the app's publication was not taken"),
       failed: (what, err, session) => log.error({ err, session }, `${what} failed`),
+      clientClosed: ({ durationMs, ...ended }) =>
+        log.info({ ...escaped(ended), durationMs: Math.round(durationMs) }, "client closed"),
+      refused: (refusal) => {
+        if (log.isLevelEnabled("debug")) log.debug(escaped(refusal), "refused");
+      },
     };
   }
 
@@ -107,4 +113,9 @@ export class ClusterNode {
     const body = { node: this.#options.id, ...this.status, relays };
     return Response.json(body, { status: isHealthy ? 200 : 503 });
   }
+}
+
+function escaped({ code, reason, session, user }: Refusal) {
+  const who = user === undefined ? {} : { user: loggable(user) };
+  return { code, reason: loggable(reason), session, ...who };
 }

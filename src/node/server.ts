@@ -14,7 +14,7 @@ import type { Sessions } from "./session/sessions.ts";
 
 /** How far beyond a slow reader's budget Bun itself closes it, where much is sent in one turn. */
 const BACKPRESSURE_SPARE_BYTES = 4 * 1024 * 1024;
-const NOT_NOW: ResponseInit = { status: 503, headers: { "Retry-After": "1" } };
+const NOT_NOW = { status: 503, headers: { "Retry-After": "1" } };
 
 export type WebServerOptions = {
   readonly address: Address;
@@ -65,9 +65,9 @@ export class WebServer {
         drain: (socket) => this.#guard(socket, () => socket.data.socketDrained()),
         ping: (socket) => socket.data.heard(),
         pong: (socket) => socket.data.heard(),
-        close: (socket) => {
+        close: (socket, code) => {
           sessions.delete(socket.data);
-          this.#guard(socket, () => socket.data.socketClosed());
+          this.#guard(socket, () => socket.data.socketClosed(code));
         },
       },
     });
@@ -126,12 +126,12 @@ export class WebServer {
   #upgrade(request: Request): Answer | Promise<Answer> {
     const { context, sessions, connectionsMax, isOpen } = this.#options;
     const { app } = context;
-    if (!isOpen()) return new Response("This node takes no new connections now.\n", NOT_NOW);
-    if (sessions.size >= connectionsMax) return new Response("This node is full.\n", NOT_NOW);
+    if (!isOpen()) return this.#refuse("This node takes no new connections now.", NOT_NOW);
+    if (sessions.size >= connectionsMax) return this.#refuse("This node is full.", NOT_NOW);
     const isByRequest = app.connect !== undefined && app.auth !== "token";
     const origins = app.origins ?? (isByRequest ? "same" : "*");
     if (!isOriginAllowed(request.headers.get("origin"), request.headers.get("host"), origins))
-      return new Response("Pages of this origin may not connect.\n", { status: 403 });
+      return this.#refuse("Pages of this origin may not connect.", { status: 403 });
     const address = this.#addressOf(request);
     if (!isByRequest)
       return this.#accept(request, address, app.auth === "token" ? request : ANYONE);
@@ -140,9 +140,9 @@ export class WebServer {
       if (!(admitted instanceof Promise)) return this.#accept(request, address, admitted);
       return admitted
         .then((each) => this.#accept(request, address, each))
-        .catch((error) => this.#refuse(error));
+        .catch((error) => this.#connectFailed(error));
     } catch (error) {
-      return this.#refuse(error);
+      return this.#connectFailed(error);
     }
   }
 
@@ -156,11 +156,16 @@ export class WebServer {
     sessions.add(session);
     if (this.#server.upgrade(request, { data: session, headers })) return undefined;
     sessions.delete(session);
-    return new Response("This is not a WebSocket handshake.\n", { status: 400 });
+    return this.#refuse("This is not a WebSocket handshake.", { status: 400 });
   }
 
-  #refuse(error: unknown): Response {
-    if (isRefused(error)) return new Response(`${error.message}\n`, { status: 401 });
+  #refuse(reason: string, init: ResponseInit & { readonly status: number }): Response {
+    this.#options.context.refused({ code: init.status, reason, session: "", user: undefined });
+    return new Response(`${reason}\n`, init);
+  }
+
+  #connectFailed(error: unknown): Response {
+    if (isRefused(error)) return this.#refuse(error.message, { status: 401 });
     return this.#failedToAnswer(error);
   }
 

@@ -129,6 +129,8 @@ const eventsOf = (name: string): NodeEvents => ({
   stateChanged: () => {},
   linkChanged: () => {},
   notPublished: () => {},
+  clientClosed: () => {},
+  refused: () => {},
   failed: (what, error) => {
     throw new Error(`${name}: ${what} failed`, { cause: error });
   },

@@ -24,8 +24,10 @@ import type { Subscriber } from "./subscriber.ts";
 /** What a channel needs of the node around it. */
 export interface ChannelContext {
   nowMs(): number;
-  /** Sends a frame to all sessions that have joined the native topic. */
-  publishToTopic(topic: string, frame: Frame): void;
+  /** Sends a frame to all sessions that have joined the native topic: so many. */
+  publishToTopic(topic: string, frame: Frame, readers: number): void;
+  /** Where too much waits for all clients together, ends the slowest, which leave their channels. */
+  relieve(): void;
   /** The channel's batch is due then: `flushIfDue` has to be called. */
   scheduleFlush(channel: Channel, dueMs: number): void;
   /** The channel's cache has grown by so many characters; negative: it has shrunk. */
@@ -241,17 +243,23 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
 
   publicationArrived(offset: number, timeMs: number, payload: string): void {
     const json = this.cache.append(offset, timeMs, payload);
-    if (json !== undefined) this.#fanOut(json);
+    if (json === undefined) return;
+    this.#fanOut(json);
+    this.#context.relieve();
   }
 
   memberEntered(client: string, info: Uint8Array): void {
     const event = this.#presence?.memberEntered(client, info);
-    if (event !== undefined) this.#sendToAll(event);
+    if (event === undefined) return;
+    this.#sendToAll(event);
+    this.#context.relieve();
   }
 
   memberLeft(client: string): void {
     const event = this.#presence?.memberLeft(client);
-    if (event !== undefined) this.#sendToAll(event);
+    if (event === undefined) return;
+    this.#sendToAll(event);
+    this.#context.relieve();
   }
 
   #used(): void {
@@ -307,6 +315,10 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
     for (const json of this.#batcher.takeBatch(this.#context.nowMs()))
       for (const encoding of ENCODINGS)
         if (readers[encoding] > 0)
-          this.#context.publishToTopic(topics[encoding], frameOf(encoding, json));
+          this.#context.publishToTopic(
+            topics[encoding],
+            frameOf(encoding, json),
+            readers[encoding],
+          );
   }
 }

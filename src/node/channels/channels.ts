@@ -22,9 +22,16 @@ export const CACHED_MAX = 64 * 1024 * 1024;
 const UNUSED_MS = 30_000;
 const UNUSED_CROWDED_MS = 1000;
 
+export type FanOut = {
+  /** Sends a frame to all sessions that have joined the native topic: so many. */
+  publish(topic: string, frame: Frame, readers: number): void;
+  /** Ends the slowest clients where too much waits for all of them. */
+  relieve(): void;
+};
+
 export class Channels implements ChannelContext {
   readonly nowMs: () => number;
-  readonly publishToTopic: (topic: string, frame: Frame) => void;
+  readonly #fanOut: FanOut;
   readonly #rules: Rules;
   readonly #uplinkOf: (channel: string) => Uplink;
   readonly #scheduleFlush: (dueMs: number) => void;
@@ -38,19 +45,18 @@ export class Channels implements ChannelContext {
   readonly #shrinking = new RoundRobin(this.#channels);
 
   /**
-   * `publishToTopic`: sends a frame to all sessions that have joined the native topic.
    * `scheduleFlush`: a batch is due then, so call `flush`.
    */
   constructor(
     rules: Rules,
     uplinkOf: (channel: string) => Uplink,
-    publishToTopic: (topic: string, frame: Frame) => void,
+    fanOut: FanOut,
     nowMs: () => number,
     scheduleFlush: (dueMs: number) => void,
   ) {
     this.#rules = rules;
     this.#uplinkOf = uplinkOf;
-    this.publishToTopic = publishToTopic;
+    this.#fanOut = fanOut;
     this.nowMs = nowMs;
     this.#scheduleFlush = scheduleFlush;
   }
@@ -98,6 +104,14 @@ export class Channels implements ChannelContext {
     }
   }
 
+  publishToTopic(topic: string, frame: Frame, readers: number): void {
+    this.#fanOut.publish(topic, frame, readers);
+  }
+
+  relieve(): void {
+    this.#fanOut.relieve();
+  }
+
   watch(channel: Channel): void {
     this.#watched.add(channel);
   }
@@ -113,6 +127,7 @@ export class Channels implements ChannelContext {
     let nextMs = Number.POSITIVE_INFINITY;
     for (const channel of this.#batching) {
       const dueMs = channel.flushIfDue(nowMs + EARLY_MS);
+      this.relieve();
       if (dueMs === undefined) this.#batching.delete(channel);
       else nextMs = Math.min(nextMs, dueMs);
     }

@@ -9,8 +9,20 @@ import type { NodeLimits } from "../app/limits.ts";
 import type { Channels } from "../channels/channels.ts";
 import type { Subscription } from "../channels/readers.ts";
 import type { Subscriber } from "../channels/subscriber.ts";
+import type { Backlog } from "./backlog.ts";
 import type { Budget, Budgets } from "./budget.ts";
 import type { PublishWindow } from "./publish-window.ts";
+
+/**
+ * Why a client was not served. `code`: of the protocol, of a WebSocket's end, or of HTTP.
+ * `session`: empty where there is none yet.
+ */
+export type Refusal = {
+  readonly code: ErrorCode | number;
+  readonly reason: string;
+  readonly session: string;
+  readonly user: string | undefined;
+};
 
 export type SessionContext = {
   readonly node: string;
@@ -20,10 +32,18 @@ export type SessionContext = {
   readonly app: AppOptions<string>;
   readonly limits: NodeLimits;
   readonly budgets: Budgets;
+  readonly backlog: Backlog;
   readonly channels: Channels;
   readonly cluster: Cluster;
   /** The producer that stands for this text from this user, the same on every node. */
   identify(kind: "producer" | "key", user: string | undefined, text: string): Producer;
+  readonly monotonicMs: () => number;
+  /** Ends the slowest clients where too much waits for all of them. */
+  relieve(): void;
+  /** For the log: a client is closed by this node. */
+  closing(ended: Refusal & { readonly durationMs: number }): void;
+  /** For the log: a request or a handshake is refused. */
+  refused(refusal: Refusal): void;
   /** Calls the session's `resume` a little later. */
   resumeLater(session: Resumable): void;
   /** For the log: the app, or this node, threw. */

@@ -11,7 +11,7 @@ import {
   type RequestId,
   requestIdOf,
 } from "../../wire/client-messages.ts";
-import { type CloseName, ERRORS, type ErrorCode } from "../../wire/codes.ts";
+import { CLOSES, type CloseName, ERRORS, type ErrorCode } from "../../wire/codes.ts";
 import type { Producer } from "../../wire/frame.ts";
 import { Malformed } from "../../wire/shape.ts";
 import { type Admitted, ANYONE } from "../app/authentication.ts";
@@ -20,6 +20,7 @@ import { BAD_FRAMES_MAX, PINGS_PER_SECOND, RATE_REFUSALS_MAX } from "../app/limi
 import { DEFAULT_ROUTE } from "../app/rules.ts";
 import type { Subscription } from "../channels/readers.ts";
 import { decodeFrame, type Encoding } from "../codec/encoding.ts";
+import type { Receiving } from "./backlog.ts";
 import type { Budget } from "./budget.ts";
 import { ClientWriter, type Socket } from "./client-writer.ts";
 import { PublishWindow } from "./publish-window.ts";
@@ -34,7 +35,7 @@ const ERROR_MESSAGE_LENGTH_MAX = 1000;
 
 type Received = { readonly message: ClientMessage; readonly bytes: number };
 
-export class ClientSession implements RequestingSession {
+export class ClientSession implements RequestingSession, Receiving {
   readonly id: string;
   readonly encoding: Encoding;
   readonly address: string;
@@ -55,6 +56,9 @@ export class ClientSession implements RequestingSession {
   #window: PublishWindow | undefined;
   #budget: Budget | undefined;
   #view: Session | undefined;
+  readonly #openedAtMs: number;
+  /** Who it was, once it is closed. */
+  #lastUser: string | undefined;
 
   /**
    * `admitted`: who the client is; or the upgrade request, where it has to connect with a token.
@@ -70,6 +74,8 @@ export class ClientSession implements RequestingSession {
     this.id = id;
     this.encoding = encoding;
     this.address = address;
+    this.#openedAtMs = context.monotonicMs();
+    if (!(admitted instanceof Request)) this.#lastUser = admitted.user;
     this.#state =
       admitted instanceof Request
         ? {
@@ -132,8 +138,13 @@ export class ClientSession implements RequestingSession {
   // From the socket.
 
   socketOpened(socket: Socket): void {
-    const { bufferedBytes } = this.context.limits;
-    this.#writer = new ClientWriter(socket, this.encoding, bufferedBytes, () => this.#release());
+    const { limits, backlog } = this.context;
+    this.#writer = new ClientWriter(socket, this.encoding, {
+      bufferedBytesMax: limits.bufferedBytes,
+      backlog,
+      onSlow: () => this.#release(),
+      onClose: (name) => this.#closing(CLOSES[name].code, CLOSES[name].reason),
+    });
     if (this.#state.name === "connected") this.#welcome();
   }
 
@@ -148,6 +159,7 @@ export class ClientSession implements RequestingSession {
       if (!(error instanceof Malformed)) throw error;
       this.refuseFrame(requestIdOf(value), error.message);
     }
+    this.context.relieve();
   }
 
   /** A WebSocket ping or pong has arrived. */
@@ -162,7 +174,10 @@ export class ClientSession implements RequestingSession {
       if (subscription.state.name === "behind") subscription.channel.clientDrained(subscription);
   }
 
-  socketClosed(): void {
+  /** `code`: the WebSocket close code. */
+  socketClosed(code = 1006): void {
+    // Bun has closed it.
+    if (this.isOpen && code === CLOSES.too_large.code) this.#closing(code, CLOSES.too_large.reason);
     this.#writer?.socketClosed();
     this.#release();
   }
@@ -186,6 +201,14 @@ export class ClientSession implements RequestingSession {
       this.close("connect_timeout");
     else if (this.#state.name === "connected" && nowMs >= this.#state.client.expiresAtMs)
       this.close("expired");
+  }
+
+  lookAtUnsent(): { bytes: number; hasRead: boolean } {
+    return this.#writer?.lookAtUnsent() ?? { bytes: 0, hasRead: true };
+  }
+
+  cutOff(): void {
+    this.#writer?.cutOff();
   }
 
   /** Continues with requests that had to wait. */
@@ -212,6 +235,7 @@ export class ClientSession implements RequestingSession {
   authenticated(client: Admitted): void {
     if (this.#state.name !== "awaitingToken") return;
     this.#leaveBudget();
+    this.#lastUser = client.user;
     this.#state = { name: "connected", client, hasSaidConnect: true, producer: undefined };
     this.#welcome();
   }
@@ -267,6 +291,7 @@ export class ClientSession implements RequestingSession {
   sendError(id: RequestId | undefined, code: ErrorCode, message?: string): undefined {
     const { retry, message: usual } = ERRORS[code];
     const words = (message ?? usual).slice(0, ERROR_MESSAGE_LENGTH_MAX);
+    this.context.refused({ code, reason: words, session: this.id, user: this.#lastUser });
     this.sendMessage({ type: "error", id, code, message: words, retry });
   }
 
@@ -330,6 +355,12 @@ export class ClientSession implements RequestingSession {
       take: ({ message, bytes }) => this.budget.take(message, bytes, channels.nowMs()),
       bytesMax: limits.bufferedBytes,
     });
+  }
+
+  /** The client is being closed, not by itself. */
+  #closing(code: number, reason: string): void {
+    const durationMs = this.context.monotonicMs() - this.#openedAtMs;
+    this.context.closing({ code, reason, session: this.id, user: this.#lastUser, durationMs });
   }
 
   /** What it has spent is remembered, of this user or address. */
