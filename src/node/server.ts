@@ -14,6 +14,8 @@ import type { Sessions } from "./session/sessions.ts";
 
 /** How far beyond a slow reader's budget Bun itself closes it, where much is sent in one turn. */
 const BACKPRESSURE_SPARE_BYTES = 4 * 1024 * 1024;
+/** What Bun says of a message over maxPayloadLength: to the client 1009, to us 1006. */
+const TOO_LARGE = "Received too big message";
 const NOT_NOW = { status: 503, headers: { "Retry-After": "1" } };
 
 export type WebServerOptions = {
@@ -65,9 +67,10 @@ export class WebServer {
         drain: (socket) => this.#guard(socket, () => socket.data.socketDrained()),
         ping: (socket) => socket.data.heard(),
         pong: (socket) => socket.data.heard(),
-        close: (socket, code) => {
+        close: (socket, code, reason) => {
           sessions.delete(socket.data);
-          this.#guard(socket, () => socket.data.socketClosed(code));
+          const isTooLarge = reason === TOO_LARGE;
+          this.#guard(socket, () => socket.data.socketClosed(isTooLarge ? "too_large" : code));
         },
       },
     });

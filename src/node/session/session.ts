@@ -174,10 +174,10 @@ export class ClientSession implements RequestingSession, Receiving {
       if (subscription.state.name === "behind") subscription.channel.clientDrained(subscription);
   }
 
-  /** `code`: the WebSocket close code. */
-  socketClosed(code = 1006): void {
-    // Bun has closed it.
-    if (this.isOpen && code === CLOSES.too_large.code) this.#closing(code, CLOSES.too_large.reason);
+  /** `code`: the WebSocket close code; `too_large`: the socket has closed it for a long message. */
+  socketClosed(code: number | "too_large" = 1006): void {
+    if (this.isOpen && code === "too_large")
+      this.#closing(CLOSES.too_large.code, CLOSES.too_large.reason);
     this.#writer?.socketClosed();
     this.#release();
   }
