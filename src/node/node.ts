@@ -16,6 +16,8 @@ export type NodeOptions = Omit<NodeCoreOptions, "relays"> & {
   readonly relays: readonly NamedRelay[];
   /** Clients that may be connected, where the app does not say. */
   readonly connectionsMax: number;
+  /** Hosts that pages connect to; none: whatever the Host header says. */
+  readonly publicHosts: readonly string[];
   readonly log: Logger;
 };
 
@@ -26,7 +28,7 @@ export class ClusterNode {
 
   /** Listens at once and dials the relays. Throws where it cannot listen. */
   constructor(options: NodeOptions) {
-    const { id, address, relays, secret, rules, connectionsMax } = options;
+    const { id, address, relays, secret, rules, connectionsMax, publicHosts } = options;
     this.#options = options;
     const createId = () => crypto.randomUUID();
     this.#core = new NodeCore(
@@ -48,6 +50,7 @@ export class ClusterNode {
       context: this.#core.context,
       sessions: this.#core.sessions,
       connectionsMax: rules.limits.connections ?? connectionsMax,
+      publicHosts,
       createId,
       isOpen: () => this.#core.isOpen,
       health: () => this.#health(),

@@ -23,6 +23,8 @@ export type WebServerOptions = {
   readonly context: SessionContext;
   readonly sessions: Sessions;
   readonly connectionsMax: number;
+  /** Hosts that pages connect to; none: whatever the Host header says. */
+  readonly publicHosts: readonly string[];
   /** An unguessable id. */
   createId(): string;
   /** Whether new clients are accepted. */
@@ -133,7 +135,13 @@ export class WebServer {
     if (sessions.size >= connectionsMax) return this.#refuse("This node is full.", NOT_NOW);
     const isByRequest = app.connect !== undefined && app.auth !== "token";
     const origins = app.origins ?? (isByRequest ? "same" : "*");
-    if (!isOriginAllowed(request.headers.get("origin"), request.headers.get("host"), origins))
+    const destination = {
+      host: request.headers.get("host"),
+      // The lb says it, and no page can.
+      isSecure: request.headers.get("x-forwarded-proto") === "https",
+      publicHosts: this.#options.publicHosts,
+    };
+    if (!isOriginAllowed(request.headers.get("origin"), destination, origins))
       return this.#refuse("Pages of this origin may not connect.", { status: 403 });
     const address = this.#addressOf(request);
     if (!isByRequest)

@@ -105,6 +105,7 @@ export class TestCluster {
       connectMs = 10_000,
       socket,
       connectionsMax = 1000,
+      publicHosts = [],
       log = createLogger("node", id, "silent"),
     }: NodeSettings = {},
   ): Promise<TestNode> {
@@ -122,6 +123,7 @@ export class TestCluster {
       pingMs,
       connectMs,
       connectionsMax,
+      publicHosts,
       log,
     });
     let isStopped = false;
@@ -154,6 +156,7 @@ type NodeSettings = {
   connectMs?: number;
   socket?: string;
   connectionsMax?: number;
+  publicHosts?: readonly string[];
   log?: Logger;
 };
 export type TestNode = {
