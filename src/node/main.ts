@@ -89,6 +89,12 @@ async function start(): Promise<void> {
     );
   await freeSocket(address);
   const connectionsMax = Math.max(1, fileDescriptorLimit() - SPARE_FILES);
+  const wanted = rules.limits.connections ?? 0;
+  if (wanted > connectionsMax)
+    log.warn(
+      { connections: connectionsMax },
+      `limits.connections is ${wanted}, and the limit of file descriptors allows fewer`,
+    );
   const node = orRefuse(
     `The node cannot listen on ${formatAddress(address)}`,
     () =>

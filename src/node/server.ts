@@ -18,6 +18,8 @@ const BACKPRESSURE_SPARE_BYTES = 4 * 1024 * 1024;
 const TOO_LARGE = "Received too big message";
 const NOT_NOW = { status: 503, headers: { "Retry-After": "1" } };
 
+const AND_CLOSE = { status: 503, headers: { "Retry-After": "1", Connection: "close" } };
+
 export type WebServerOptions = {
   readonly address: Address;
   readonly context: SessionContext;
@@ -29,6 +31,8 @@ export type WebServerOptions = {
   createId(): string;
   /** Whether new clients are accepted. */
   isOpen(): boolean;
+  /** Whether no file descriptors are left, so that no connection may be kept. */
+  isOutOfFiles(): boolean;
   /** What /healthz answers. */
   health(): Response;
 };
@@ -116,12 +120,15 @@ export class WebServer {
 
   #handler(handler: RouteHandler) {
     const { cluster } = this.#options.context;
-    return (request: Bun.BunRequest) =>
-      isUpgrade(request) ? this.#upgrade(request) : handler(request, cluster);
+    return (request: Bun.BunRequest) => {
+      if (this.#options.isOutOfFiles()) return this.#refuse("This node is full.", AND_CLOSE);
+      return isUpgrade(request) ? this.#upgrade(request) : handler(request, cluster);
+    };
   }
 
   #fetch(request: Request): Answer | Promise<Answer> {
     const { context } = this.#options;
+    if (this.#options.isOutOfFiles()) return this.#refuse("This node is full.", AND_CLOSE);
     if (isUpgrade(request)) return this.#upgrade(request);
     return (
       context.app.fetch?.(request, context.cluster) ?? new Response("Not found.\n", { status: 404 })

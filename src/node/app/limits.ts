@@ -45,7 +45,7 @@ export type LimitOptions = {
    * slowest are disconnected and resume by position.
    */
   readonly unsentBytes?: number | undefined;
-  /** Clients that a node accepts (default: what its file descriptors allow). */
+  /** Clients that a node accepts (default, and at most: what its file descriptors allow). */
   readonly connections?: number | undefined;
 };
 
