@@ -10,14 +10,14 @@ import type { ProcessState, ProcessStatus, Role } from "./status.ts";
 import { afterExit, CRASH_WINDOW_MS, EXITS_MAX, NO_EXITS } from "./supervision-rules.ts";
 
 /**
- * Relays and nodes keep freed pages for reuse: returning them and faulting them in again costs a
- * relay up to half of its CPU, a node a sixth, and saves a few MB. An lb frees few pages. The
- * operator's environment wins.
+ * A relay keeps freed pages for reuse: returning them and faulting them in again costs it up to half
+ * of its CPU, and its memory is bounded by its ring. A node returns them: clients that do not read
+ * make it take far more for a moment than it needs. The operator's environment wins.
  */
 const KEEPS_PAGES: Environment = { MIMALLOC_PURGE_DELAY: "-1" };
 const ENVIRONMENTS: Readonly<Record<Role, Environment>> = {
   relay: KEEPS_PAGES,
-  node: KEEPS_PAGES,
+  node: {},
   lb: {},
 };
 

@@ -27,6 +27,7 @@ Flags of start
   --log-level LEVEL  debug, info, warn, error or silent (info)
   --tls-cert FILE    serve TLS with this certificate (PEM)
   --tls-key FILE     and its private key; repeat both flags for more certificates
+  --public-host HOST the host that pages connect to, with its port unless usual (repeat)
   --trust NETWORK    trust X-Forwarded-* from this network, such as 10.0.0.0/8 (repeat)
   --proxy-protocol   the trusted proxies send a PROXY header
   --access-log FILE  write a JSON line for each request and WebSocket

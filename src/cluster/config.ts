@@ -20,6 +20,7 @@ export const SETTING_FLAGS = {
   "memory-mb": { type: "string" },
   fsync: { type: "boolean" },
   "log-level": { type: "string" },
+  "public-host": { type: "string", multiple: true },
   trust: { type: "string", multiple: true },
   "proxy-protocol": { type: "boolean" },
   "tls-cert": { type: "string", multiple: true },
@@ -45,6 +46,8 @@ export type Settings = {
   readonly memoryMb: number;
   readonly fsync: boolean;
   readonly logLevel: LogLevel;
+  /** Hosts that pages connect to; none: whatever the Host header says. */
+  readonly publicHost: readonly string[];
   /** Networks of proxies whose X-Forwarded-* is trusted. */
   readonly trust: readonly string[];
   /** These proxies send a PROXY header. */
@@ -88,6 +91,7 @@ export function resolveSettings(sources: Sources): Settings {
     memoryMb: pick("memory-mb", wholeNumber(32, 65_536), 128),
     fsync: pick("fsync", yesOrNo, false),
     logLevel: pick("log-level", logLevel, "info"),
+    publicHost: pick("public-host", texts, []),
     trust: pick("trust", texts, []),
     proxyProtocol: pick("proxy-protocol", yesOrNo, false),
     tlsCert: pick("tls-cert", texts, []),

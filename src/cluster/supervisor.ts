@@ -193,12 +193,13 @@ export class Supervisor {
   }
 
   #createNode(id: string): ChildProcess {
-    const { app, host, open } = this.#settings;
+    const { app, host, open, publicHost } = this.#settings;
     return this.#createProcess("node", id, () => [
       ...["--listen", formatAddress({ unix: this.#layout.nodeSocket(id) })],
       ...this.#relayFlags(),
       ...(app === undefined ? [] : ["--app", app]),
       ...(isLoopback(host) || open ? [] : ["--require-connect"]),
+      ...publicHost.flatMap((name) => ["--public-host", name]),
     ]);
   }
 

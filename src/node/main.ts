@@ -30,6 +30,7 @@ const HELP = `usage: bun src/node/main.ts --relay ID=HOST:PORT --secret-file FIL
   --listen ADDRESS     unix:/path or host:port (127.0.0.1:0)
   --relay ID=HOST:PORT a relay; repeat it for each, in the same order for every process
   --app FILE           your app.ts (the chat)
+  --public-host HOST   the host that pages connect to, with its port unless usual; repeat it for more
   --require-connect    refuse an app without a connect function
   --ping-ms N          how often clients are pinged (25000)
   --log-level LEVEL    debug, info, warn, error or silent (info)`;
@@ -43,6 +44,7 @@ function options() {
         relay: { type: "string", multiple: true, default: [] },
         "secret-file": { type: "string" },
         app: { type: "string", default: DEFAULT_APP },
+        "public-host": { type: "string", multiple: true, default: [] },
         "require-connect": { type: "boolean", default: false },
         "ping-ms": { type: "string", default: "25000" },
         "log-level": { type: "string", default: "info" },
@@ -59,6 +61,7 @@ function options() {
     relays: parseRelays(values.relay),
     secret: readSecret(values["secret-file"]),
     app: values.app,
+    publicHosts: values["public-host"].map((host) => host.toLowerCase()),
     mustConnect: values["require-connect"],
     pingMs: parseInteger(values["ping-ms"], "--ping-ms", 100, 3_600_000),
     logLevel: parseLogLevel(values["log-level"]),
@@ -66,7 +69,17 @@ function options() {
 }
 
 async function start(): Promise<void> {
-  const { id, address, relays, secret, app: file, mustConnect, pingMs, logLevel } = options();
+  const {
+    id,
+    address,
+    relays,
+    secret,
+    app: file,
+    publicHosts,
+    mustConnect,
+    pingMs,
+    logLevel,
+  } = options();
   const log = createLogger("node", id, logLevel);
   const app = await loadApp(file);
   const rules = orRefuse(`The app ${file} cannot be used`, () => new Rules(app));
@@ -76,6 +89,12 @@ async function start(): Promise<void> {
     );
   await freeSocket(address);
   const connectionsMax = Math.max(1, fileDescriptorLimit() - SPARE_FILES);
+  const wanted = rules.limits.connections ?? 0;
+  if (wanted > connectionsMax)
+    log.warn(
+      { connections: connectionsMax },
+      `limits.connections is ${wanted}, and the limit of file descriptors allows fewer`,
+    );
   const node = orRefuse(
     `The node cannot listen on ${formatAddress(address)}`,
     () =>
@@ -89,6 +108,7 @@ async function start(): Promise<void> {
         pingMs,
         connectMs: CONNECT_MS,
         connectionsMax,
+        publicHosts,
         log,
       }),
   );

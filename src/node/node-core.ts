@@ -14,9 +14,11 @@ import { DEFAULT_ROUTE, type Rules } from "./app/rules.ts";
 import { Channels } from "./channels/channels.ts";
 import { createCluster } from "./channels/cluster-api.ts";
 import type { Frame } from "./codec/encoding.ts";
+import { Backlog } from "./session/backlog.ts";
+import { Budgets } from "./session/budget.ts";
 import { departures } from "./session/drain.ts";
 import type { ClientSession } from "./session/session.ts";
-import type { Resumable, SessionContext } from "./session/session-context.ts";
+import type { Refusal, Resumable, SessionContext } from "./session/session-context.ts";
 import { GROUPS, Sessions } from "./session/sessions.ts";
 import { BEAT_MS, Canary } from "./uplink/canary.ts";
 import { producerFor } from "./uplink/identity.ts";
@@ -44,6 +46,10 @@ export type NodeEvents = {
   hookTimedOut(hook: Hook, session: string): void;
   /** The app, or this node, threw. */
   failed(what: string, error: unknown, session: string): void;
+  /** A client is closed by this node. */
+  clientClosed(ended: Refusal & { readonly durationMs: number }): void;
+  /** A request or a handshake was refused. */
+  refused(refusal: Refusal): void;
 };
 
 export type NodePorts = {
@@ -93,6 +99,7 @@ export class NodeCore {
   readonly #channels: Channels;
   readonly #cluster: Cluster;
   readonly #flushAlarm: Alarm;
+  readonly #backlog: Backlog;
   readonly #timers: Cancel[] = [];
   /** Timers that close clients which do not leave by themselves. */
   #departing: Cancel[] = [];
@@ -112,12 +119,14 @@ export class NodeCore {
     this.#options = options;
     this.#ports = ports;
     this.#proven.promise.catch(() => {});
+    this.#backlog = new Backlog(rules.limits.unsentBytes);
     this.#flushAlarm = new Alarm(clock, () => this.#channels.flush());
     this.uplinks = relays.map((relay, index) => this.#createUplink(relay, index));
     this.#channels = new Channels({
       rules,
       uplinkOf: (channel) => this.uplinks[ownerOf(channel, relays)],
-      publishToTopic: (topic, frame) => this.#fanOut(topic, frame),
+      publishToTopic: (topic, frame, readers) => this.#fanOut(topic, frame, readers),
+      relieve: () => this.#relieve(),
       nowMs: this.#nowMs,
       wallMs: clock.wallMs,
       scheduleFlush: (dueMs) => this.#flushAlarm.set(dueMs),
@@ -227,13 +236,19 @@ export class NodeCore {
 
   #createContext(): SessionContext {
     const { id, pingMs, connectMs, app, rules, secret } = this.#options;
-    const { events } = this.#ports;
+    const { clock, events } = this.#ports;
     return {
       node: id,
       pingMs,
       connectMs,
       app,
       limits: rules.limits,
+      budgets: new Budgets(rules.limits),
+      backlog: this.#backlog,
+      monotonicMs: clock.monotonicMs,
+      relieve: () => this.#relieve(),
+      closing: (ended) => events.clientClosed(ended),
+      refused: (refusal) => events.refused(refusal),
       channels: this.#channels,
       cluster: this.#cluster,
       identify: (kind, user, text) => producerFor(secret, kind, user, text),
@@ -264,6 +279,7 @@ export class NodeCore {
     this.#channels.sweep();
     for (const uplink of this.uplinks) uplink.tick(this.#nowMs());
     this.#checkSessions();
+    this.#backlog.relieve(this.sessions);
     this.#register();
   }
 
@@ -290,8 +306,9 @@ export class NodeCore {
     for (const uplink of this.uplinks) uplink.register(membership);
   }
 
-  #fanOut(topic: string, frame: Frame): void {
+  #fanOut(topic: string, frame: Frame, readers: number): void {
     this.#ports.publish(topic, frame);
+    this.#backlog.given(frame.length * readers);
     this.#fannedOutBytes += frame.length;
     if (this.#fannedOutBytes < CHECK_BYTES || this.#isCheckDue) return;
     this.#isCheckDue = true;
@@ -301,6 +318,10 @@ export class NodeCore {
       this.#fannedOutBytes = 0;
       this.#checkSessions();
     });
+  }
+
+  #relieve(): void {
+    if (this.#backlog.isDue) this.#backlog.relieve(this.sessions);
   }
 
   #resumeLater(session: Resumable): void {

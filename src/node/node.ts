@@ -6,15 +6,22 @@ import type { ChildStatus } from "../runtime/child-ipc.ts";
 import { systemClock } from "../runtime/clock.ts";
 import { Link } from "../runtime/link.ts";
 import { type Logger, loggable } from "../runtime/log.ts";
+import { FileReserve } from "./file-reserve.ts";
 import { NodeCore, type NodeCoreOptions, type NodeEvents } from "./node-core.ts";
 import { WebServer } from "./server.ts";
+import type { Refusal } from "./session/session-context.ts";
+
+/** How often it is looked at whether there are file descriptors left, ms. */
+const LOOK_MS = 250;
 
 export type NodeOptions = Omit<NodeCoreOptions, "relays"> & {
   readonly address: Address;
   /** In the order that all processes of the cluster share. */
   readonly relays: readonly NamedRelay[];
-  /** Clients that may be connected, where the app does not say. */
+  /** Clients that may be connected at most; the app may want fewer. */
   readonly connectionsMax: number;
+  /** Hosts that pages connect to; none: whatever the Host header says. */
+  readonly publicHosts: readonly string[];
   readonly log: Logger;
 };
 
@@ -22,10 +29,12 @@ export class ClusterNode {
   readonly #options: NodeOptions;
   readonly #core: NodeCore;
   readonly #server: WebServer;
+  readonly #files = new FileReserve();
+  readonly #stopLooking: () => void;
 
   /** Listens at once and dials the relays. Throws where it cannot listen. */
   constructor(options: NodeOptions) {
-    const { id, address, relays, secret, rules, connectionsMax } = options;
+    const { id, address, relays, secret, rules, connectionsMax, publicHosts } = options;
     this.#options = options;
     const createId = () => crypto.randomUUID();
     this.#core = new NodeCore(
@@ -46,11 +55,14 @@ export class ClusterNode {
       address,
       context: this.#core.context,
       sessions: this.#core.sessions,
-      connectionsMax: rules.limits.connections ?? connectionsMax,
+      connectionsMax: Math.min(rules.limits.connections ?? connectionsMax, connectionsMax),
+      publicHosts,
       createId,
       isOpen: () => this.#core.isOpen,
+      isOutOfFiles: () => this.#files.isOut,
       health: () => this.#health(),
     });
+    this.#stopLooking = systemClock.every(LOOK_MS, () => this.#lookAtFiles());
   }
 
   /** Where it listens, its real port included. */
@@ -86,7 +98,9 @@ export class ClusterNode {
   /** Drains, then ends everything. */
   async stop(): Promise<void> {
     await this.#core.stop();
+    this.#stopLooking();
     await this.#server.stop();
+    this.#files.release();
     this.#core.end();
   }
 
@@ -104,7 +118,22 @@ export class ClusterNode {
           "the app has not answered in time",
         ),
       failed: (what, err, session) => log.error({ err, session }, `${what} failed`),
+      clientClosed: ({ durationMs, ...ended }) =>
+        log.info({ ...escaped(ended), durationMs: Math.round(durationMs) }, "client closed"),
+      refused: (refusal) => {
+        if (log.isLevelEnabled("debug")) log.debug(escaped(refusal), "refused");
+      },
     };
+  }
+
+  #lookAtFiles(): void {
+    const { log } = this.#options;
+    if (!this.#files.look()) return;
+    if (this.#files.isOut)
+      log.error(
+        "no file descriptors are left: what connects is refused; raise the limit (ulimit -n)",
+      );
+    else log.info("there are file descriptors again");
   }
 
   #health(): Response {
@@ -112,4 +141,9 @@ export class ClusterNode {
     const body = { node: this.#options.id, ...this.status, relays };
     return Response.json(body, { status: isHealthy ? 200 : 503 });
   }
+}
+
+function escaped({ code, reason, session, user }: Refusal) {
+  const who = user === undefined ? {} : { user: loggable(user) };
+  return { code, reason: loggable(reason), session, ...who };
 }

@@ -10,22 +10,30 @@ import { isRefused, type RouteHandler, type RouteOptions } from "./app/index.ts"
 import { isOriginAllowed } from "./app/origin.ts";
 import { chooseSubprotocol } from "./codec/encoding.ts";
 import { ClientSession } from "./session/session.ts";
-import type { Refusal, SessionContext } from "./session/session-context.ts";
+import type { NotAdmitted, SessionContext } from "./session/session-context.ts";
 import type { Sessions } from "./session/sessions.ts";
 
 /** How far beyond a slow reader's budget Bun itself closes it, where much is sent in one turn. */
 const BACKPRESSURE_SPARE_BYTES = 4 * 1024 * 1024;
-const NOT_NOW: ResponseInit = { status: 503, headers: { "Retry-After": "1" } };
+/** What Bun says of a message over maxPayloadLength: to the client 1009, to us 1006. */
+const TOO_LARGE = "Received too big message";
+const NOT_NOW = { status: 503, headers: { "Retry-After": "1" } };
+
+const AND_CLOSE = { status: 503, headers: { "Retry-After": "1", Connection: "close" } };
 
 export type WebServerOptions = {
   readonly address: Address;
   readonly context: SessionContext;
   readonly sessions: Sessions;
   readonly connectionsMax: number;
+  /** Hosts that pages connect to; none: whatever the Host header says. */
+  readonly publicHosts: readonly string[];
   /** An unguessable id. */
   createId(): string;
   /** Whether new clients are accepted. */
   isOpen(): boolean;
+  /** Whether no file descriptors are left, so that no connection may be kept. */
+  isOutOfFiles(): boolean;
   /** What /healthz answers. */
   health(): Response;
 };
@@ -66,9 +74,10 @@ export class WebServer {
         drain: (socket) => this.#guard(socket, () => socket.data.socketDrained()),
         ping: (socket) => socket.data.heard(),
         pong: (socket) => socket.data.heard(),
-        close: (socket) => {
+        close: (socket, code, reason) => {
           sessions.delete(socket.data);
-          this.#guard(socket, () => socket.data.socketClosed());
+          const isTooLarge = reason === TOO_LARGE;
+          this.#guard(socket, () => socket.data.socketClosed(isTooLarge ? "too_large" : code));
         },
       },
     });
@@ -112,12 +121,15 @@ export class WebServer {
 
   #handler(handler: RouteHandler) {
     const { cluster } = this.#options.context;
-    return (request: Bun.BunRequest) =>
-      isUpgrade(request) ? this.#upgrade(request) : handler(request, cluster);
+    return (request: Bun.BunRequest) => {
+      if (this.#options.isOutOfFiles()) return this.#refuse("This node is full.", AND_CLOSE);
+      return isUpgrade(request) ? this.#upgrade(request) : handler(request, cluster);
+    };
   }
 
   #fetch(request: Request): Answer | Promise<Answer> {
     const { context } = this.#options;
+    if (this.#options.isOutOfFiles()) return this.#refuse("This node is full.", AND_CLOSE);
     if (isUpgrade(request)) return this.#upgrade(request);
     return (
       context.app.fetch?.(request, context.cluster) ?? new Response("Not found.\n", { status: 404 })
@@ -131,7 +143,13 @@ export class WebServer {
     const address = this.#addressOf(request);
     const isByRequest = app.connect !== undefined && app.auth !== "token";
     const origins = app.origins ?? (isByRequest ? "same" : "*");
-    if (!isOriginAllowed(request.headers.get("origin"), request.headers.get("host"), origins))
+    const destination = {
+      host: request.headers.get("host"),
+      // The lb says it, and no page can.
+      isSecure: request.headers.get("x-forwarded-proto") === "https",
+      publicHosts: this.#options.publicHosts,
+    };
+    if (!isOriginAllowed(request.headers.get("origin"), destination, origins))
       return this.#turnAway(request, address, 403, "Pages of this origin may not connect.");
     if (!isByRequest)
       return this.#accept(request, address, app.auth === "token" ? request : ANYONE);
@@ -140,9 +158,9 @@ export class WebServer {
       if (!(admitted instanceof Promise)) return this.#accept(request, address, admitted);
       return withinMs(admitted, limits.hookTimeoutMs)
         .then((each) => this.#unavailable() ?? this.#accept(request, address, each))
-        .catch((error) => this.#refuse(request, address, error));
+        .catch((error) => this.#connectFailed(request, address, error));
     } catch (error) {
-      return this.#refuse(request, address, error);
+      return this.#connectFailed(request, address, error);
     }
   }
 
@@ -154,7 +172,7 @@ export class WebServer {
     return undefined;
   }
 
-  #accept(request: Request, address: string, admitted: Admitted | Request | Refusal): Answer {
+  #accept(request: Request, address: string, admitted: Admitted | Request | NotAdmitted): Answer {
     const { context, sessions, createId } = this.#options;
     const subprotocol = chooseSubprotocol(request.headers.get("sec-websocket-protocol"));
     const encoding = subprotocol === SUBPROTOCOL_MSGPACK ? "msgpack" : "json";
@@ -164,14 +182,19 @@ export class WebServer {
     sessions.add(session);
     if (this.#server.upgrade(request, { data: session, headers })) return undefined;
     sessions.delete(session);
-    return new Response("This is not a WebSocket handshake.\n", { status: 400 });
+    return this.#refuse("This is not a WebSocket handshake.", { status: 400 });
   }
 
-  #refuse(request: Request, address: string, error: unknown): Answer {
+  #refuse(reason: string, init: ResponseInit & { readonly status: number }): Response {
+    this.#options.context.refused({ code: init.status, reason, session: "", user: undefined });
+    return new Response(`${reason}\n`, init);
+  }
+
+  #connectFailed(request: Request, address: string, error: unknown): Answer {
     if (isRefused(error)) return this.#turnAway(request, address, 401, error.message);
     if (!(error instanceof HookTimeout)) return this.#failedToAnswer(error);
     this.#options.context.hookTimedOut(error.hook, "");
-    return new Response("The app has not answered in time.\n", NOT_NOW);
+    return this.#refuse("The app has not answered in time.", NOT_NOW);
   }
 
   /**
@@ -180,8 +203,9 @@ export class WebServer {
    */
   #turnAway(request: Request, address: string, status: number, message: string): Answer {
     const subprotocol = chooseSubprotocol(request.headers.get("sec-websocket-protocol"));
-    if (subprotocol !== undefined) return this.#accept(request, address, { refusal: message });
-    return new Response(`${message}\n`, { status });
+    if (subprotocol === undefined) return this.#refuse(message, { status });
+    this.#options.context.refused({ code: status, reason: message, session: "", user: undefined });
+    return this.#accept(request, address, { refusal: message });
   }
 
   #failedToAnswer(error: unknown): Response {

@@ -3,6 +3,7 @@
 export class TokenBucket {
   readonly #perSecond: number;
   readonly #burst: number;
+  /** Below zero: what was taken is more than was there, and is earned first. */
   #tokens: number;
   #filledAtMs: number;
 
@@ -14,13 +15,39 @@ export class TokenBucket {
     this.#filledAtMs = nowMs;
   }
 
-  /** Takes a token; false when there is none. A clock that is set back adds no tokens. */
-  take(nowMs: number): boolean {
+  /**
+   * Takes a token, or `cost` tokens at once, where there is one at least; false when there is none.
+   * A clock that is set back adds no tokens.
+   */
+  take(nowMs: number, cost = 1): boolean {
+    if (this.isEmpty(nowMs)) return false;
+    this.#tokens -= cost;
+    return true;
+  }
+
+  isEmpty(nowMs: number): boolean {
+    this.#fill(nowMs);
+    return this.#tokens < 1;
+  }
+
+  isFull(nowMs: number): boolean {
+    this.#fill(nowMs);
+    return this.#tokens >= this.#burst;
+  }
+
+  /** Takes what had its price only afterwards; negative: gives back. */
+  charge(tokens: number): void {
+    this.#tokens -= tokens;
+  }
+
+  /** Leaves no more in this bucket than is in the other. */
+  lowerTo(other: TokenBucket): void {
+    this.#tokens = Math.min(this.#tokens, other.#tokens);
+  }
+
+  #fill(nowMs: number): void {
     const earned = (Math.max(0, nowMs - this.#filledAtMs) * this.#perSecond) / 1000;
     this.#tokens = Math.min(this.#burst, this.#tokens + earned);
     this.#filledAtMs = nowMs;
-    if (this.#tokens < 1) return false;
-    this.#tokens--;
-    return true;
   }
 }

@@ -14,12 +14,12 @@ const READERS = 100;
 /** What `history` answers, and what of it one client may have a second, and once at the start. */
 const HISTORY_BYTES = 1_000_000;
 const REMEMBERED_BYTES = 4000;
-const HISTORY_MB_MAX = 16;
+const HISTORY_MB_MAX = 20;
 /**
  * What is taken of one client a second; as much again for what it saved up before, and for the
  * second in which it waits for answers.
  */
-const INTAKE_MB_MAX = 1;
+const INTAKE_MB_MAX = 1.25;
 const WAIT_MS = 2;
 const DRAIN_MS = 1000;
 

@@ -189,6 +189,11 @@ test("pages of other origins may not use the browser's credentials, unless they 
     `http://x${same.address}`,
   ])
     expect(await status(same, origin)).toBe(403);
+  const secure = { "X-Forwarded-Proto": "https", Origin: `http://${same.address}` };
+  expect((await handshake(same, secure))[0]).toBe(403);
+  const known = await cluster.node([relay], { connect }, { publicHosts: ["app.example"] });
+  expect(await status(known, "https://app.example")).toBe(101);
+  expect(await status(known, `http://${known.address}`)).toBe(403);
   const named = await cluster.node([relay], { connect, origins: ["https://app.example"] });
   expect(await status(named, "https://app.example")).toBe(101);
   for (const origin of [

@@ -209,8 +209,13 @@ test("the first subprotocol that we know is spoken", () => {
 });
 
 test("origins are compared whole", () => {
+  const to = (host: string | null, isSecure = false, publicHosts: string[] = []) => ({
+    host,
+    isSecure,
+    publicHosts,
+  });
   const same = (origin: string | null, host: string | null) =>
-    isOriginAllowed(origin, host, "same");
+    isOriginAllowed(origin, to(host), "same");
   expect(same(null, "a.example")).toBe(true);
   expect(same("https://a.example", "a.example")).toBe(true);
   expect(same("http://a.example:8080", "a.example:8080")).toBe(true);
@@ -223,7 +228,17 @@ test("origins are compared whole", () => {
   ])
     expect(same(origin, "a.example:8080")).toBe(false);
   expect(same("http://null", null)).toBe(false);
-  expect(isOriginAllowed("https://b.example", "a.example", ["https://b.example"])).toBe(true);
-  expect(isOriginAllowed("https://a.example", "a.example", ["https://b.example"])).toBe(false);
-  expect(isOriginAllowed("null", "a.example", "*")).toBe(true);
+  const named = ["https://b.example"];
+  expect(isOriginAllowed("https://b.example", to("a.example"), named)).toBe(true);
+  expect(isOriginAllowed("https://a.example", to("a.example"), named)).toBe(false);
+  expect(isOriginAllowed("null", to("a.example"), "*")).toBe(true);
+  // Over TLS a page that came without is one that anybody on the way may have changed.
+  expect(isOriginAllowed("http://a.example", to("a.example", true), "same")).toBe(false);
+  expect(isOriginAllowed("https://a.example", to("a.example", true), "same")).toBe(true);
+  // A name that somebody has pointed here is in both headers.
+  const known = ["a.example", "b.example:8443"];
+  expect(isOriginAllowed("http://evil.example", to("evil.example", false, known), "same")).toBe(
+    false,
+  );
+  expect(isOriginAllowed("https://b.example:8443", to("10.0.0.1", true, known), "same")).toBe(true);
 });

@@ -10,7 +10,7 @@ import { app, appOptions } from "../../src/node/app/index.ts";
 import { Rules } from "../../src/node/app/rules.ts";
 import { ClusterNode } from "../../src/node/node.ts";
 import { reportIn } from "../../src/runtime/child-ipc.ts";
-import { createLogger } from "../../src/runtime/log.ts";
+import { createLogger, type Logger } from "../../src/runtime/log.ts";
 import { SUBPROTOCOL_JSON, SUBPROTOCOL_MSGPACK } from "../../src/wire/client-messages.ts";
 import { isRecord } from "../../src/wire/shape.ts";
 
@@ -105,6 +105,8 @@ export class TestCluster {
       connectMs = 10_000,
       socket,
       connectionsMax = 1000,
+      publicHosts = [],
+      log = createLogger("node", id, "silent"),
     }: NodeSettings = {},
   ): Promise<TestNode> {
     const node = new ClusterNode({
@@ -121,7 +123,8 @@ export class TestCluster {
       pingMs,
       connectMs,
       connectionsMax,
-      log: createLogger("node", id, "silent"),
+      publicHosts,
+      log,
     });
     let isStopped = false;
     const stop = () => {
@@ -153,6 +156,8 @@ type NodeSettings = {
   connectMs?: number;
   socket?: string;
   connectionsMax?: number;
+  publicHosts?: readonly string[];
+  log?: Logger;
 };
 export type TestNode = {
   readonly node: ClusterNode;

@@ -65,6 +65,8 @@ export function createLoneNode(app: AppOptions<string> = {}) {
         stateChanged() {},
         linkChanged() {},
         notPublished() {},
+        clientClosed() {},
+        refused() {},
         hookTimedOut: ({ name, channel }, session) =>
           void overdue.push(`${name} ${channel} ${session}`),
         failed: (what, error) => {

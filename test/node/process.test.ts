@@ -3,6 +3,7 @@
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { existsSync, writeFileSync } from "node:fs";
+import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { type Report, reportIn } from "../../src/runtime/child-ipc.ts";
 import { eventually } from "../eventually.ts";
@@ -19,12 +20,16 @@ beforeAll(async () => {
 afterAll(() => cluster[Symbol.asyncDispose]());
 
 /** Starts a node as the supervisor does. `said` is what it wrote to standard error. */
-function startNode(flags: string[], { isLinked = true } = {}) {
+function startNode(flags: string[], { isLinked = true, filesMax = 0 } = {}) {
   const reports: Report[] = [];
   const { promise: ready, resolve } = Promise.withResolvers<Report>();
   const linked = isLinked ? ["--relay", `relay-1=127.0.0.1:${relay.port}`] : [];
   const child = Bun.spawn(
-    [process.execPath, MAIN, ...linked, "--secret-file", join(cluster.folder, "secret"), ...flags],
+    [
+      ...(filesMax > 0 ? ["sh", "-c", `ulimit -n ${filesMax}; exec "$@"`, "sh"] : []),
+      ...[process.execPath, MAIN, ...linked],
+      ...["--secret-file", join(cluster.folder, "secret"), ...flags],
+    ],
     {
       stdin: "ignore",
       stderr: "pipe",
@@ -184,4 +189,41 @@ test("the socket that a killed node left behind is used again; a live node's is 
   third.child.kill("SIGTERM");
   expect(await third.child.exited).toBe(0);
   expect(existsSync(socket)).toBe(false);
+});
+
+test("without file descriptors it says so once and refuses what connects, until there are some again", async () => {
+  const bare = appFile(`import { app } from "tutti"; export default app({});`);
+  const { child, ready } = startNode(["--app", bare], { filesMax: 320 });
+  const address = addressOf(await ready);
+  let said = "";
+  const reading = (async () => {
+    const decoder = new TextDecoder();
+    for await (const bytes of child.stderr) said += decoder.decode(bytes);
+  })();
+  const [host, port] = address.split(":");
+  const sockets: Socket[] = [];
+  let refused = 0;
+  for (let n = 0; n < 400; n++) {
+    const socket = connect(Number(port), host, () =>
+      socket.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n"),
+    );
+    socket.on("error", () => {});
+    socket.on("data", (bytes) => {
+      if (bytes.toString("latin1").startsWith("HTTP/1.1 503")) refused++;
+    });
+    cluster.onEnd(() => socket.destroy());
+    sockets.push(socket);
+  }
+  await eventually(() => refused > 50, undefined, { withinMs: 10_000 });
+  const ask = async () => (await fetch(`http://${address}/`, { keepalive: false })).status;
+  expect(await ask()).toBe(503);
+  for (const socket of sockets) socket.destroy();
+  await eventually(ask, (status) => status === 404, { withinMs: 10_000 });
+  child.kill("SIGTERM");
+  await reading;
+  const times = (words: string) => said.split(words).length - 1;
+  expect([
+    times("no file descriptors are left"),
+    times("there are file descriptors again"),
+  ]).toEqual([1, 1]);
 });

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "bun:test";
 import { WAITING_REQUESTS_MAX } from "../../src/node/app/limits.ts";
 import { RequestQueue } from "../../src/node/session/request-queue.ts";
+import { TokenBucket } from "../../src/runtime/token-bucket.ts";
 import { turn } from "../eventually.ts";
 
 type Request = { name: string; bytes: number; takes?: Promise<void> };
@@ -11,14 +12,14 @@ describe("a session's request queue", () => {
   function setUp({ perSecond = 1000, bytesMax = 1000 } = {}) {
     const answered: string[] = [];
     const state = { nowMs: 0, isReady: true };
+    const bucket = new TokenBucket(perSecond, state.nowMs);
     const queue = new RequestQueue<Request>({
       answer: ({ name, takes }) => {
         answered.push(name);
         return takes;
       },
       isReady: () => state.isReady,
-      nowMs: () => state.nowMs,
-      requestsPerSecond: perSecond,
+      take: () => bucket.take(state.nowMs),
       bytesMax,
     });
     const offer = (name: string, takes?: Promise<void>) => queue.offer({ name, bytes: 1, takes });

@@ -156,6 +156,8 @@ export class SteppedNode {
           linkChanged: () => {},
           notPublished: () => {},
           hookTimedOut: () => {},
+          clientClosed: () => {},
+          refused: () => {},
           failed: (what, error) => {
             throw new Error(`${what} failed`, { cause: error });
           },
@@ -187,7 +189,12 @@ export class SteppedSocket implements Socket {
     this.#node = node;
     node.sockets.add(this);
     this.#session = new ClientSession(node.core.context, id, "json", "", ANYONE);
+    node.core.sessions.add(this.#session);
     this.#session.socketOpened(this);
+  }
+
+  get isOpen(): boolean {
+    return this.#isOpen;
   }
 
   /** The client reads its next frame. */
@@ -230,6 +237,7 @@ export class SteppedSocket implements Socket {
     if (!this.#isOpen) return;
     this.#isOpen = false;
     this.#node.sockets.delete(this);
+    this.#node.core.sessions.delete(this.#session);
     this.#session.socketClosed();
   }
 

@@ -130,6 +130,8 @@ const eventsOf = (name: string): NodeEvents => ({
   linkChanged: () => {},
   notPublished: () => {},
   hookTimedOut: () => {},
+  clientClosed: () => {},
+  refused: () => {},
   failed: (what, error) => {
     throw new Error(`${name}: ${what} failed`, { cause: error });
   },

@@ -25,8 +25,10 @@ import type { Subscriber } from "./subscriber.ts";
 export interface ChannelContext {
   nowMs(): number;
   wallMs(): number;
-  /** Sends a frame to all sessions that have joined the native topic. */
-  publishToTopic(topic: string, frame: Frame): void;
+  /** Sends a frame to all sessions that have joined the native topic: so many. */
+  publishToTopic(topic: string, frame: Frame, readers: number): void;
+  /** Where too much waits for all clients together, ends the slowest, which leave their channels. */
+  relieve(): void;
   /** The channel's batch is due then: `flushIfDue` has to be called. */
   scheduleFlush(channel: Channel, dueMs: number): void;
   /** The channel's cache has grown by so many characters; negative: it has shrunk. */
@@ -80,7 +82,7 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
     this.#historyRequests = new HistoryRequests((question, onPage) =>
       this.requestHistory(question, onPage),
     );
-    this.#presence = this.presence ? new Presence(name) : undefined;
+    this.#presence = this.presence ? new Presence(name, this.#usedAtMs) : undefined;
     this.#opening = uplink.openChannel(this);
     context.watch(this);
   }
@@ -180,6 +182,9 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
     this.#historyRequests.expire(nowMs);
     this.#historyRequests.retry();
     for (const event of this.#presence?.expire(nowMs) ?? []) this.#sendToAll(event);
+    for (const { client, info } of this.#presence?.settleOwn(nowMs) ?? [])
+      if (info === undefined) this.#uplink.leaveMember(this.#opening, client);
+      else this.#uplink.enterMember(this.#opening, client, info);
     const waits =
       this.#readers.catchingUp > 0 ||
       this.#historyRequests.size > 0 ||
@@ -200,7 +205,9 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
 
   /** A client has its `ok`: it is present. */
   readerAccepted({ id, infoBytes }: Pick<Subscriber, "id" | "infoBytes">): void {
-    if (this.#presence?.addOwn(id, infoBytes))
+    if (this.#presence === undefined) return;
+    this.#context.watch(this);
+    if (this.#presence.addOwn(id, infoBytes, this.#context.nowMs()))
       this.#uplink.enterMember(this.#opening, id, infoBytes);
   }
 
@@ -224,9 +231,8 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
       this.cache.restart(position);
       this.#fanOut(encodeNodeMessage({ type: "gap", channel: this.name, ...gap, position }));
     }
-    this.#presence?.channelOpened(members, this.#context.nowMs());
-    for (const [client, info] of this.#presence?.own ?? [])
-      this.#uplink.enterMember(this.#opening, client, info);
+    const own = this.#presence?.channelOpened(members, this.#context.nowMs()) ?? [];
+    for (const [client, info] of own) this.#uplink.enterMember(this.#opening, client, info);
     this.#readers.retry();
     this.#historyRequests.retry();
   }
@@ -238,17 +244,23 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
 
   publicationArrived(offset: number, timeMs: number, payload: string): void {
     const json = this.cache.append(offset, timeMs, payload);
-    if (json !== undefined) this.#fanOut(json);
+    if (json === undefined) return;
+    this.#fanOut(json);
+    this.#context.relieve();
   }
 
   memberEntered(client: string, info: Uint8Array): void {
     const event = this.#presence?.memberEntered(client, info);
-    if (event !== undefined) this.#sendToAll(event);
+    if (event === undefined) return;
+    this.#sendToAll(event);
+    this.#context.relieve();
   }
 
   memberLeft(client: string): void {
     const event = this.#presence?.memberLeft(client);
-    if (event !== undefined) this.#sendToAll(event);
+    if (event === undefined) return;
+    this.#sendToAll(event);
+    this.#context.relieve();
   }
 
   #used(): void {
@@ -272,7 +284,7 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
       this.#flush();
       this.#batcher.removeReader(subscriber);
     }
-    if (!isResubscribing && this.#presence?.removeOwn(subscriber.id))
+    if (!isResubscribing && this.#presence?.removeOwn(subscriber.id, this.#context.nowMs()))
       this.#uplink.leaveMember(this.#opening, subscriber.id);
     return ended;
   }
@@ -304,6 +316,10 @@ export class Channel implements ChannelPort, SubscribedChannel, ReadersContext {
     for (const json of this.#batcher.takeBatch(this.#context.nowMs()))
       for (const encoding of ENCODINGS)
         if (readers[encoding] > 0)
-          this.#context.publishToTopic(topics[encoding], frameOf(encoding, json));
+          this.#context.publishToTopic(
+            topics[encoding],
+            frameOf(encoding, json),
+            readers[encoding],
+          );
   }
 }

@@ -25,8 +25,10 @@ const UNUSED_CROWDED_MS = 1000;
 export type ChannelsOptions = {
   readonly rules: Rules;
   readonly uplinkOf: (channel: string) => Uplink;
-  /** Sends a frame to all sessions that have joined the native topic. */
-  readonly publishToTopic: (topic: string, frame: Frame) => void;
+  /** Sends a frame to all sessions that have joined the native topic: so many. */
+  readonly publishToTopic: (topic: string, frame: Frame, readers: number) => void;
+  /** Ends the slowest clients where too much waits for all of them. */
+  readonly relieve: () => void;
   /** Milliseconds that only grow, for deadlines. */
   readonly nowMs: () => number;
   /** Milliseconds since the Unix epoch, as in the times of publications. */
@@ -38,7 +40,8 @@ export type ChannelsOptions = {
 export class Channels implements ChannelContext {
   readonly nowMs: () => number;
   readonly wallMs: () => number;
-  readonly publishToTopic: (topic: string, frame: Frame) => void;
+  readonly publishToTopic: (topic: string, frame: Frame, readers: number) => void;
+  readonly relieve: () => void;
   readonly #rules: Rules;
   readonly #uplinkOf: (channel: string) => Uplink;
   readonly #scheduleFlush: (dueMs: number) => void;
@@ -55,6 +58,7 @@ export class Channels implements ChannelContext {
     this.#rules = options.rules;
     this.#uplinkOf = options.uplinkOf;
     this.publishToTopic = options.publishToTopic;
+    this.relieve = options.relieve;
     this.nowMs = options.nowMs;
     this.wallMs = options.wallMs;
     this.#scheduleFlush = options.scheduleFlush;
@@ -118,6 +122,7 @@ export class Channels implements ChannelContext {
     let nextMs = Number.POSITIVE_INFINITY;
     for (const channel of this.#batching) {
       const dueMs = channel.flushIfDue(nowMs + EARLY_MS);
+      this.relieve();
       if (dueMs === undefined) this.#batching.delete(channel);
       else nextMs = Math.min(nextMs, dueMs);
     }

@@ -2,6 +2,7 @@
 // Pure.
 
 import { encodeNodeMessage, encodePresent } from "../../wire/client-messages.ts";
+import { OwnMembers } from "./own-members.ts";
 
 /** How long after a new link the relay may take to name a member again before it is gone, ms. */
 const GRACE_MS = 5000;
@@ -15,8 +16,8 @@ export type OnMembers = (listText: string | undefined) => void;
 
 export class Presence {
   readonly #channel: string;
-  /** This node's clients, and their info. */
-  readonly #own = new Map<string, Uint8Array>();
+  /** This node's clients. */
+  readonly #own: OwnMembers;
   readonly #members = new Map<string, Member>();
   /**
    * Members that the relay has yet to name before all are known; undefined: the channel is not
@@ -27,48 +28,54 @@ export class Presence {
   #doubtedAtMs: number | undefined;
   #listText: string | undefined;
 
-  constructor(channel: string) {
+  constructor(channel: string, nowMs: number) {
     this.#channel = channel;
+    this.#own = new OwnMembers(nowMs);
   }
 
-  get own(): ReadonlyMap<string, Uint8Array> {
-    return this.#own;
-  }
-
-  /** Whether there is something that `expire` will have to end. */
+  /** Whether there is something that `expire` or `settle` will have to end. */
   get isWaiting(): boolean {
-    return this.#requests.length > 0 || this.#doubtedAtMs !== undefined;
+    return this.#requests.length > 0 || this.#doubtedAtMs !== undefined || this.#own.isUnsettled;
   }
 
-  /** A client of this node is present. True: the relay has to be told. */
-  addOwn(client: string, info: Uint8Array): boolean {
-    if (this.#own.has(client)) return false;
-    this.#own.set(client, info);
+  /** A client of this node is present. True: the relay has to be told now. */
+  addOwn(client: string, info: Uint8Array, nowMs: number): boolean {
     this.#listText = undefined;
-    return true;
+    return this.#own.enter(client, info, nowMs);
   }
 
-  /** A client of this node has left. True: the relay has to be told. */
-  removeOwn(client: string): boolean {
+  /** A client of this node has left. True: the relay has to be told now. */
+  removeOwn(client: string, nowMs: number): boolean {
     this.#listText = undefined;
-    return this.#own.delete(client);
+    return this.#own.leave(client, nowMs);
+  }
+
+  /** About once a second: our own clients' changes that the relay has to be told now. */
+  settleOwn(nowMs: number): ReturnType<OwnMembers["settle"]> {
+    return this.#own.settle(nowMs);
   }
 
   /**
    * The relay has opened the channel, and will name so many members. Those that it named on an
-   * earlier link it has to name again.
+   * earlier link it has to name again. Returns our own, which it has to be told.
    */
-  channelOpened(members: number, nowMs: number): void {
+  channelOpened(members: number, nowMs: number): ReturnType<OwnMembers["repeatAll"]> {
     for (const member of this.#members.values()) member.isConfirmed = false;
     if (this.#members.size > 0) this.#doubtedAtMs = nowMs;
-    this.#unnamed ??= members;
+    if (this.#unnamed !== 0) this.#unnamed = members;
     this.#answer();
+    return this.#own.repeatAll(nowMs);
   }
 
-  /** The relay names a member. Returns the message for readers, if it is news. */
+  /**
+   * The relay names a member. Returns the message for readers, if it is news: those who were there
+   * when the channel was opened are what `presence` lists.
+   */
   memberEntered(client: string, info: Uint8Array): string | undefined {
     const text = textOf(info);
-    const isNews = !this.#members.has(client) || this.#members.get(client)?.info !== text;
+    const wasThere = this.#unnamed !== undefined && this.#unnamed > 0;
+    const known = this.#members.get(client);
+    const isNews = !wasThere && (known === undefined || known.info !== text);
     this.#members.set(client, { info: text, isConfirmed: true });
     this.#listText = undefined;
     if (this.#unnamed !== undefined && this.#unnamed > 0 && --this.#unnamed === 0) this.#answer();
@@ -114,7 +121,7 @@ export class Presence {
   /** Our own are present before the relay has named them. */
   *#everybody(): Generator<string, void> {
     for (const [client, { info }] of this.#members) yield encodePresent(client, info);
-    for (const [client, info] of this.#own)
+    for (const [client, info] of this.#own.present())
       if (!this.#members.has(client)) yield encodePresent(client, textOf(info));
   }
 

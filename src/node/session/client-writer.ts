@@ -4,6 +4,7 @@
 
 import { CLOSES, type CloseName } from "../../wire/codes.ts";
 import { type Encoding, type Frame, frameOf } from "../codec/encoding.ts";
+import type { Backlog, Receiving } from "./backlog.ts";
 
 /** The methods of Bun's ServerWebSocket that are used here. */
 export interface Socket {
@@ -21,26 +22,35 @@ export interface Socket {
 /** How long a slow client may take to read what it was sent, and so why it is closed, ms. */
 const SLOW_MS = 5000;
 
-export class ClientWriter {
+export type ClientWriterOptions = {
+  readonly bufferedBytesMax: number;
+  /** What waits for all clients of the node. */
+  readonly backlog: Backlog;
+  /** The client reads too slowly; it must leave all native topics. */
+  onSlow(): void;
+  /** The client is being closed, not by itself. */
+  onClose(name: CloseName): void;
+};
+
+export class ClientWriter implements Receiving {
   readonly encoding: Encoding;
   readonly #socket: Socket;
-  readonly #bufferedBytesMax: number;
-  readonly #onSlow: () => void;
+  readonly #options: ClientWriterOptions;
   /** `slow`: it is closed when it has read the rest, or at the deadline. */
   #state: { name: "open" } | { name: "slow"; deadlineMs: number } | { name: "closed" } = {
     name: "open",
   };
   /** Bytes that the client requested and has not read yet: they do not make it slow. */
   #requestedBytes = 0;
+  /** Whether the client has read all that waited since somebody last looked. */
+  #hasRead = true;
   /** Sent at the end of the turn. */
   #replies: string[] = [];
 
-  /** `onSlow`: the client reads too slowly; it must leave all native topics. */
-  constructor(socket: Socket, encoding: Encoding, bufferedBytesMax: number, onSlow: () => void) {
+  constructor(socket: Socket, encoding: Encoding, options: ClientWriterOptions) {
     this.#socket = socket;
     this.encoding = encoding;
-    this.#bufferedBytesMax = bufferedBytesMax;
-    this.#onSlow = onSlow;
+    this.#options = options;
   }
 
   get isOpen(): boolean {
@@ -50,12 +60,14 @@ export class ClientWriter {
   /** Whether a long series of frames may go on. */
   get hasRoom(): boolean {
     return (
-      this.#state.name === "open" && this.#socket.getBufferedAmount() < this.#bufferedBytesMax / 4
+      this.#state.name === "open" &&
+      this.#socket.getBufferedAmount() < this.#options.bufferedBytesMax / 4
     );
   }
 
   send(json: string): void {
     if (this.#state.name !== "open") return;
+    this.#options.backlog.given(json.length);
     // A dropped frame must not be followed by another: the client comes back and resumes by
     // position.
     if (this.#socket.send(frameOf(this.encoding, json)) === 0) this.terminate();
@@ -97,6 +109,7 @@ export class ClientWriter {
   /** The client has read something. */
   socketDrained(): void {
     const bytes = this.#socket.getBufferedAmount();
+    this.#hasRead = true;
     this.#requestedBytes = Math.min(this.#requestedBytes, bytes);
     if (this.#state.name === "slow" && bytes === 0) this.close("slow");
   }
@@ -109,21 +122,38 @@ export class ClientWriter {
       const bytes = this.#socket.getBufferedAmount();
       // There is no event for what the socket has taken at once.
       this.#requestedBytes = Math.min(this.#requestedBytes, bytes);
-      if (bytes <= this.#bufferedBytesMax + this.#requestedBytes) return;
+      if (bytes <= this.#options.bufferedBytesMax + this.#requestedBytes) return;
       this.#state = { name: "slow", deadlineMs: nowMs + SLOW_MS };
-      this.#onSlow();
+      this.#options.onSlow();
     }
+  }
+
+  lookAtUnsent(): { bytes: number; hasRead: boolean } {
+    if (this.#state.name === "closed") return { bytes: 0, hasRead: true };
+    const bytes = this.#socket.getBufferedAmount();
+    const hasRead = this.#hasRead;
+    this.#hasRead = bytes === 0;
+    return { bytes, hasRead };
+  }
+
+  /** The close frame would have to wait behind all that is unread. */
+  cutOff(): void {
+    if (this.#state.name === "open") this.#options.onSlow();
+    this.terminate();
   }
 
   close(name: CloseName): void {
     if (this.#state.name === "closed") return;
     this.#state = { name: "closed" };
+    this.#options.onClose(name);
     this.#socket.close(CLOSES[name].code, CLOSES[name].reason);
   }
 
+  /** Ends it without a close frame: it has not read what was sent. */
   terminate(): void {
     if (this.#state.name === "closed") return;
     this.#state = { name: "closed" };
+    this.#options.onClose("slow");
     this.#socket.terminate();
   }
 

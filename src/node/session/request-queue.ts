@@ -1,7 +1,6 @@
 // One session's requests in the order they came: the next one starts when the one before it is
-// answered, and no faster than the rate limit. Pure.
+// answered, and no faster than the client's budget allows. Pure.
 
-import { TokenBucket } from "../../runtime/token-bucket.ts";
 import { WAITING_REQUESTS_MAX } from "../app/limits.ts";
 
 export type RequestQueueOptions<Request> = {
@@ -14,15 +13,14 @@ export type RequestQueueOptions<Request> = {
    * Whether there is room for what the request needs. When that changes, `resume` has to be called.
    */
   isReady(request: Request): boolean;
-  nowMs(): number;
-  readonly requestsPerSecond: number;
+  /** Takes what the request costs of the client's budget. False: it has to wait. */
+  take(request: Request): boolean;
   /** Bytes that the requests that wait may hold. */
   readonly bytesMax: number;
 };
 
 export class RequestQueue<Request extends { readonly bytes: number }> {
   readonly #options: RequestQueueOptions<Request>;
-  readonly #bucket: TokenBucket;
   #waiting: Request[] = [];
   #waitingBytes = 0;
   #isAnswering = false;
@@ -30,10 +28,9 @@ export class RequestQueue<Request extends { readonly bytes: number }> {
 
   constructor(options: RequestQueueOptions<Request>) {
     this.#options = options;
-    this.#bucket = new TokenBucket(options.requestsPerSecond, options.nowMs());
   }
 
-  /** Only the rate limit holds the next request back: `resume` has to be called a little later. */
+  /** Only the client's budget holds the next request back: `resume` has to be called a little later. */
   get isPaced(): boolean {
     return this.#isPaced;
   }
@@ -71,7 +68,7 @@ export class RequestQueue<Request extends { readonly bytes: number }> {
 
   #mayStart(request: Request): boolean {
     if (this.#isAnswering || !this.#options.isReady(request)) return false;
-    this.#isPaced = !this.#bucket.take(this.#options.nowMs());
+    this.#isPaced = !this.#options.take(request);
     return !this.#isPaced;
   }
 

@@ -156,13 +156,14 @@ function history(session: RequestingSession, message: ClientMessageOf<"history">
   const channel = readableChannel(session, name);
   if (channel === undefined) return session.sendError(id, "not_subscribed");
   if (session.openCalls >= OPEN_CALLS_MAX) return session.sendError(id, "limit");
-  session.openCalls++;
+  if (!session.hasRoom) return session.sendError(id, "busy");
+  const reservedBytes = startQuestion(session);
   const onHistory = (answer: HistoryAnswer | undefined) => {
-    session.openCalls--;
+    endQuestion(session, reservedBytes, answer?.data);
     if (answer === undefined || !session.hasRoom) return session.sendError(id, "busy");
     const { position, more, gap, data } = answer;
     const lost = gap === null ? {} : { gap };
-    return session.sendRequested(
+    return session.sendAnswer(
       encodeNodeMessage({ type: "ok", id, channel: name, position, more, ...lost, data }),
     );
   };
@@ -179,16 +180,33 @@ function presence(
   if (!channel.presence)
     return session.sendError(id, "refused", "Presence is off for this channel.");
   if (session.openCalls >= OPEN_CALLS_MAX) return session.sendError(id, "limit");
-  session.openCalls++;
+  if (!session.hasRoom) return session.sendError(id, "busy");
+  const reservedBytes = startQuestion(session);
   const onMembers = (listText: string | undefined) => {
-    session.openCalls--;
+    endQuestion(session, reservedBytes, listText);
     if (listText === undefined || !session.hasRoom) return session.sendError(id, "busy");
-    return session.sendRequested(
+    return session.sendAnswer(
       encodeNodeMessage({ type: "ok", id, channel: channel.name, data: listText }),
     );
   };
   channel.listMembers(onMembers, session.context.channels.nowMs() + RELAY_MS);
   return undefined;
+}
+
+/** Returns what the client's budget sets aside for the answer. */
+function startQuestion(session: RequestingSession): number {
+  session.openCalls++;
+  return session.budget.reserveAnswer();
+}
+
+/** The answer has arrived; without one, it is undefined. */
+function endQuestion(
+  session: RequestingSession,
+  reservedBytes: number,
+  data: string | undefined,
+): void {
+  session.openCalls--;
+  session.budget.answerArrived(reservedBytes, data?.length ?? 0);
 }
 
 /** The channel, if the client may ask about it: it is subscribed to it, or gets it anyway. */

@@ -10,7 +10,20 @@ import type { NodeLimits } from "../app/limits.ts";
 import type { Channels } from "../channels/channels.ts";
 import type { Subscription } from "../channels/readers.ts";
 import type { Subscriber } from "../channels/subscriber.ts";
+import type { Backlog } from "./backlog.ts";
+import type { Budget, Budgets } from "./budget.ts";
 import type { PublishWindow } from "./publish-window.ts";
+
+/**
+ * Why a client was not served. `code`: of the protocol, of a WebSocket's end, or of HTTP.
+ * `session`: empty where there is none yet.
+ */
+export type Refusal = {
+  readonly code: ErrorCode | number;
+  readonly reason: string;
+  readonly session: string;
+  readonly user: string | undefined;
+};
 
 export type SessionContext = {
   readonly node: string;
@@ -19,10 +32,19 @@ export type SessionContext = {
   readonly connectMs: number;
   readonly app: AppOptions<string>;
   readonly limits: NodeLimits;
+  readonly budgets: Budgets;
+  readonly backlog: Backlog;
   readonly channels: Channels;
   readonly cluster: Cluster;
   /** The producer that stands for this text from this user, the same on every node. */
   identify(kind: "producer" | "key", user: string | undefined, text: string): Producer;
+  readonly monotonicMs: () => number;
+  /** Ends the slowest clients where too much waits for all of them. */
+  relieve(): void;
+  /** For the log: a client is closed by this node. */
+  closing(ended: Refusal & { readonly durationMs: number }): void;
+  /** For the log: a request or a handshake is refused. */
+  refused(refusal: Refusal): void;
   /** Calls the session's `resume` a little later. */
   resumeLater(session: Resumable): void;
   /** For the log: a function of the app has not answered in time. */
@@ -56,8 +78,8 @@ export type SessionState =
   | { readonly name: "refused"; readonly message: string }
   | { readonly name: "closed" };
 
-/** The client is not let in. */
-export type Refusal = { readonly refusal: string };
+/** The app does not accept the client: the message that it is closed with. */
+export type NotAdmitted = { readonly refusal: string };
 
 /** A session, as the requests of its client see it. */
 export interface RequestingSession extends Subscriber, Resumable {
@@ -71,6 +93,7 @@ export interface RequestingSession extends Subscriber, Resumable {
   readonly view: Session;
   readonly subscriptions: Map<string, Readonly<Subscription>>;
   readonly publishWindow: PublishWindow;
+  readonly budget: Budget;
   /** Calls and questions that are not answered yet. */
   openCalls: number;
   /** The app looks at the client's token. */
@@ -92,6 +115,8 @@ export interface RequestingSession extends Subscriber, Resumable {
   ): undefined;
   /** Answers a request that has an id. `dataText`: JSON. */
   sendOk(id: RequestId | undefined, dataText?: string): undefined;
+  /** Sends what was asked for and has been charged to the client's budget. */
+  sendAnswer(json: string): void;
   /** Sends together with the other replies of this turn. */
   sendLater(json: string): void;
   /** Answers a frame that is not one of the protocol. */

@@ -20,13 +20,15 @@ import { BAD_FRAMES_MAX, PINGS_PER_SECOND, RATE_REFUSALS_MAX } from "../app/limi
 import { DEFAULT_ROUTE } from "../app/rules.ts";
 import type { Subscription } from "../channels/readers.ts";
 import { decodeFrame, type Encoding, requestIdIn } from "../codec/encoding.ts";
+import type { Receiving } from "./backlog.ts";
+import type { Budget } from "./budget.ts";
 import { ClientWriter, type Socket } from "./client-writer.ts";
 import { PublishWindow } from "./publish-window.ts";
 import { holdBack } from "./publishing.ts";
 import { RequestQueue } from "./request-queue.ts";
 import { answerRequest } from "./requests.ts";
 import type {
-  Refusal,
+  NotAdmitted,
   RequestingSession,
   SessionContext,
   SessionState,
@@ -40,7 +42,7 @@ const CLOSE_REASON_BYTES_MAX = 123;
 
 type Received = { readonly message: ClientMessage; readonly bytes: number };
 
-export class ClientSession implements RequestingSession {
+export class ClientSession implements RequestingSession, Receiving {
   readonly id: string;
   readonly encoding: Encoding;
   readonly address: string;
@@ -59,9 +61,13 @@ export class ClientSession implements RequestingSession {
   #queue: RequestQueue<Received> | undefined;
   #pings: TokenBucket | undefined;
   #window: PublishWindow | undefined;
+  #budget: Budget | undefined;
   #view: Session | undefined;
   /** The hook that was awaited last: the requests behind it wait, so there is only one. */
   #hook: { readonly deadlineMs: number; readonly expire: () => void } | undefined;
+  readonly #openedAtMs: number;
+  /** Who it was, once it is closed. */
+  #lastUser: string | undefined;
 
   /**
    * `admitted`: who the client is; or the upgrade request, where it has to connect with a token;
@@ -72,12 +78,14 @@ export class ClientSession implements RequestingSession {
     id: string,
     encoding: Encoding,
     address: string,
-    admitted: Admitted | Request | Refusal,
+    admitted: Admitted | Request | NotAdmitted,
   ) {
     this.context = context;
     this.id = id;
     this.encoding = encoding;
     this.address = address;
+    this.#openedAtMs = context.monotonicMs();
+    if (!(admitted instanceof Request) && "user" in admitted) this.#lastUser = admitted.user;
     this.#state = this.#stateOf(admitted);
   }
 
@@ -115,6 +123,12 @@ export class ClientSession implements RequestingSession {
     return this.#window;
   }
 
+  get budget(): Budget {
+    const { budgets, channels } = this.context;
+    this.#budget ??= budgets.open(this.user, this.address, channels.nowMs());
+    return this.#budget;
+  }
+
   get view(): Session {
     const { node, cluster } = this.context;
     const { id, address } = this;
@@ -128,8 +142,13 @@ export class ClientSession implements RequestingSession {
   socketOpened(socket: Socket): void {
     if (this.#state.name === "refused")
       return socket.close(CLOSES.refused.code, closeReason(this.#state.message));
-    const { bufferedBytes } = this.context.limits;
-    this.#writer = new ClientWriter(socket, this.encoding, bufferedBytes, () => this.#release());
+    const { limits, backlog } = this.context;
+    this.#writer = new ClientWriter(socket, this.encoding, {
+      bufferedBytesMax: limits.bufferedBytes,
+      backlog,
+      onSlow: () => this.#release(),
+      onClose: (name) => this.#closing(CLOSES[name].code, CLOSES[name].reason),
+    });
     if (this.#state.name === "connected") this.#welcome();
   }
 
@@ -142,6 +161,7 @@ export class ClientSession implements RequestingSession {
       if (!(error instanceof Malformed)) throw error;
       this.refuseFrame(requestIdIn(this.encoding, frame), error.message);
     }
+    this.context.relieve();
   }
 
   /** A WebSocket ping or pong has arrived. */
@@ -156,7 +176,10 @@ export class ClientSession implements RequestingSession {
       if (subscription.state.name === "behind") subscription.channel.clientDrained(subscription);
   }
 
-  socketClosed(): void {
+  /** `code`: the WebSocket close code; `too_large`: the socket has closed it for a long message. */
+  socketClosed(code: number | "too_large" = 1006): void {
+    if (this.isOpen && code === "too_large")
+      this.#closing(CLOSES.too_large.code, CLOSES.too_large.reason);
     this.#writer?.socketClosed();
     this.#release();
   }
@@ -181,6 +204,14 @@ export class ClientSession implements RequestingSession {
     else if (this.#state.name === "connected" && wallMs >= this.#state.client.expiresAtMs)
       this.close("expired");
     if (this.#hook !== undefined && nowMs >= this.#hook.deadlineMs) this.#hook.expire();
+  }
+
+  lookAtUnsent(): { bytes: number; hasRead: boolean } {
+    return this.#writer?.lookAtUnsent() ?? { bytes: 0, hasRead: true };
+  }
+
+  cutOff(): void {
+    this.#writer?.cutOff();
   }
 
   /** Continues with requests that had to wait. */
@@ -218,6 +249,8 @@ export class ClientSession implements RequestingSession {
 
   authenticated(client: Admitted): void {
     if (this.#state.name !== "awaitingToken") return;
+    this.#leaveBudget();
+    this.#lastUser = client.user;
     this.#state = { name: "connected", client, hasSaidConnect: true, producer: undefined };
     this.#welcome();
   }
@@ -254,6 +287,11 @@ export class ClientSession implements RequestingSession {
   }
 
   sendRequested(json: string): void {
+    this.budget.answered(json.length);
+    this.#writer?.sendRequested(json);
+  }
+
+  sendAnswer(json: string): void {
     this.#writer?.sendRequested(json);
   }
 
@@ -272,6 +310,7 @@ export class ClientSession implements RequestingSession {
     retry: boolean = ERRORS[code].retry,
   ): undefined {
     const words = message.slice(0, ERROR_MESSAGE_LENGTH_MAX);
+    this.context.refused({ code, reason: words, session: this.id, user: this.#lastUser });
     this.sendMessage({ type: "error", id, code, message: words, retry });
   }
 
@@ -294,7 +333,7 @@ export class ClientSession implements RequestingSession {
     if (channel === EVERYONE) this.listenToEveryone(true);
   }
 
-  #stateOf(admitted: Admitted | Request | Refusal): SessionState {
+  #stateOf(admitted: Admitted | Request | NotAdmitted): SessionState {
     const { channels, connectMs } = this.context;
     if (admitted instanceof Request) {
       const deadlineMs = channels.nowMs() + connectMs;
@@ -342,10 +381,23 @@ export class ClientSession implements RequestingSession {
       answer: ({ message }) => this.#answer(message),
       isReady: ({ message }) =>
         message.type !== "publish" || this.publishWindow.inFlight < limits.told.unacknowledged,
-      nowMs: channels.nowMs,
-      requestsPerSecond: limits.requestsPerSecond,
+      take: ({ message, bytes }) => this.budget.take(message, bytes, channels.nowMs()),
       bytesMax: limits.bufferedBytes,
     });
+  }
+
+  /** The client is being closed, not by itself. */
+  #closing(code: number, reason: string): void {
+    const durationMs = this.context.monotonicMs() - this.#openedAtMs;
+    this.context.closing({ code, reason, session: this.id, user: this.#lastUser, durationMs });
+  }
+
+  /** What it has spent is remembered, of this user or address. */
+  #leaveBudget(): void {
+    const { budgets, channels } = this.context;
+    if (this.#budget !== undefined)
+      budgets.close(this.user, this.address, this.#budget, channels.nowMs());
+    this.#budget = undefined;
   }
 
   #answer(message: ClientMessage): Promise<void> | undefined {
@@ -366,6 +418,7 @@ export class ClientSession implements RequestingSession {
     for (const subscription of this.subscriptions.values())
       subscription.channel.unsubscribe(subscription);
     this.subscriptions.clear();
+    this.#leaveBudget();
     this.#state = { name: "closed" };
   }
 }
