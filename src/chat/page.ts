@@ -11,8 +11,8 @@ import { nameOfWindow, rememberName } from "./who.ts";
 const LOOK_BACK = 50;
 
 const client = connect(location.origin);
-const chat = client.channel<Line>("chat");
-const names = client.channel<Name>("names");
+const chat = client.channel<Line, Draft>("chat");
+const names = client.channel<Name, Pick<Name, "name">>("names");
 const log = new Log();
 const people = new People();
 const nameInput = element("name", HTMLInputElement);
@@ -99,18 +99,14 @@ function say(text: string): void {
   const name = nameInput.value;
   const line = log.pending(name, text);
   unplaced.set(id, line);
-  client
-    .channel<Draft>("chat")
-    .publish({ id, name, text })
-    .catch(({ message }: TuttiError) => {
-      unplaced.delete(id);
-      line.refused(message);
-    });
+  chat.publish({ id, name, text }).catch(({ message }: TuttiError) => {
+    unplaced.delete(id);
+    line.refused(message);
+  });
 }
 
 function introduce(): void {
-  client
-    .channel<Pick<Name, "name">>("names")
+  names
     .publish({ name: nameInput.value })
     .catch(({ message }: TuttiError) => log.event(message, true));
 }

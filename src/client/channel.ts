@@ -5,15 +5,15 @@ import type { Gap, Position } from "../wire/position.ts";
 import { Emitter } from "./emitter.ts";
 import { TuttiError } from "./error.ts";
 import { Inbox } from "./inbox.ts";
+import type { Start, Subscribed } from "./reader.ts";
 import type { Shell } from "./shell.ts";
 import type { ChannelEvent } from "./steps.ts";
-import type { Start, Subscribed } from "./subscription.ts";
 
 const LOOK_TIMEOUT_MS = 30_000;
 
 /**
  * A publication. It is its own position: `subscribe({ since: message })` goes on after it. `time`:
- * ms since the Unix epoch.
+ * ms since the Unix epoch. `data` is one value for all readers of this client: do not change it.
  */
 export type Message<T> = Position & {
   readonly channel: string;
@@ -46,19 +46,21 @@ export type History<T> = {
   readonly gap?: Gap | undefined;
 };
 
-export class Channel<T> {
+export class Channel<T, P = T> {
   readonly name: string;
   readonly #shell: Shell;
+  readonly #reader: number;
   readonly #emitter = new Emitter<ChannelEvents<T>>();
   readonly #readers = new Set<Inbox<Message<T>>>();
   /** What comes before anybody reads: kept for the first who does. */
   #unread = new Inbox<Message<T>>();
   #isPaused = false;
 
-  /** Channels are made by `client.channel(name)`. */
+  /** Made by `client.channel(name)`. */
   constructor(name: string, shell: Shell) {
     this.name = name;
     this.#shell = shell;
+    this.#reader = shell.nextReader();
   }
 
   /**
@@ -66,7 +68,7 @@ export class Channel<T> {
    * buffer counts as taken in.)
    */
   get position(): Position | undefined {
-    return this.#shell.core.positionOf(this.name);
+    return this.#shell.core.positionOf(this.#reader);
   }
 
   /**
@@ -78,11 +80,14 @@ export class Channel<T> {
   subscribe(start?: Start): Promise<Subscribed> {
     if (start !== undefined) this.#unread = new Inbox();
     this.#resumeIfLow();
-    return this.#shell.subscribe(this.name, start);
+    return this.#shell.subscribe(this.#reader, this.name, start, (event) =>
+      this.#channelEvent(event),
+    );
   }
 
+  /** Ends this subscription; others to the same channel go on. */
   unsubscribe(): void {
-    this.#shell.step({ type: "unsubscribe", channel: this.name });
+    this.#shell.step({ type: "unsubscribe", reader: this.#reader });
   }
 
   /** Returns what takes the listener away again. Listening does not subscribe. */
@@ -101,7 +106,7 @@ export class Channel<T> {
    * old for its place to be known. Rejects when the app refuses it. Publications of one client to
    * one channel keep their order.
    */
-  async publish(data: T, options: { readonly key?: string } = {}): Promise<Position | undefined> {
+  async publish(data: P, options: { readonly key?: string } = {}): Promise<Position | undefined> {
     const json: string | undefined = JSON.stringify(data);
     if (json === undefined)
       throw new TypeError("publish: the data must be something that JSON can say");
@@ -162,8 +167,7 @@ export class Channel<T> {
     return iterator;
   }
 
-  /** Called by the client for everything that happens in this channel. */
-  channelEvent(event: ChannelEvent): void {
+  #channelEvent(event: ChannelEvent): void {
     switch (event.type) {
       case "message": {
         const { epoch, offset, time, data, characters } = event;
@@ -199,7 +203,7 @@ export class Channel<T> {
     else this.#unread.pushMessage(message, characters);
     if (this.#isPaused || !this.#inboxes().some((inbox) => inbox.isFull)) return;
     this.#isPaused = true;
-    this.#shell.step({ type: "pause", channel: this.name });
+    this.#shell.step({ type: "pause", reader: this.#reader });
   }
 
   #deliver(message: Message<T>, characters: number): void {
@@ -210,7 +214,7 @@ export class Channel<T> {
   #resumeIfLow(): void {
     if (!this.#isPaused || !this.#inboxes().every((inbox) => inbox.isLow)) return;
     this.#isPaused = false;
-    this.#shell.step({ type: "resume", channel: this.name });
+    this.#shell.step({ type: "resume", reader: this.#reader });
   }
 
   #inboxes(): Inbox<Message<T>>[] {

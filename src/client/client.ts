@@ -31,15 +31,11 @@ export type ClientEvents = {
 export class Client {
   readonly #shell: Shell;
   readonly #emitter = new Emitter<ClientEvents>();
-  readonly #channels = new Map<string, Channel<unknown>>();
   #isSubscribedToBroadcasts = false;
 
   /** Clients are made by `connect`. */
   constructor(options: ShellOptions) {
-    this.#shell = new Shell(options, {
-      client: (event) => this.#clientEvent(event),
-      channel: (name, event) => this.#channels.get(name)?.channelEvent(event),
-    });
+    this.#shell = new Shell(options, (event) => this.#clientEvent(event));
   }
 
   get state(): ConnectionState {
@@ -59,16 +55,19 @@ export class Client {
     return this.#shell.core.session;
   }
 
-  /** What the app sends to every client on every node. */
+  /** What the app sends to every client on every node: a reader of its own with each call. */
   get broadcasts(): Channel<unknown> {
     return this.channel(EVERYONE);
   }
 
-  /** The channel of this name: the same object every time. `T` is what the app publishes there. */
-  channel<T = unknown>(name: string): Channel<T> {
-    const known = this.#channels.get(name) ?? new Channel<unknown>(name, this.#shell);
-    this.#channels.set(name, known);
-    return known as Channel<T>;
+  /**
+   * A reader and writer of the channel of this name: each call makes another, with a subscription,
+   * a position and listeners of its own. However many there are, the node sends each message once,
+   * and is told to stop when the last has unsubscribed. `T`: what messages hold. `P`: what is
+   * published, where the app's `publish` function makes something else of it.
+   */
+  channel<T = unknown, P = T>(name: string): Channel<T, P> {
+    return new Channel<T, P>(name, this.#shell);
   }
 
   /**

@@ -1,6 +1,7 @@
 // What the client does, as a state machine: a step and the time in, effects out. No WebSocket,
 // clock or randomness in here, so that a simulation can drive it through anything.
 
+import { EVERYONE } from "../wire/channel-name.ts";
 import {
   type ClientMessage,
   type NodeMessage,
@@ -63,8 +64,8 @@ export class Core {
     return this.#connection.welcome?.session;
   }
 
-  positionOf(channel: string): Position | undefined {
-    return this.#subscriptions.positionOf(channel);
+  positionOf(reader: number): Position | undefined {
+    return this.#subscriptions.positionOf(reader);
   }
 
   step(step: Step, now: number): readonly Effect[] {
@@ -102,16 +103,11 @@ export class Core {
         this.#closeAt ??= this.#now + step.withinMs;
         return undefined;
       case "unsubscribe":
-        if (
-          this.#subscriptions.unsubscribe(step.channel, FAULTS.unsubscribed) &&
-          this.#connection.welcome !== undefined
-        )
-          this.#send({ type: "unsubscribe", channel: step.channel });
-        return undefined;
+        return this.#unsubscribe(step.reader);
       case "pause":
-        return this.#subscriptions.pause(step.channel);
+        return this.#subscriptions.pause(step.reader);
       case "resume":
-        return this.#subscriptions.resume(step.channel);
+        return this.#subscriptions.resume(step.reader);
       default:
         return step satisfies never;
     }
@@ -125,7 +121,15 @@ export class Core {
       return this.#outbox.enqueuePublication(ticket, command.channel, command.json, command.key);
     if (command.type === "request")
       return this.#requests.enqueueRequest(ticket, command.frame, this.#now + command.timeoutMs);
-    return this.#subscriptions.subscribe(ticket, command.channel, command.start);
+    return this.#subscriptions.subscribe(ticket, command.reader, command.channel, command.start);
+  }
+
+  /** The node is told when the last reader has left; $everyone it would send all the same. */
+  #unsubscribe(reader: number): void {
+    const channel = this.#subscriptions.unsubscribe(reader, FAULTS.unsubscribed);
+    if (channel === undefined || channel === EVERYONE || this.#connection.welcome === undefined)
+      return;
+    this.#send({ type: "unsubscribe", channel });
   }
 
   /** Takes a frame in. True for a message, which is what most of them are. */

@@ -5,8 +5,8 @@ import { type NodeMessageOf, SUBPROTOCOL_JSON } from "../wire/client-messages.ts
 import type { Position } from "../wire/position.ts";
 import { Core } from "./core.ts";
 import { TuttiError } from "./error.ts";
+import type { Start, Subscribed } from "./reader.ts";
 import type { ChannelEvent, ClientEvent, Command, Effect, RequestFrame, Step } from "./steps.ts";
-import type { Start, Subscribed } from "./subscription.ts";
 
 /**
  * As much of a WebSocket as the client uses: the browser's, Bun's, Node's, or another that behaves
@@ -29,18 +29,18 @@ export type ShellOptions = {
   readonly WebSocket: new (url: string, protocols: string[]) => WebSocketLike;
 };
 
-/** Called one after the other, never from inside each other. */
-export type ShellEvents = {
-  client(event: ClientEvent): void;
-  channel(channel: string, event: ChannelEvent): void;
-};
+/** Told what happens: one event after the other, never from inside each other. */
+export type ClientListener = (event: ClientEvent) => void;
+export type ReaderListener = (event: ChannelEvent) => void;
 
 type Waiter<T> = { resolve(value: T): void; reject(error: Error): void };
 const CLOSED_WITHOUT_A_WORD = 1006;
 
 export class Shell {
   readonly #options: ShellOptions;
-  readonly #events: ShellEvents;
+  readonly #clientListener: ClientListener;
+  /** By reader, from its subscribe to its end. */
+  readonly #readers = new Map<number, ReaderListener>();
   readonly #core = new Core(randomHex(16), Math.random);
   readonly #publishes = new Map<number, Waiter<Position | undefined>>();
   readonly #requests = new Map<number, Waiter<NodeMessageOf<"ok">>>();
@@ -48,6 +48,7 @@ export class Shell {
   readonly #closeWaiters: (() => void)[] = [];
   readonly #online = () => this.step({ type: "online" });
   #lastTicket = 0;
+  #lastReader = 0;
   #socket: WebSocketLike | undefined;
   /** Counts the dials: what an older socket still says is not heard. */
   #dialNumber = 0;
@@ -55,9 +56,9 @@ export class Shell {
   #effects: Effect[] = [];
   #isApplying = false;
 
-  constructor(options: ShellOptions, events: ShellEvents) {
+  constructor(options: ShellOptions, clientListener: ClientListener) {
     this.#options = options;
-    this.#events = events;
+    this.#clientListener = clientListener;
     globalThis.addEventListener?.("online", this.#online);
     // Whoever made this client gets to add listeners before the first thing happens.
     queueMicrotask(() => this.step({ type: "start" }));
@@ -86,10 +87,23 @@ export class Shell {
     }));
   }
 
-  subscribe(channel: string, start: Start | undefined): Promise<Subscribed> {
+  /** A number by which one reader of a channel is known. */
+  nextReader(): number {
+    return ++this.#lastReader;
+  }
+
+  /** From here on `listener` is told what happens to this reader, until it has ended. */
+  subscribe(
+    reader: number,
+    channel: string,
+    start: Start | undefined,
+    listener: ReaderListener,
+  ): Promise<Subscribed> {
+    if (!this.#core.isEnded) this.#readers.set(reader, listener);
     return this.#runCommand(this.#subscribes, (ticket) => ({
       type: "subscribe",
       ticket,
+      reader,
       channel,
       start,
     }));
@@ -134,10 +148,10 @@ export class Shell {
     switch (effect.type) {
       case "send":
         return this.#socket?.send(effect.text);
-      case "tell_channel":
-        return this.#events.channel(effect.channel, effect.event);
+      case "tell_reader":
+        return this.#tellReader(effect.reader, effect.event);
       case "tell":
-        return this.#events.client(effect.event);
+        return this.#clientListener(effect.event);
       case "published":
         return take(this.#publishes, effect.ticket)?.resolve(effect.position);
       case "answered":
@@ -157,6 +171,12 @@ export class Shell {
       default:
         return effect satisfies never;
     }
+  }
+
+  #tellReader(reader: number, event: ChannelEvent): void {
+    const listener = this.#readers.get(reader);
+    if (event.type === "ended") this.#readers.delete(reader);
+    listener?.(event);
   }
 
   #rejectTicket(ticket: number, error: TuttiError): void {

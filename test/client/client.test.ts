@@ -123,6 +123,25 @@ describe("channels", () => {
     expect(numbers).toEqual(upTo(4000));
   });
 
+  test("two readers of one channel: what one looks back at, and its end, are its own", async () => {
+    const room = newRoom();
+    const writer = newClient().channel<number>(room);
+    for (const value of upTo(5)) await writer.publish(value);
+    const client = newClient();
+    const [one, two] = [client.channel<number>(room), client.channel<number>(room)];
+    const heard: number[] = [];
+    one.on("message", ({ data }) => heard.push(data));
+    await one.subscribe();
+    await writer.publish(5);
+    await two.subscribe({ last: 3 });
+    expect(dataOf(await take(two, 3))).toEqual([3, 4, 5]);
+    two.unsubscribe();
+    const last = await writer.publish(6);
+    await eventually(() => one.position?.offset === last?.offset);
+    expect(heard).toEqual([5, 6]);
+    expect(two.position).toBeUndefined();
+  });
+
   test("looks back by position, in pages", async () => {
     const room = newRoom();
     const channel = newClient().channel<number>(room);
@@ -141,17 +160,18 @@ describe("channels", () => {
   test("knows who is there, and hears who comes and goes", async () => {
     const room = newRoom();
     const [ada, ben] = [newClient(), newClient()];
-    await ada.channel(room).subscribe();
+    const [adas, bens] = [ada.channel(room), ben.channel(room)];
+    await adas.subscribe();
     const joined = new Promise<void>((resolve) => {
-      ada.channel(room).on("join", ({ client }) => client === ben.session && resolve());
+      adas.on("join", ({ client }) => client === ben.session && resolve());
     });
-    await ben.channel(room).subscribe();
+    await bens.subscribe();
     await joined;
-    const present = (await ada.channel(room).presence()).map(({ client }) => client);
+    const present = (await adas.presence()).map(({ client }) => client);
     expect(present.sort()).toEqual([String(ada.session), String(ben.session)].sort());
-    const left = new Promise((resolve) => ada.channel(room).on("leave", resolve));
+    const left = new Promise((resolve) => adas.on("leave", resolve));
     const session = ben.session;
-    ben.channel(room).unsubscribe();
+    bens.unsubscribe();
     expect(await left).toEqual({ client: session });
   });
 
@@ -336,10 +356,11 @@ describe("tokens", () => {
     const client = connect(`http://${door.address}`, { token: async () => `sesame-${++asked}` });
     clients.push(client);
     expect(await client.call<string>("who-am-i")).toBe("sesame-1");
-    const joined = new Promise((resolve) => client.channel("room:1").on("join", resolve));
-    await client.channel("room:1").subscribe();
+    const room = client.channel("room:1");
+    const joined = new Promise((resolve) => room.on("join", resolve));
+    await room.subscribe();
     expect(await joined).toEqual({ client: client.session, info: { token: "sesame-1" } });
-    expect(await client.channel("room:1").presence()).toEqual([
+    expect(await room.presence()).toEqual([
       { client: String(client.session), info: { token: "sesame-1" } },
     ]);
     const again = connected(client);

@@ -45,7 +45,7 @@ class Driver {
   names(): string[] {
     return this.out().map((effect) => {
       if (effect.type === "send") return `send ${JSON.parse(effect.text).type}`;
-      if (effect.type === "tell" || effect.type === "tell_channel")
+      if (effect.type === "tell" || effect.type === "tell_reader")
         return `tell ${effect.event.type}`;
       return effect.type;
     });
@@ -75,6 +75,7 @@ const connected = () => {
 const subscribe = (channel = "news", ticket = 1): Step => ({
   type: "subscribe",
   ticket,
+  reader: ticket,
   channel,
   start: undefined,
 });
@@ -214,12 +215,12 @@ describe("subscribing", () => {
     const offsets = driver.out().flatMap((effect): (string | number)[] => {
       if (effect.type === "subscribed")
         return [`subscribed ${effect.ticket} at ${effect.subscribed.position.offset}`];
-      return effect.type === "tell_channel" && effect.event.type === "message"
+      return effect.type === "tell_reader" && effect.event.type === "message"
         ? [effect.event.offset]
         : [];
     });
     expect(offsets).toEqual(["subscribed 1 at 5", 7, 8]);
-    expect(driver.core.positionOf("news")).toEqual(position(8));
+    expect(driver.core.positionOf(1)).toEqual(position(8));
   });
 
   test("resumes at its position after a lost connection", () => {
@@ -235,27 +236,27 @@ describe("subscribing", () => {
       since: position(7),
     });
     driver.hear(message(8), ok("s2", { position: position(0) }), message(9));
-    expect(driver.core.positionOf("news")).toEqual(position(7));
+    expect(driver.core.positionOf(1)).toEqual(position(7));
     driver.hear(ok("s3", { position: position(7), recovered: true }), message(8));
-    expect(driver.core.positionOf("news")).toEqual(position(8));
+    expect(driver.core.positionOf(1)).toEqual(position(8));
   });
 
   test("begins where it is told to", () => {
     const since = { ...position(3), data: "a message is a position" };
     const driver = connected();
-    driver.step({ type: "subscribe", ticket: 1, channel: "a", start: { since } });
-    driver.step({ type: "subscribe", ticket: 2, channel: "b", start: { last: 10 } });
+    driver.step({ type: "subscribe", ticket: 1, reader: 1, channel: "a", start: { since } });
+    driver.step({ type: "subscribe", ticket: 2, reader: 2, channel: "b", start: { last: 10 } });
     expect(driver.sent()).toEqual([
       { type: "subscribe", id: "s1", channel: "a", since: position(3) },
       { type: "subscribe", id: "s2", channel: "b", last: 10 },
     ]);
     driver.hear(ok("s1", { position: position(3) }), { ...message(4), channel: "a" });
     driver.out();
-    driver.step({ type: "subscribe", ticket: 3, channel: "a", start: undefined });
+    driver.step({ type: "subscribe", ticket: 3, reader: 1, channel: "a", start: undefined });
     expect(driver.out()).toMatchObject([
       { type: "subscribed", ticket: 3, subscribed: { position: position(4) } },
     ]);
-    driver.step({ type: "subscribe", ticket: 4, channel: "a", start: { since } });
+    driver.step({ type: "subscribe", ticket: 4, reader: 1, channel: "a", start: { since } });
     expect(driver.sent()).toEqual([
       { type: "subscribe", id: "s3", channel: "a", since: position(3) },
     ]);
@@ -265,6 +266,7 @@ describe("subscribing", () => {
     const driver = connected().step({
       type: "subscribe",
       ticket: 1,
+      reader: 1,
       channel: "news",
       start: { since: position(3) },
     });
@@ -334,7 +336,7 @@ describe("subscribing", () => {
       .step(subscribe())
       .hear(ok("s1", { position: position(1) }));
     driver.out();
-    driver.step({ type: "unsubscribe", channel: "news" });
+    driver.step({ type: "unsubscribe", reader: 1 });
     expect(driver.names()).toEqual(["tell ended", "send unsubscribe"]);
     driver
       .hear(message(2))
@@ -348,7 +350,7 @@ describe("subscribing", () => {
       .step(subscribe())
       .hear(ok("s1", { position: position(1) }), message(2));
     driver.out();
-    driver.step({ type: "pause", channel: "news" });
+    driver.step({ type: "pause", reader: 1 });
     driver.hear(message(3), {
       type: "gap",
       channel: "news",
@@ -358,7 +360,7 @@ describe("subscribing", () => {
       position: position(5),
     });
     expect(driver.names()).toEqual([]);
-    driver.step({ type: "resume", channel: "news" });
+    driver.step({ type: "resume", reader: 1 });
     expect(driver.sent()).toEqual([
       { type: "subscribe", id: "s2", channel: "news", since: position(2) },
     ]);
