@@ -24,7 +24,11 @@ export type ClientEvents = {
   goodbye: { readonly reason: string; readonly reconnectAfterMs: number };
   /** What the app sends to everyone. Listening to it subscribes. */
   broadcast: Message<unknown>;
-  /** Something went wrong that no promise of ours stands for. */
+  /**
+   * Something went wrong that no promise stands for; the client goes on by itself. `unreachable`:
+   * no WebSocket has opened in five attempts, with what is known of why. `internal`: the app failed
+   * to let this client in, or to take a subscription up again. Without a listener it is printed.
+   */
   error: TuttiError;
 };
 
@@ -118,7 +122,7 @@ export class Client {
           reconnectAfterMs: event.reconnectAfterMs,
         });
       case "error":
-        return this.#emitter.emit("error", new TuttiError(event.fault));
+        return this.#errorEvent(new TuttiError(event.fault));
       default:
         return event satisfies never;
     }
@@ -130,7 +134,12 @@ export class Client {
     const { broadcasts } = this;
     broadcasts.on("message", (message) => this.#emitter.emit("broadcast", message));
     broadcasts.subscribe().catch((error: TuttiError) => {
-      if (error.code !== "closed") this.#emitter.emit("error", error);
+      if (error.code !== "closed") this.#errorEvent(error);
     });
+  }
+
+  #errorEvent(error: TuttiError): void {
+    if (this.#emitter.has("error")) this.#emitter.emit("error", error);
+    else console.warn(`tutti: ${error.message} (${error.code})`);
   }
 }

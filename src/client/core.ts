@@ -12,13 +12,15 @@ import { CLOSES, shouldReconnect } from "../wire/codes.ts";
 import type { Position } from "../wire/position.ts";
 import { Malformed } from "../wire/shape.ts";
 import { Connection, type ConnectionState } from "./connection.ts";
-import { FAULTS, type Fault } from "./error.ts";
+import { FAULTS, type Fault, unreachable } from "./error.ts";
 import { Outbox } from "./outbox.ts";
 import { Requests } from "./requests.ts";
 import type { ClientEvent, Command, Effect, Step } from "./steps.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 const CONNECT_ID = "connect";
+/** After so many dials in a row that have not opened a WebSocket, the app is told. */
+const FAILED_DIALS_TOLD = 5;
 
 export class Core {
   readonly #producer: string;
@@ -201,8 +203,19 @@ export class Core {
     if (name.startsWith("r")) return this.#requests.requestRefused(number, fault);
     if (name.startsWith("s"))
       return this.#subscriptions.subscribeRefused(number, fault, this.#now, this.#random());
-    if (retry) return this.#closeAndReconnect(CLOSES.normal.code, message);
-    return this.#end(fault, CLOSES.refused.code, message);
+    return this.#connectRefused(fault);
+  }
+
+  /**
+   * Only what cannot change by itself ends the client: the app's no, and a connect that the node
+   * does not take, such as one without the token that the app wants. The rest may pass.
+   */
+  #connectRefused(fault: Fault): void {
+    const { code, message, retry } = fault;
+    if (code === "refused" || code === "bad_frame")
+      return this.#end(fault, CLOSES.refused.code, message);
+    if (!retry) this.#emitEvent({ type: "error", fault });
+    return this.#closeAndReconnect(CLOSES.normal.code, message);
   }
 
   /** It may have been a message: coming back by position is the way to miss none. */
@@ -263,7 +276,7 @@ export class Core {
   #socketClosed(code: number, reason: string): void {
     if (shouldReconnect(code)) this.#connectionLost(code, reason);
     else if (code === CLOSES.refused.code)
-      this.#end({ ...FAULTS.refused, message: reason }, code, reason);
+      this.#end({ ...FAULTS.refused, message: reason || FAULTS.refused.message }, code, reason);
     else this.#end(FAULTS.closed, code, reason);
   }
 
@@ -280,6 +293,9 @@ export class Core {
     this.#requests.connectionLost();
     this.#subscriptions.connectionLost();
     this.#emitEvent({ type: "disconnected", code, reason, wasConnected, reconnectInMs });
+    const { failedDials } = this.#connection;
+    if (failedDials === FAILED_DIALS_TOLD)
+      this.#emitEvent({ type: "error", fault: unreachable(failedDials, reason) });
   }
 
   #end(fault: Fault, code: number, reason: string): void {

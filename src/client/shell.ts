@@ -13,7 +13,8 @@ import type { ChannelEvent, ClientEvent, Command, Effect, RequestFrame, Step } f
  * like them.
  */
 export type WebSocketLike = {
-  addEventListener(type: "open" | "error", listener: () => void): void;
+  addEventListener(type: "open", listener: () => void): void;
+  addEventListener(type: "error", listener: (event: object) => void): void;
   addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
   addEventListener(
     type: "close",
@@ -193,26 +194,39 @@ export class Shell {
       .then(token)
       .then(
         (fresh) => this.#connect(dial, fresh),
-        (error: unknown) =>
-          this.#dialFailed(
-            dial,
-            `no token: ${error instanceof Error ? error.message : String(error)}`,
-          ),
+        (error: unknown) => this.#dialFailed(dial, `no token: ${messageOf(error)}`),
       );
   }
 
   #connect(dial: number, token: string | undefined): void {
     if (dial !== this.#dialNumber) return;
-    const socket = new this.#options.WebSocket(this.#options.url, [SUBPROTOCOL_JSON]);
+    const { url, WebSocket } = this.#options;
+    let socket: WebSocketLike;
+    try {
+      socket = new WebSocket(url, [SUBPROTOCOL_JSON]);
+    } catch (error) {
+      // A browser does so for ws:// in a page that came by https://.
+      return this.#dialFailed(dial, messageOf(error));
+    }
     const hear = (step: Step) => {
       if (dial === this.#dialNumber) this.step(step);
     };
+    let isOpen = false;
+    let failure = "";
     this.#socket = socket;
-    socket.addEventListener("open", () => hear({ type: "opened", token }));
+    socket.addEventListener("open", () => {
+      isOpen = true;
+      hear({ type: "opened", token });
+    });
     socket.addEventListener("message", ({ data }) => hear({ type: "text", text: String(data) }));
-    socket.addEventListener("close", ({ code, reason }) => hear({ type: "closed", code, reason }));
-    // A close event follows; without a listener some WebSockets throw.
-    socket.addEventListener("error", () => {});
+    // A close event follows. Browsers tell no more than that; Bun and Node name the status or the
+    // certificate's fault.
+    socket.addEventListener("error", (event) => {
+      failure = failureOf(event);
+    });
+    socket.addEventListener("close", ({ code, reason }) =>
+      hear({ type: "closed", code, reason: reason || (isOpen ? "" : failure || noWebSocket(url)) }),
+    );
   }
 
   #dialFailed(dial: number, reason: string): void {
@@ -239,6 +253,23 @@ export class Shell {
     globalThis.removeEventListener?.("online", this.#online);
     for (const resolve of this.#closeWaiters.splice(0)) resolve();
   }
+}
+
+const messageOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);
+
+/** The words of a WebSocket's error event, where it has any. */
+function failureOf(event: object): string {
+  const error: unknown = Reflect.get(event, "error");
+  const message: unknown = Reflect.get(event, "message");
+  if (typeof message === "string" && message !== "") return message;
+  return error instanceof Error ? error.message : "";
+}
+
+/** Without the query, which may hold secrets. */
+function noWebSocket(url: string): string {
+  const { origin, pathname } = new URL(url);
+  return `${origin === "null" ? url.split("?")[0] : origin + pathname} does not open a WebSocket`;
 }
 
 function take<T>(waiters: Map<number, Waiter<T>>, ticket: number): Waiter<T> | undefined {

@@ -54,6 +54,7 @@ export type Step =
 
 /**
  * A connection, or an attempt at one, has failed or ended. `code`: of the WebSocket's close.
+ * `reason`: the node's, or what this runtime says of a WebSocket that did not open.
  * `reconnectInMs`: until the next attempt; undefined where the client does not come back.
  */
 export type Disconnected = {

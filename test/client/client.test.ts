@@ -340,6 +340,49 @@ describe("the end", () => {
     expect(await loop).toBe("over");
   });
 
+  test("an HTTP answer in place of a WebSocket is told, and tried again", async () => {
+    let asked = 0;
+    using server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: () => {
+        asked++;
+        return new Response("no", { status: 401 });
+      },
+    });
+    const client = connect(`ws://127.0.0.1:${server.port}/?token=secret`);
+    clients.push(client);
+    const told = await new Promise<TuttiError>((resolve) => client.on("error", resolve));
+    expect(told).toMatchObject({ code: "unreachable", retry: true });
+    expect(told.message).toContain("401");
+    const before = asked;
+    await eventually(() => asked > before);
+    expect(client.state).not.toBe("closed");
+  });
+
+  test("a server that speaks no TLS is told", async () => {
+    using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("no") });
+    const client = connect(`wss://127.0.0.1:${server.port}`);
+    clients.push(client);
+    const told = await new Promise<TuttiError>((resolve) => client.on("error", resolve));
+    expect(told.message).toContain("TLS");
+  });
+
+  test("a WebSocket that cannot be made is told, as a browser's is in a page by https", async () => {
+    class Forbidden {
+      constructor() {
+        throw new Error("an insecure WebSocket may not be made here");
+      }
+      addEventListener(): void {}
+      send(): void {}
+      close(): void {}
+    }
+    const client = connect("ws://127.0.0.1:9", { WebSocket: Forbidden });
+    clients.push(client);
+    const told = await new Promise<TuttiError>((resolve) => client.on("error", resolve));
+    expect(told.message).toContain("may not be made here");
+  });
+
   test("a URL that is none is refused at once", () => {
     expect(() => connect("nonsense")).toThrow(TypeError);
     expect(() => connect("ftp://127.0.0.1")).toThrow("neither ws:// nor wss://");

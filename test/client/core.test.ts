@@ -194,6 +194,75 @@ describe("connecting", () => {
     expect(driver.out()).toMatchObject([{ type: "failed", ticket: 2, fault: { code: "closed" } }]);
   });
 
+  test("a close without words still says that the app does not let it in", () => {
+    const driver = new Driver().step({ type: "start" }).step(publish(1));
+    driver.step({ type: "closed", code: 4401, reason: "" });
+    expect(driver.out()).toContainEqual({
+      type: "failed",
+      ticket: 1,
+      fault: { code: "refused", message: "the app does not let this client in", retry: false },
+    });
+    const told = new Driver().step({ type: "start" }).step(publish(1));
+    told.step({ type: "closed", code: 4401, reason: "Who are you?" });
+    expect(told.out()).toContainEqual({
+      type: "failed",
+      ticket: 1,
+      fault: { code: "refused", message: "Who are you?", retry: false },
+    });
+  });
+
+  test("an app that fails to let it in is told and asked again, later each time; what waits stays", () => {
+    const driver = new Driver().step({ type: "start" }).step(publish(1));
+    const failed = { code: "internal", message: "The app failed to answer.", retry: false };
+    for (const waitMs of [50, 150, 300]) {
+      driver.out();
+      driver.step({ type: "opened", token: "t" });
+      driver.hear({ type: "error", id: "connect", ...failed });
+      expect(driver.out()).toMatchObject([
+        { type: "send" },
+        { type: "tell", event: { type: "error", fault: failed } },
+        { type: "close" },
+        { type: "tell", event: { type: "disconnected", reconnectInMs: waitMs } },
+      ]);
+      driver.at(driver.now + waitMs);
+    }
+    driver.connect();
+    expect(driver.names()).toContain("send publish");
+  });
+
+  test("ends when the app wants a token and there is none", () => {
+    const driver = new Driver().step({ type: "start" }).step({ type: "opened", token: undefined });
+    const message = "connect needs a token";
+    driver.step(publish(1)).hear({
+      ...{ type: "error", id: "connect", code: "bad_frame", message, retry: false },
+    });
+    expect(driver.core.state).toBe("closed");
+    expect(driver.out()).toContainEqual({
+      ...{ type: "failed", ticket: 1, fault: { code: "bad_frame", message, retry: false } },
+    });
+  });
+
+  test("says once why no WebSocket opens, goes on trying, and counts anew after one has", () => {
+    const driver = new Driver().step({ type: "start" });
+    const refused: Step = { type: "closed", code: 1006, reason: "Expected 101 status code: 401" };
+    const dial = (times: number): unknown[] => {
+      for (let i = 0; i < times; i++) driver.step(refused).at(driver.now + 20_000);
+      return driver
+        .out()
+        .flatMap((effect) =>
+          effect.type === "tell" && effect.event.type === "error" ? [effect.event.fault] : [],
+        );
+    };
+    expect(dial(4)).toEqual([]);
+    expect(dial(3)).toMatchObject([
+      { code: "unreachable", message: expect.stringContaining("status code: 401"), retry: true },
+    ]);
+    driver.connect();
+    expect(dial(5)).toEqual([]);
+    expect(dial(1)).toHaveLength(1);
+    expect(driver.core.state).toBe("connecting");
+  });
+
   test("tries again when the node is too busy to let us in", () => {
     const driver = new Driver().step({ type: "start" }).step({ type: "opened", token: undefined });
     driver.hear({ type: "error", id: "connect", code: "busy", message: "later", retry: true });
@@ -327,8 +396,45 @@ describe("subscribing", () => {
       { type: "subscribe", id: "s2", channel: "news", since: position(2) },
     ]);
     driver.hear(ok("s2", { position: position(2) }));
-    driver.hear({ type: "error", id: "s2", code: "internal", message: "failed", retry: false });
+    driver.hear({ type: "error", id: "s2", code: "refused", message: "no", retry: false });
     expect(driver.names()).toEqual(["tell subscribed", "tell ended"]);
+  });
+
+  test("an app that fails on a resume does not end it, on a first subscribe it is told", () => {
+    const failed = (id: string) => ({
+      ...{ type: "error", id, code: "internal", message: "The app failed.", retry: false },
+    });
+    const driver = connected().step(subscribe()).hear(failed("s1"));
+    expect(driver.names()).toEqual(["send subscribe", "failed", "tell ended"]);
+    driver.step(subscribe("news", 2)).hear(ok("s2", { position: position(4) }));
+    driver.step(lose()).at(50).connect().hear(failed("s3"));
+    expect(driver.out()).toContainEqual({
+      type: "tell",
+      event: {
+        type: "error",
+        fault: {
+          code: "internal",
+          message: 'The subscription to "news" is tried again: The app failed.',
+          retry: false,
+        },
+      },
+    });
+    const again = { type: "subscribe", id: "s4", channel: "news", since: position(4) };
+    expect(driver.at(200).sent()).toEqual([again]);
+    driver.hear(ok("s4", { position: position(4) }), message(5));
+    expect(driver.core.positionOf(2)).toEqual(position(5));
+  });
+
+  test.each([
+    [true, ["tell subscribed", "subscribed"]],
+    [false, ["failed", "tell ended"]],
+  ])("a code of a later version goes by its retry: %s", (retry, names) => {
+    const driver = connected().step(subscribe());
+    driver.out();
+    driver.hear({ type: "error", id: "s1", code: "sold_out", message: "no seat", retry });
+    driver.at(150).hear(ok("s2", { position: position(1) }));
+    expect(driver.names().filter((name) => name !== "send subscribe")).toEqual(names);
+    expect(driver.core.state).toBe("connected");
   });
 
   test("an unsubscribe is said, and what still comes is ignored", () => {
