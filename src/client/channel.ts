@@ -5,6 +5,7 @@ import type { Gap, Position } from "../wire/position.ts";
 import { Emitter } from "./emitter.ts";
 import { TuttiError } from "./error.ts";
 import { Inbox } from "./inbox.ts";
+import { assertFrame, jsonText } from "./outgoing.ts";
 import type { Start, Subscribed } from "./reader.ts";
 import type { Shell } from "./shell.ts";
 import type { ChannelEvent } from "./steps.ts";
@@ -77,7 +78,9 @@ export class Channel<T, P = T> {
    * `last`: begin that many publications back. With neither, what is subscribed already stays as it
    * is. Messages that come before anyone listens or iterates are kept for whoever does first.
    */
-  subscribe(start?: Start): Promise<Subscribed> {
+  async subscribe(start?: Start): Promise<Subscribed> {
+    const since = start?.since && { epoch: start.since.epoch, offset: start.since.offset };
+    assertFrame({ type: "subscribe", channel: this.name, since, last: start?.last });
     if (start !== undefined) this.#unread = new Inbox();
     this.#resumeIfLow();
     return this.#shell.subscribe(this.#reader, this.name, start, (event) =>
@@ -103,14 +106,16 @@ export class Channel<T, P = T> {
   /**
    * Resolves with the publication's place when the cluster has it for good, however often the
    * connection is lost meanwhile; with undefined when an earlier publication with this `key` is too
-   * old for its place to be known. Rejects when the app refuses it. Publications of one client to
-   * one channel keep their order.
+   * old for its place to be known. Rejects when the app refuses it, and with `bad_frame` where the
+   * data is nothing that JSON can say (undefined, functions, bigints, half surrogate pairs) or is
+   * nested over 63 deep. Whole numbers beyond 2⁵³ keep their value only as text. `key`: 1 to 128
+   * characters. Publications of one client to one channel keep their order.
    */
   async publish(data: P, options: { readonly key?: string } = {}): Promise<Position | undefined> {
-    const json: string | undefined = JSON.stringify(data);
-    if (json === undefined)
-      throw new TypeError("publish: the data must be something that JSON can say");
-    return this.#shell.publish(this.name, json, options.key);
+    const { key } = options;
+    const json = jsonText(data);
+    assertFrame({ type: "publish", channel: this.name, key, data: null });
+    return this.#shell.publish(this.name, json, key);
   }
 
   /**
@@ -124,6 +129,7 @@ export class Channel<T, P = T> {
     const { since, ...rest } = options;
     const from = since === undefined ? undefined : { epoch: since.epoch, offset: since.offset };
     const frame = { type: "history", channel: this.name, since: from, ...rest } as const;
+    assertFrame(frame);
     const { position, more = false, gap, data } = await this.#shell.request(frame, LOOK_TIMEOUT_MS);
     const messages = rememberedList(data, "data").map(({ offset, time, data }) =>
       this.#typedMessage(position?.epoch ?? "", offset, time, data),
@@ -136,10 +142,9 @@ export class Channel<T, P = T> {
    * it is subscribed.
    */
   async presence(): Promise<readonly Present[]> {
-    const { data } = await this.#shell.request(
-      { type: "presence", channel: this.name },
-      LOOK_TIMEOUT_MS,
-    );
+    const frame = { type: "presence", channel: this.name } as const;
+    assertFrame(frame);
+    const { data } = await this.#shell.request(frame, LOOK_TIMEOUT_MS);
     return presentList(data, "data");
   }
 

@@ -5,6 +5,7 @@ import { Channel, type Message } from "./channel.ts";
 import type { ConnectionState } from "./connection.ts";
 import { Emitter } from "./emitter.ts";
 import { TuttiError } from "./error.ts";
+import { assertFrame, assertParams } from "./outgoing.ts";
 import { Shell, type ShellOptions } from "./shell.ts";
 import type { ClientEvent, Disconnected } from "./steps.ts";
 
@@ -77,13 +78,16 @@ export class Client {
   /**
    * Calls a method of the app; `T` is what it answers. Rejects with what the app refused, with
    * `timeout`, or with `disconnected` when the connection was lost before the answer: a call is
-   * never made twice. Without a connection it waits for one.
+   * never made twice. Without a connection it waits for one. `method`: 1 to 100 characters.
+   * `params`: what JSON can say, as in `publish`.
    */
   async call<T = unknown>(
     method: string,
     params?: unknown,
     options: { timeoutMs?: number } = {},
   ): Promise<T> {
+    assertFrame({ type: "call", method });
+    assertParams(params);
     const ok = await this.#shell.request(
       { type: "call", method, params },
       options.timeoutMs ?? CALL_TIMEOUT_MS,

@@ -200,6 +200,8 @@ export class Shell {
 
   #connect(dial: number, token: string | undefined): void {
     if (dial !== this.#dialNumber) return;
+    if (token !== undefined && !isToken(token))
+      return this.#dialFailed(dial, "the token must be text of 1 to 8192 characters");
     const { url, WebSocket } = this.#options;
     let socket: WebSocketLike;
     try {
@@ -254,6 +256,10 @@ export class Shell {
     for (const resolve of this.#closeWaiters.splice(0)) resolve();
   }
 }
+
+/** A node would take it for a frame it cannot read. */
+const isToken = (token: unknown): boolean =>
+  typeof token === "string" && token !== "" && token.length <= 8192 && token.isWellFormed();
 
 const messageOf = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);

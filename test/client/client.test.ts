@@ -192,7 +192,7 @@ describe("channels", () => {
     expect(await fault(client.channel("no pattern").publish(1))).toMatchObject({
       code: "bad_frame",
     });
-    expect(checked.publish(undefined)).rejects.toThrow(TypeError);
+    expect(await fault(checked.publish(undefined))).toMatchObject({ code: "bad_frame" });
   });
 
   test("a key publishes once, whoever says it", async () => {
@@ -215,6 +215,17 @@ describe("channels", () => {
     });
     expect(client.node).toBe(await session);
   });
+});
+
+test("what no node could read is refused on this side, and what follows is acknowledged", async () => {
+  const client = newClient();
+  const room = client.channel<unknown>(newRoom());
+  const half = [room.publish("\ud800"), room.publish({ text: "\udc00" }), client.call("\ud800")];
+  const odd = client.channel("\ud800");
+  const all = [...half, odd.publish(1), odd.subscribe(), odd.history(), odd.presence()];
+  for (const each of await Promise.all(all.map(fault)))
+    expect(each).toMatchObject({ code: "bad_frame", retry: false });
+  expect(await room.publish("whole")).toMatchObject({ offset: 1 });
 });
 
 describe("calls and broadcasts", () => {
