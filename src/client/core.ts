@@ -214,7 +214,7 @@ export class Core {
     const { code, message, retry } = fault;
     if (code === "refused" || code === "bad_frame")
       return this.#end(fault, CLOSES.refused.code, message);
-    if (!retry) this.#emitEvent({ type: "error", fault });
+    if (!retry || code === "internal") this.#emitEvent({ type: "error", fault });
     return this.#closeAndReconnect(CLOSES.normal.code, message);
   }
 

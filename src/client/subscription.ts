@@ -85,19 +85,6 @@ export class Subscription {
     return true;
   }
 
-  /**
-   * The node says no, or that it cannot go on with what it had said yes to. Returns the readers
-   * that this ends.
-   */
-  subscribeFailed(isFinal: boolean, isOfNewReaders: boolean): Reader[] {
-    const asked = this.#asked;
-    this.connectionLost();
-    const readers = [...this.readers.values()];
-    if (isFinal) return readers;
-    if (!isOfNewReaders || asked === undefined) return [];
-    return readers.filter(({ start }) => start !== undefined && isSameStart(start, asked));
-  }
-
   /** The node cannot take it now: it is asked again later. */
   postpone(now: number, random: number): void {
     this.#retryAt = now + backoffMs(++this.#attempt, random);
@@ -137,7 +124,8 @@ export class Subscription {
     this.#settle();
   }
 
-  connectionLost(): void {
+  /** Nothing arrives any more: every reader is to be served anew. */
+  streamLost(): void {
     this.#stream = undefined;
     this.#asked = undefined;
     this.#isMovedBack = false;

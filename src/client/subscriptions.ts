@@ -69,19 +69,19 @@ export class Subscriptions {
 
   /**
    * The node says no, or that it cannot go on with what it had said yes to. What may pass is asked
-   * again; where the app has failed, only for those who were subscribed: others are told.
+   * again, later each time; that the app has failed is told.
    */
   subscribeRefused(ask: number, fault: Fault, now: number, random: number): void {
     const subscription = this.#awaitingReply(ask);
     if (subscription === undefined) return;
+    subscription.streamLost();
     const isAppFailure = fault.code === "internal";
-    const ended = subscription.subscribeFailed(!fault.retry && !isAppFailure, isAppFailure);
-    for (const reader of ended) this.#endReader(subscription, reader, fault);
-    if (subscription.readers.size === 0) return;
+    if (!fault.retry && !isAppFailure) return this.#endAllOf(subscription, fault);
     subscription.postpone(now, random);
-    if (!isAppFailure) return;
+    if (!isAppFailure) return undefined;
     const message = `The subscription to "${subscription.channel}" is tried again: ${fault.message}`;
     this.#emit({ type: "tell", event: { type: "error", fault: { ...fault, message } } });
+    return undefined;
   }
 
   messageArrived(
@@ -109,7 +109,7 @@ export class Subscriptions {
   }
 
   connectionLost(): void {
-    for (const subscription of this.#byChannel.values()) subscription.connectionLost();
+    for (const subscription of this.#byChannel.values()) subscription.streamLost();
   }
 
   wakeAt(now: number): number {
@@ -120,9 +120,12 @@ export class Subscriptions {
   }
 
   endAll(fault: Fault): void {
-    for (const subscription of this.#byChannel.values())
-      for (const reader of subscription.readers.values())
-        this.#endReader(subscription, reader, fault);
+    for (const subscription of this.#byChannel.values()) this.#endAllOf(subscription, fault);
+  }
+
+  #endAllOf(subscription: Subscription, fault: Fault): void {
+    for (const reader of subscription.readers.values())
+      this.#endReader(subscription, reader, fault);
   }
 
   #endReader({ channel, readers }: Subscription, reader: Reader, fault: Fault): void {

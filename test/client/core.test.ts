@@ -400,29 +400,24 @@ describe("subscribing", () => {
     expect(driver.names()).toEqual(["tell subscribed", "tell ended"]);
   });
 
-  test("an app that fails on a resume does not end it, on a first subscribe it is told", () => {
+  test.each([true, false])("an app that fails to take it up is told and asked again", (retry) => {
     const failed = (id: string) => ({
-      ...{ type: "error", id, code: "internal", message: "The app failed.", retry: false },
+      ...{ type: "error", id, code: "internal", message: "The app failed.", retry },
     });
     const driver = connected().step(subscribe()).hear(failed("s1"));
-    expect(driver.names()).toEqual(["send subscribe", "failed", "tell ended"]);
-    driver.step(subscribe("news", 2)).hear(ok("s2", { position: position(4) }));
-    driver.step(lose()).at(50).connect().hear(failed("s3"));
+    expect(driver.names()).toEqual(["send subscribe", "tell error"]);
+    driver.at(150).hear(ok("s2", { position: position(4) }));
+    expect(driver.names()).toContain("subscribed");
+    driver.step(lose()).at(200).connect().hear(failed("s3"));
+    const words = 'The subscription to "news" is tried again: The app failed.';
     expect(driver.out()).toContainEqual({
       type: "tell",
-      event: {
-        type: "error",
-        fault: {
-          code: "internal",
-          message: 'The subscription to "news" is tried again: The app failed.',
-          retry: false,
-        },
-      },
+      event: { type: "error", fault: { code: "internal", message: words, retry } },
     });
     const again = { type: "subscribe", id: "s4", channel: "news", since: position(4) };
-    expect(driver.at(200).sent()).toEqual([again]);
+    expect(driver.at(400).sent()).toEqual([again]);
     driver.hear(ok("s4", { position: position(4) }), message(5));
-    expect(driver.core.positionOf(2)).toEqual(position(5));
+    expect(driver.core.positionOf(1)).toEqual(position(5));
   });
 
   test.each([
