@@ -1,6 +1,6 @@
 // The README: every command of its shell blocks runs, and so does its code.
 
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -69,7 +69,7 @@ async function run(argv: string[]): Promise<string> {
     new Response(child.stdout).text(),
     new Response(child.stderr).text(),
   ]);
-  expect(`${complaint}${await child.exited}`).toEndWith("0");
+  expect(`${out}${complaint}${await child.exited}`).toEndWith("0");
   return out;
 }
 
@@ -78,69 +78,28 @@ async function stop(child: Subprocess): Promise<void> {
   await child.exited;
 }
 
-let address = "";
 beforeAll(async () => {
-  const { text } = await start("stop ", command("bun run cluster --nodes 4"));
-  address = /ws:\/\/\S+/.exec(text)?.[0] ?? "";
+  await start("stop ", command("bun run cluster --nodes 4"));
 });
 afterAll(async () => {
   await Promise.all(running.map(stop));
   rmSync(folder, { recursive: true, force: true });
 });
 
-test("the client's code publishes and reads", async () => {
-  const code = block('import { connect } from "tutti/client"').replace(
-    "ws://127.0.0.1:8080",
-    address,
-  );
-  writeFileSync(
-    join(ROOT, "examples", ".readme-client.ts"),
-    code.replace("console.log(data.title)", "{ console.log(data.title); process.exit(); }"),
-  );
-  try {
-    const text = (await run([process.execPath, "examples/.readme-client.ts"])).trim();
-    expect(text).toBe("hello");
-  } finally {
-    rmSync(join(ROOT, "examples", ".readme-client.ts"));
-  }
-});
+const APP = block("// app.ts");
+const CLIENT = block('import { connect } from "tutti/client"');
 
-test("the conversation matches what a plain WebSocket receives", async () => {
-  const block =
-    README.match(/^→.*?(?=^```)/ms)?.[0]
-      .trim()
-      .split("\n") ?? [];
-  const socket = new WebSocket(address);
-  const heard: string[] = [];
-  const wake = { up: () => {} };
-  socket.onmessage = ({ data }) => {
-    heard.push(String(data));
-    wake.up();
-  };
-  const blank = (line: string) =>
-    line
-      .replace(/"epoch":"\w+"/, '"epoch":""')
-      .replace(/"time":\d+/, '"time":0')
-      .replace("news", "other-news");
-  const hear = async (wanted: string): Promise<void> => {
-    while (
-      !heard
-        .map((line) =>
-          line.replace(/"epoch":"\w+"/, '"epoch":""').replace(/"time":\d+/, '"time":0'),
-        )
-        .includes(wanted)
-    )
-      await new Promise<void>((resolve) => {
-        wake.up = resolve;
-      });
-  };
-  await new Promise((resolve) => socket.addEventListener("open", resolve));
-  expect(block.length).toBeGreaterThan(2);
-  for (const line of block) {
-    if (line.startsWith("→")) socket.send(blank(line.slice(2)));
-    else await hear(blank(line.slice(2)));
+test("the app's and the client's code are right by their types", async () => {
+  const place = mkdtempSync(join(ROOT, "examples", ".readme-"));
+  try {
+    writeFileSync(join(place, "app.ts"), APP);
+    writeFileSync(join(place, "client.ts"), CLIENT);
+    const settings = { extends: "../tsconfig.json", files: ["app.ts", "client.ts"], include: [] };
+    writeFileSync(join(place, "tsconfig.json"), JSON.stringify(settings));
+    await run(["node_modules/.bin/tsc", "--noEmit", "-p", place]);
+  } finally {
+    rmSync(place, { recursive: true });
   }
-  socket.close();
 });
 
 test("the commands for a running cluster", async () => {
@@ -153,21 +112,105 @@ test("the commands for a running cluster", async () => {
   await run(command("bun run cluster stop"));
 }, 60_000);
 
-test("the same with npm, and with an app of one's own", async () => {
+test("the same with npm", async () => {
   await stop((await start("stop ", command("npm run cluster -- --nodes 4"))).child);
-  const app = join(folder, "app.ts");
-  writeFileSync(app, block("// app.ts"));
-  const own = command("bun run cluster --nodes 4 --host 0.0.0.0 --app ./app.ts", (text) =>
-    text.replace("./app.ts", app),
-  );
-  const { text, child } = await start("stop ", own);
-  const http = /http:\/\/\S+/.exec(text)?.[0] ?? "";
-  expect(await (await fetch(http)).text()).toContain("hono.fetch fits here");
-  expect(
-    (await fetch(http, { headers: { Upgrade: "websocket", Connection: "Upgrade" } })).status,
-  ).toBeGreaterThan(300);
-  await stop(child);
-}, 60_000);
+});
+
+describe("an app of one's own", () => {
+  let address = "";
+  let child: Subprocess | undefined;
+  beforeAll(async () => {
+    const file = join(folder, "app.ts");
+    writeFileSync(file, APP);
+    const own = command("bun run cluster --nodes 4 --host 0.0.0.0 --app ./app.ts", (text) =>
+      text.replace("./app.ts", file),
+    );
+    const started = await start("stop ", own);
+    child = started.child;
+    address = /ws:\/\/\S+/.exec(started.text)?.[0] ?? "";
+  });
+  afterAll(async () => {
+    if (child !== undefined) await stop(child);
+  });
+
+  /** Runs the client's code against the app. `change`: what a test makes of it. */
+  async function runClient(change: (code: string) => string): Promise<string> {
+    const place = mkdtempSync(join(ROOT, "examples", ".readme-"));
+    try {
+      const file = join(place, "client.ts");
+      writeFileSync(file, change(CLIENT.replace("ws://127.0.0.1:8080", address)));
+      const child = Bun.spawn([process.execPath, file], {
+        cwd: ROOT,
+        stdout: "pipe",
+        stderr: "pipe",
+      });
+      const texts = [child.stdout, child.stderr].map((stream) => new Response(stream).text());
+      return (await Promise.all(texts)).join("").trim();
+    } finally {
+      rmSync(place, { recursive: true });
+    }
+  }
+  /** The client ends with the first message that it prints. */
+  const ending = (code: string) => {
+    const print = /console\.log\(`\$\{data.*`\)/;
+    expect(code).toMatch(print);
+    return code.replace(print, "{ $&; process.exit(); }");
+  };
+
+  test("serves its HTTP part", async () => {
+    const answer = await fetch(address.replace("ws:", "http:"));
+    expect(await answer.text()).toContain("hono.fetch fits here");
+  });
+
+  test("hears the client's code, and answers it", async () => {
+    expect(await runClient(ending)).toBe("ada: hello");
+  });
+
+  test.each([
+    ["another token", (code: string) => code.replace("token-of-ada", "guess"), "Who are you?"],
+    [
+      "no token",
+      (code: string) => code.replace(', { token: "token-of-ada" }', ""),
+      "connect needs a token",
+    ],
+    ["another channel", (code: string) => code.replace("chat:lobby", "chat:attic"), "refused"],
+    [
+      "a channel that the app lacks",
+      (code: string) => code.replace("chat:", "talk:"),
+      "talk:lobby",
+    ],
+  ])("tells a client with %s what is wrong", async (_, change, words) => {
+    expect(await runClient((code) => change(ending(code)))).toContain(words);
+  });
+
+  test("hears the conversation of a plain WebSocket", async () => {
+    const lines =
+      README.match(/^→.*?(?=^```)/ms)?.[0]
+        .trim()
+        .split("\n") ?? [];
+    const anyTime = (line: string) =>
+      line.replace(/"epoch":"\w+"/, '"epoch":""').replace(/"time":\d+/, '"time":0');
+    const socket = new WebSocket(address);
+    const heard: string[] = [];
+    const wake = { up: () => {} };
+    socket.onmessage = ({ data }) => {
+      heard.push(anyTime(String(data)));
+      wake.up();
+    };
+    await new Promise((resolve) => socket.addEventListener("open", resolve));
+    expect(lines.length).toBeGreaterThan(2);
+    for (const line of lines) {
+      const frame = line.slice(2).replace("chat:lobby", "chat:other");
+      if (line.startsWith("→")) socket.send(frame);
+      else
+        while (!heard.includes(anyTime(frame)))
+          await new Promise<void>((resolve) => {
+            wake.up = resolve;
+          });
+    }
+    socket.close();
+  });
+});
 
 test("the lb alone", async () => {
   const lb = commands.find((text) => text.startsWith("bun run lb")) ?? "";

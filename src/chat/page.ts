@@ -11,8 +11,8 @@ import { element, showServing, showStatus } from "./view.ts";
 const HISTORY_SHOWN = 50;
 
 const client = connect(location.origin);
-const chat = client.channel<Line>("chat");
-const names = client.channel<Name>("names");
+const chat = client.channel<Line, Draft>("chat");
+const names = client.channel<Name, Pick<Name, "name">>("names");
 const list = new MessageList();
 const people = new People();
 const nameInput = element("name", HTMLInputElement);
@@ -95,18 +95,14 @@ function send(text: string): void {
   const name = nameInput.value;
   const line = list.addPending(name, text);
   pending.set(id, line);
-  client
-    .channel<Draft>("chat")
-    .publish({ id, name, text })
-    .catch(({ message }: TuttiError) => {
-      pending.delete(id);
-      line.refused(message);
-    });
+  chat.publish({ id, name, text }).catch(({ message }: TuttiError) => {
+    pending.delete(id);
+    line.refused(message);
+  });
 }
 
 function publishName(): void {
-  client
-    .channel<Pick<Name, "name">>("names")
+  names
     .publish({ name: nameInput.value })
     .catch(({ message }: TuttiError) => list.addEvent(message, true));
 }

@@ -1,20 +1,20 @@
 // A channel as the app sees it: subscribe, listen, iterate, publish, look back, see who is there.
 
 import { type Present, presentList, rememberedList } from "../wire/client-messages.ts";
-import { DATA_DEPTH_MAX, jsonFault } from "../wire/json-text.ts";
 import type { Gap, Position } from "../wire/position.ts";
 import { Emitter } from "./emitter.ts";
-import { badData, TuttiError } from "./error.ts";
+import { TuttiError } from "./error.ts";
 import { Inbox } from "./inbox.ts";
+import { assertFrame, jsonText } from "./outgoing.ts";
+import type { Start, Subscribed } from "./reader.ts";
 import type { Shell } from "./shell.ts";
 import type { ChannelEvent } from "./steps.ts";
-import type { Start, Subscribed } from "./subscription.ts";
 
 const LOOK_TIMEOUT_MS = 30_000;
 
 /**
  * A publication. It is its own position: `subscribe({ since: message })` goes on after it. `time`:
- * ms since the Unix epoch.
+ * ms since the Unix epoch. `data` is one value for all readers of this client: do not change it.
  */
 export type Message<T> = Position & {
   readonly channel: string;
@@ -47,19 +47,21 @@ export type History<T> = {
   readonly gap?: Gap | undefined;
 };
 
-export class Channel<T> {
+export class Channel<T, P = T> {
   readonly name: string;
   readonly #shell: Shell;
+  readonly #reader: number;
   readonly #emitter = new Emitter<ChannelEvents<T>>();
   readonly #readers = new Set<Inbox<Message<T>>>();
   /** What comes before anybody reads: kept for the first who does. */
   #unread = new Inbox<Message<T>>();
   #isPaused = false;
 
-  /** Channels are made by `client.channel(name)`. */
+  /** Made by `client.channel(name)`. */
   constructor(name: string, shell: Shell) {
     this.name = name;
     this.#shell = shell;
+    this.#reader = shell.nextReader();
   }
 
   /**
@@ -67,7 +69,7 @@ export class Channel<T> {
    * buffer counts as taken in.)
    */
   get position(): Position | undefined {
-    return this.#shell.core.positionOf(this.name);
+    return this.#shell.core.positionOf(this.#reader);
   }
 
   /**
@@ -76,14 +78,19 @@ export class Channel<T> {
    * `last`: begin that many publications back. With neither, what is subscribed already stays as it
    * is. Messages that come before anyone listens or iterates are kept for whoever does first.
    */
-  subscribe(start?: Start): Promise<Subscribed> {
+  async subscribe(start?: Start): Promise<Subscribed> {
+    const since = start?.since && { epoch: start.since.epoch, offset: start.since.offset };
+    assertFrame({ type: "subscribe", channel: this.name, since, last: start?.last });
     if (start !== undefined) this.#unread = new Inbox();
     this.#resumeIfLow();
-    return this.#shell.subscribe(this.name, start);
+    return this.#shell.subscribe(this.#reader, this.name, start, (event) =>
+      this.#channelEvent(event),
+    );
   }
 
+  /** Ends this subscription; others to the same channel go on. */
   unsubscribe(): void {
-    this.#shell.step({ type: "unsubscribe", channel: this.name });
+    this.#shell.step({ type: "unsubscribe", reader: this.#reader });
   }
 
   /** Returns what takes the listener away again. Listening does not subscribe. */
@@ -99,16 +106,16 @@ export class Channel<T> {
   /**
    * Resolves with the publication's place when the cluster has it for good, however often the
    * connection is lost meanwhile; with undefined when an earlier publication with this `key` is too
-   * old for its place to be known. Rejects when the app refuses it. Publications of one client to
-   * one channel keep their order.
+   * old for its place to be known. Rejects when the app refuses it, and with `bad_frame` where the
+   * data is nothing that JSON can say (undefined, functions, bigints, half surrogate pairs) or is
+   * nested over 63 deep. Whole numbers beyond 2⁵³ keep their value only as text. `key`: 1 to 128
+   * characters. Publications of one client to one channel keep their order.
    */
-  async publish(data: T, options: { readonly key?: string } = {}): Promise<Position | undefined> {
-    const json: string | undefined = JSON.stringify(data);
-    if (json === undefined)
-      throw new TypeError("publish: the data must be something that JSON can say");
-    const fault = jsonFault(json, DATA_DEPTH_MAX);
-    if (fault !== undefined) throw new TuttiError(badData(`publish: ${fault}`));
-    return this.#shell.publish(this.name, json, options.key);
+  async publish(data: P, options: { readonly key?: string } = {}): Promise<Position | undefined> {
+    const { key } = options;
+    const json = jsonText(data);
+    assertFrame({ type: "publish", channel: this.name, key, data: null });
+    return this.#shell.publish(this.name, json, key);
   }
 
   /**
@@ -122,6 +129,7 @@ export class Channel<T> {
     const { since, ...rest } = options;
     const from = since === undefined ? undefined : { epoch: since.epoch, offset: since.offset };
     const frame = { type: "history", channel: this.name, since: from, ...rest } as const;
+    assertFrame(frame);
     const { position, more = false, gap, data } = await this.#shell.request(frame, LOOK_TIMEOUT_MS);
     const messages = rememberedList(data, "data").map(({ offset, time, data }) =>
       this.#typedMessage(position?.epoch ?? "", offset, time, data),
@@ -134,10 +142,9 @@ export class Channel<T> {
    * it is subscribed.
    */
   async presence(): Promise<readonly Present[]> {
-    const { data } = await this.#shell.request(
-      { type: "presence", channel: this.name },
-      LOOK_TIMEOUT_MS,
-    );
+    const frame = { type: "presence", channel: this.name } as const;
+    assertFrame(frame);
+    const { data } = await this.#shell.request(frame, LOOK_TIMEOUT_MS);
     return presentList(data, "data");
   }
 
@@ -165,8 +172,7 @@ export class Channel<T> {
     return iterator;
   }
 
-  /** Called by the client for everything that happens in this channel. */
-  channelEvent(event: ChannelEvent): void {
+  #channelEvent(event: ChannelEvent): void {
     switch (event.type) {
       case "message": {
         const { epoch, offset, time, data, characters } = event;
@@ -202,7 +208,7 @@ export class Channel<T> {
     else this.#unread.pushMessage(message, characters);
     if (this.#isPaused || !this.#inboxes().some((inbox) => inbox.isFull)) return;
     this.#isPaused = true;
-    this.#shell.step({ type: "pause", channel: this.name });
+    this.#shell.step({ type: "pause", reader: this.#reader });
   }
 
   #deliver(message: Message<T>, characters: number): void {
@@ -213,7 +219,7 @@ export class Channel<T> {
   #resumeIfLow(): void {
     if (!this.#isPaused || !this.#inboxes().every((inbox) => inbox.isLow)) return;
     this.#isPaused = false;
-    this.#shell.step({ type: "resume", channel: this.name });
+    this.#shell.step({ type: "resume", reader: this.#reader });
   }
 
   #inboxes(): Inbox<Message<T>>[] {

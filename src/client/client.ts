@@ -5,6 +5,7 @@ import { Channel, type Message } from "./channel.ts";
 import type { ConnectionState } from "./connection.ts";
 import { Emitter } from "./emitter.ts";
 import { TuttiError } from "./error.ts";
+import { assertFrame, assertParams } from "./outgoing.ts";
 import { Shell, type ShellOptions } from "./shell.ts";
 import type { ClientEvent, Disconnected } from "./steps.ts";
 
@@ -24,22 +25,22 @@ export type ClientEvents = {
   goodbye: { readonly reason: string; readonly reconnectAfterMs: number };
   /** What the app sends to everyone. Listening to it subscribes. */
   broadcast: Message<unknown>;
-  /** Something went wrong that no promise of ours stands for. */
+  /**
+   * Something went wrong that no promise stands for; the client goes on by itself. `unreachable`:
+   * no WebSocket has opened in five attempts, with what is known of why. `internal`: the app failed
+   * to let this client in or to take a subscription up, which is tried again. Without a listener it is printed.
+   */
   error: TuttiError;
 };
 
 export class Client {
   readonly #shell: Shell;
   readonly #emitter = new Emitter<ClientEvents>();
-  readonly #channels = new Map<string, Channel<unknown>>();
   #isSubscribedToBroadcasts = false;
 
   /** Clients are made by `connect`. */
   constructor(options: ShellOptions) {
-    this.#shell = new Shell(options, {
-      client: (event) => this.#clientEvent(event),
-      channel: (name, event) => this.#channels.get(name)?.channelEvent(event),
-    });
+    this.#shell = new Shell(options, (event) => this.#clientEvent(event));
   }
 
   get state(): ConnectionState {
@@ -59,28 +60,34 @@ export class Client {
     return this.#shell.core.session;
   }
 
-  /** What the app sends to every client on every node. */
+  /** What the app sends to every client on every node: a reader of its own with each call. */
   get broadcasts(): Channel<unknown> {
     return this.channel(EVERYONE);
   }
 
-  /** The channel of this name: the same object every time. `T` is what the app publishes there. */
-  channel<T = unknown>(name: string): Channel<T> {
-    const known = this.#channels.get(name) ?? new Channel<unknown>(name, this.#shell);
-    this.#channels.set(name, known);
-    return known as Channel<T>;
+  /**
+   * A reader and writer of the channel of this name: each call makes another, with a subscription,
+   * a position and listeners of its own. However many there are, the node sends each message once,
+   * and is told to stop when the last has unsubscribed. `T`: what messages hold. `P`: what is
+   * published, where the app's `publish` function makes something else of it.
+   */
+  channel<T = unknown, P = T>(name: string): Channel<T, P> {
+    return new Channel<T, P>(name, this.#shell);
   }
 
   /**
    * Calls a method of the app; `T` is what it answers. Rejects with what the app refused, with
    * `timeout`, or with `disconnected` when the connection was lost before the answer: a call is
-   * never made twice. Without a connection it waits for one.
+   * never made twice. Without a connection it waits for one. `method`: 1 to 100 characters.
+   * `params`: what JSON can say, as in `publish`.
    */
   async call<T = unknown>(
     method: string,
     params?: unknown,
     options: { timeoutMs?: number } = {},
   ): Promise<T> {
+    assertFrame({ type: "call", method });
+    assertParams(params);
     const ok = await this.#shell.request(
       { type: "call", method, params },
       options.timeoutMs ?? CALL_TIMEOUT_MS,
@@ -119,7 +126,7 @@ export class Client {
           reconnectAfterMs: event.reconnectAfterMs,
         });
       case "error":
-        return this.#emitter.emit("error", new TuttiError(event.fault));
+        return this.#errorEvent(new TuttiError(event.fault));
       default:
         return event satisfies never;
     }
@@ -131,7 +138,12 @@ export class Client {
     const { broadcasts } = this;
     broadcasts.on("message", (message) => this.#emitter.emit("broadcast", message));
     broadcasts.subscribe().catch((error: TuttiError) => {
-      if (error.code !== "closed") this.#emitter.emit("error", error);
+      if (error.code !== "closed") this.#errorEvent(error);
     });
+  }
+
+  #errorEvent(error: TuttiError): void {
+    if (this.#emitter.has("error")) this.#emitter.emit("error", error);
+    else console.warn(`tutti: ${error.message} (${error.code})`);
   }
 }

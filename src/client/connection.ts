@@ -35,6 +35,7 @@ export class Connection {
   #welcome: Welcome | undefined;
   #isAccepted = false;
   #attempt = 0;
+  #failedDials = 0;
   #receivedAt = 0;
   #sentAt = 0;
   #pingedAt: number | undefined;
@@ -56,6 +57,11 @@ export class Connection {
     return this.#phase.is === "ended";
   }
 
+  /** Dials in a row, up to now, that have not opened a WebSocket. */
+  get failedDials(): number {
+    return this.#failedDials;
+  }
+
   /** The node has said goodbye. */
   get hasGoodbye(): boolean {
     return this.#leaveAt !== undefined;
@@ -72,6 +78,7 @@ export class Connection {
 
   socketOpened(now: number): void {
     this.#phase = { is: "greeting", deadline: now + GREETING_MS };
+    this.#failedDials = 0;
     this.#welcome = undefined;
     this.#isAccepted = false;
     this.#receivedAt = now;
@@ -109,6 +116,7 @@ export class Connection {
   connectionLost(now: number, random: number): number {
     const wasStable = this.#phase.is === "connected" && now - this.#phase.since >= STABLE_MS;
     if (wasStable) this.#attempt = 0;
+    if (this.#phase.is === "dialing") this.#failedDials++;
     const waitMs =
       this.#leaveAt === undefined
         ? backoffMs(this.#attempt++, random)

@@ -1,6 +1,7 @@
 // What the client does, as a state machine: a step and the time in, effects out. No WebSocket,
 // clock or randomness in here, so that a simulation can drive it through anything.
 
+import { EVERYONE } from "../wire/channel-name.ts";
 import {
   type ClientMessage,
   type NodeMessage,
@@ -11,13 +12,15 @@ import { CLOSES, shouldReconnect } from "../wire/codes.ts";
 import type { Position } from "../wire/position.ts";
 import { Malformed } from "../wire/shape.ts";
 import { Connection, type ConnectionState } from "./connection.ts";
-import { FAULTS, type Fault } from "./error.ts";
+import { FAULTS, type Fault, unreachable } from "./error.ts";
 import { Outbox } from "./outbox.ts";
 import { Requests } from "./requests.ts";
 import type { ClientEvent, Command, Effect, Step } from "./steps.ts";
 import { Subscriptions } from "./subscriptions.ts";
 
 const CONNECT_ID = "connect";
+/** After so many dials in a row that have not opened a WebSocket, the app is told. */
+const FAILED_DIALS_TOLD = 5;
 
 export class Core {
   readonly #producer: string;
@@ -63,8 +66,8 @@ export class Core {
     return this.#connection.welcome?.session;
   }
 
-  positionOf(channel: string): Position | undefined {
-    return this.#subscriptions.positionOf(channel);
+  positionOf(reader: number): Position | undefined {
+    return this.#subscriptions.positionOf(reader);
   }
 
   step(step: Step, now: number): readonly Effect[] {
@@ -102,16 +105,11 @@ export class Core {
         this.#closeAt ??= this.#now + step.withinMs;
         return undefined;
       case "unsubscribe":
-        if (
-          this.#subscriptions.unsubscribe(step.channel, FAULTS.unsubscribed) &&
-          this.#connection.welcome !== undefined
-        )
-          this.#send({ type: "unsubscribe", channel: step.channel });
-        return undefined;
+        return this.#unsubscribe(step.reader);
       case "pause":
-        return this.#subscriptions.pause(step.channel);
+        return this.#subscriptions.pause(step.reader);
       case "resume":
-        return this.#subscriptions.resume(step.channel);
+        return this.#subscriptions.resume(step.reader);
       default:
         return step satisfies never;
     }
@@ -125,7 +123,15 @@ export class Core {
       return this.#outbox.enqueuePublication(ticket, command.channel, command.json, command.key);
     if (command.type === "request")
       return this.#requests.enqueueRequest(ticket, command.frame, this.#now + command.timeoutMs);
-    return this.#subscriptions.subscribe(ticket, command.channel, command.start);
+    return this.#subscriptions.subscribe(ticket, command.reader, command.channel, command.start);
+  }
+
+  /** The node is told when the last reader has left; $everyone it would send all the same. */
+  #unsubscribe(reader: number): void {
+    const channel = this.#subscriptions.unsubscribe(reader, FAULTS.unsubscribed);
+    if (channel === undefined || channel === EVERYONE || this.#connection.welcome === undefined)
+      return;
+    this.#send({ type: "unsubscribe", channel });
   }
 
   /** Takes a frame in. True for a message, which is what most of them are. */
@@ -197,8 +203,19 @@ export class Core {
     if (name.startsWith("r")) return this.#requests.requestRefused(number, fault);
     if (name.startsWith("s"))
       return this.#subscriptions.subscribeRefused(number, fault, this.#now, this.#random());
-    if (retry) return this.#closeAndReconnect(CLOSES.normal.code, message);
-    return this.#end(fault, CLOSES.refused.code, message);
+    return this.#connectRefused(fault);
+  }
+
+  /**
+   * Only what cannot change by itself ends the client: the app's no, and a connect that the node
+   * does not take, such as one without the token that the app wants. The rest may pass.
+   */
+  #connectRefused(fault: Fault): void {
+    const { code, message, retry } = fault;
+    if (code === "refused" || code === "bad_frame")
+      return this.#end(fault, CLOSES.refused.code, message);
+    if (!retry || code === "internal") this.#emitEvent({ type: "error", fault });
+    return this.#closeAndReconnect(CLOSES.normal.code, message);
   }
 
   /** It may have been a message: coming back by position is the way to miss none. */
@@ -259,7 +276,7 @@ export class Core {
   #socketClosed(code: number, reason: string): void {
     if (shouldReconnect(code)) this.#connectionLost(code, reason);
     else if (code === CLOSES.refused.code)
-      this.#end({ ...FAULTS.refused, message: reason }, code, reason);
+      this.#end({ ...FAULTS.refused, message: reason || FAULTS.refused.message }, code, reason);
     else this.#end(FAULTS.closed, code, reason);
   }
 
@@ -276,6 +293,9 @@ export class Core {
     this.#requests.connectionLost();
     this.#subscriptions.connectionLost();
     this.#emitEvent({ type: "disconnected", code, reason, wasConnected, reconnectInMs });
+    const { failedDials } = this.#connection;
+    if (failedDials === FAILED_DIALS_TOLD)
+      this.#emitEvent({ type: "error", fault: unreachable(failedDials, reason) });
   }
 
   #end(fault: Fault, code: number, reason: string): void {

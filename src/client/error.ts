@@ -2,8 +2,18 @@
 
 import { CLOSES, ERRORS, type ErrorCode } from "../wire/codes.ts";
 
-/** The codes of the protocol, and what can only go wrong on this side. */
-export type FaultCode = ErrorCode | "disconnected" | "timeout" | "closed" | "queue_full";
+/**
+ * The codes of the protocol, and what can only go wrong on this side. A node of a later version may
+ * send others.
+ */
+export type FaultCode =
+  | ErrorCode
+  | "disconnected"
+  | "timeout"
+  | "closed"
+  | "queue_full"
+  | "unreachable"
+  | (string & {});
 /** Why something failed. `retry`: the same may succeed later. */
 export type Fault = { readonly code: FaultCode; readonly message: string; readonly retry: boolean };
 
@@ -25,8 +35,15 @@ export const FAULTS = {
   tooLarge: { code: "too_large", ...ERRORS.too_large },
 } as const satisfies Record<string, Fault>;
 
-/** What a node would refuse, so that it is not sent. */
-export const badData = (message: string): Fault => ({ code: "bad_frame", message, retry: false });
+/** No WebSocket has opened. `reason`: what is known of the last attempt. */
+export const unreachable = (attempts: number, reason: string): Fault => ({
+  code: "unreachable",
+  message:
+    `No WebSocket has opened in ${attempts} attempts; the last one: ${reason || "no answer"}. ` +
+    "Check the URL, that the cluster runs, its certificate where the URL is wss://, and that " +
+    "every proxy in between lets WebSockets through. The client keeps trying.",
+  retry: true,
+});
 
 /** `code` is stable, the message is for people. `retry`: the same may succeed later. */
 export class TuttiError extends Error {

@@ -10,8 +10,8 @@ export type { Channel, ChannelEvents, History, Message } from "./channel.ts";
 export type { Client, ClientEvents } from "./client.ts";
 export type { ConnectionState } from "./connection.ts";
 export { type FaultCode, TuttiError } from "./error.ts";
+export type { Start, Subscribed } from "./reader.ts";
 export type { Disconnected } from "./steps.ts";
-export type { Start, Subscribed } from "./subscription.ts";
 
 export type ConnectOptions = {
   /** Only where the app authenticates by token. A function is asked anew for every connection. */

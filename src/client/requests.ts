@@ -1,8 +1,7 @@
 // Questions that one reply answers: calls of the app's methods, history and presence. Pure.
 
 import type { NodeMessageOf } from "../wire/client-messages.ts";
-import { DEPTH_MAX, jsonFault } from "../wire/json-text.ts";
-import { badData, FAULTS, type Fault } from "./error.ts";
+import { FAULTS, type Fault } from "./error.ts";
 import { type Emit, isLongerThan, type RequestFrame } from "./steps.ts";
 
 /** Requests that may be open at once, and how many of them the node is asked at a time. */
@@ -41,9 +40,6 @@ export class Requests {
     if (this.#entries.size >= REQUESTS_MAX)
       return this.#emit({ type: "failed", ticket, fault: FAULTS.queueFull });
     const text = JSON.stringify({ ...frame, id: `r${ticket}` });
-    const wrong = jsonFault(text, DEPTH_MAX);
-    if (wrong !== undefined)
-      return this.#emit({ type: "failed", ticket, fault: badData(`${frame.type}: ${wrong}`) });
     this.#entries.set(ticket, {
       ticket,
       text,

@@ -5,15 +5,16 @@ import { type NodeMessageOf, SUBPROTOCOL_JSON } from "../wire/client-messages.ts
 import type { Position } from "../wire/position.ts";
 import { Core } from "./core.ts";
 import { TuttiError } from "./error.ts";
+import type { Start, Subscribed } from "./reader.ts";
 import type { ChannelEvent, ClientEvent, Command, Effect, RequestFrame, Step } from "./steps.ts";
-import type { Start, Subscribed } from "./subscription.ts";
 
 /**
  * As much of a WebSocket as the client uses: the browser's, Bun's, Node's, or another that behaves
  * like them.
  */
 export type WebSocketLike = {
-  addEventListener(type: "open" | "error", listener: () => void): void;
+  addEventListener(type: "open", listener: () => void): void;
+  addEventListener(type: "error", listener: (event: object) => void): void;
   addEventListener(type: "message", listener: (event: { data: unknown }) => void): void;
   addEventListener(
     type: "close",
@@ -29,18 +30,18 @@ export type ShellOptions = {
   readonly WebSocket: new (url: string, protocols: string[]) => WebSocketLike;
 };
 
-/** Called one after the other, never from inside each other. */
-export type ShellEvents = {
-  client(event: ClientEvent): void;
-  channel(channel: string, event: ChannelEvent): void;
-};
+/** Told what happens: one event after the other, never from inside each other. */
+export type ClientListener = (event: ClientEvent) => void;
+export type ReaderListener = (event: ChannelEvent) => void;
 
 type Waiter<T> = { resolve(value: T): void; reject(error: Error): void };
 const CLOSED_WITHOUT_A_WORD = 1006;
 
 export class Shell {
   readonly #options: ShellOptions;
-  readonly #events: ShellEvents;
+  readonly #clientListener: ClientListener;
+  /** By reader, from its subscribe to its end. */
+  readonly #readers = new Map<number, ReaderListener>();
   readonly #core = new Core(randomHex(16), Math.random);
   readonly #publishes = new Map<number, Waiter<Position | undefined>>();
   readonly #requests = new Map<number, Waiter<NodeMessageOf<"ok">>>();
@@ -48,6 +49,7 @@ export class Shell {
   readonly #closeWaiters: (() => void)[] = [];
   readonly #online = () => this.step({ type: "online" });
   #lastTicket = 0;
+  #lastReader = 0;
   #socket: WebSocketLike | undefined;
   /** Counts the dials: what an older socket still says is not heard. */
   #dialNumber = 0;
@@ -55,9 +57,9 @@ export class Shell {
   #effects: Effect[] = [];
   #isApplying = false;
 
-  constructor(options: ShellOptions, events: ShellEvents) {
+  constructor(options: ShellOptions, clientListener: ClientListener) {
     this.#options = options;
-    this.#events = events;
+    this.#clientListener = clientListener;
     globalThis.addEventListener?.("online", this.#online);
     // Whoever made this client gets to add listeners before the first thing happens.
     queueMicrotask(() => this.step({ type: "start" }));
@@ -86,10 +88,23 @@ export class Shell {
     }));
   }
 
-  subscribe(channel: string, start: Start | undefined): Promise<Subscribed> {
+  /** A number by which one reader of a channel is known. */
+  nextReader(): number {
+    return ++this.#lastReader;
+  }
+
+  /** From here on `listener` is told what happens to this reader, until it has ended. */
+  subscribe(
+    reader: number,
+    channel: string,
+    start: Start | undefined,
+    listener: ReaderListener,
+  ): Promise<Subscribed> {
+    if (!this.#core.isEnded) this.#readers.set(reader, listener);
     return this.#runCommand(this.#subscribes, (ticket) => ({
       type: "subscribe",
       ticket,
+      reader,
       channel,
       start,
     }));
@@ -134,10 +149,10 @@ export class Shell {
     switch (effect.type) {
       case "send":
         return this.#socket?.send(effect.text);
-      case "tell_channel":
-        return this.#events.channel(effect.channel, effect.event);
+      case "tell_reader":
+        return this.#tellReader(effect.reader, effect.event);
       case "tell":
-        return this.#events.client(effect.event);
+        return this.#clientListener(effect.event);
       case "published":
         return take(this.#publishes, effect.ticket)?.resolve(effect.position);
       case "answered":
@@ -159,6 +174,12 @@ export class Shell {
     }
   }
 
+  #tellReader(reader: number, event: ChannelEvent): void {
+    const listener = this.#readers.get(reader);
+    if (event.type === "ended") this.#readers.delete(reader);
+    listener?.(event);
+  }
+
   #rejectTicket(ticket: number, error: TuttiError): void {
     take(this.#publishes, ticket)?.reject(error);
     take(this.#requests, ticket)?.reject(error);
@@ -173,26 +194,41 @@ export class Shell {
       .then(token)
       .then(
         (fresh) => this.#connect(dial, fresh),
-        (error: unknown) =>
-          this.#dialFailed(
-            dial,
-            `no token: ${error instanceof Error ? error.message : String(error)}`,
-          ),
+        (error: unknown) => this.#dialFailed(dial, `no token: ${messageOf(error)}`),
       );
   }
 
   #connect(dial: number, token: string | undefined): void {
     if (dial !== this.#dialNumber) return;
-    const socket = new this.#options.WebSocket(this.#options.url, [SUBPROTOCOL_JSON]);
+    if (token !== undefined && !isToken(token))
+      return this.#dialFailed(dial, "the token must be text of 1 to 8192 characters");
+    const { url, WebSocket } = this.#options;
+    let socket: WebSocketLike;
+    try {
+      socket = new WebSocket(url, [SUBPROTOCOL_JSON]);
+    } catch (error) {
+      // A browser does so for ws:// in a page that came by https://.
+      return this.#dialFailed(dial, messageOf(error));
+    }
     const hear = (step: Step) => {
       if (dial === this.#dialNumber) this.step(step);
     };
+    let isOpen = false;
+    let failure = "";
     this.#socket = socket;
-    socket.addEventListener("open", () => hear({ type: "opened", token }));
+    socket.addEventListener("open", () => {
+      isOpen = true;
+      hear({ type: "opened", token });
+    });
     socket.addEventListener("message", ({ data }) => hear({ type: "text", text: String(data) }));
-    socket.addEventListener("close", ({ code, reason }) => hear({ type: "closed", code, reason }));
-    // A close event follows; without a listener some WebSockets throw.
-    socket.addEventListener("error", () => {});
+    // A close event follows. Browsers tell no more than that; Bun and Node name the status or the
+    // certificate's fault.
+    socket.addEventListener("error", (event) => {
+      failure = failureOf(event);
+    });
+    socket.addEventListener("close", ({ code, reason }) =>
+      hear({ type: "closed", code, reason: reason || (isOpen ? "" : failure || noWebSocket(url)) }),
+    );
   }
 
   #dialFailed(dial: number, reason: string): void {
@@ -219,6 +255,27 @@ export class Shell {
     globalThis.removeEventListener?.("online", this.#online);
     for (const resolve of this.#closeWaiters.splice(0)) resolve();
   }
+}
+
+/** A node would take it for a frame it cannot read. */
+const isToken = (token: unknown): boolean =>
+  typeof token === "string" && token !== "" && token.length <= 8192 && token.isWellFormed();
+
+const messageOf = (error: unknown): string =>
+  error instanceof Error ? error.message : String(error);
+
+/** The words of a WebSocket's error event, where it has any. */
+function failureOf(event: object): string {
+  const error: unknown = Reflect.get(event, "error");
+  const message: unknown = Reflect.get(event, "message");
+  if (typeof message === "string" && message !== "") return message;
+  return error instanceof Error ? error.message : "";
+}
+
+/** Without the query, which may hold secrets. */
+function noWebSocket(url: string): string {
+  const { origin, pathname } = new URL(url);
+  return `${origin === "null" ? url.split("?")[0] : origin + pathname} does not open a WebSocket`;
 }
 
 function take<T>(waiters: Map<number, Waiter<T>>, ticket: number): Waiter<T> | undefined {

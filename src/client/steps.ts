@@ -3,7 +3,7 @@
 import type { NodeMessageOf } from "../wire/client-messages.ts";
 import type { Gap, Position } from "../wire/position.ts";
 import type { Fault } from "./error.ts";
-import type { Start, Subscribed } from "./subscription.ts";
+import type { Start, Subscribed } from "./reader.ts";
 
 /** The frame of a request, without its id. */
 export type RequestFrame = { readonly type: "call" | "history" | "presence" } & Readonly<
@@ -25,10 +25,14 @@ export type Command =
       readonly frame: RequestFrame;
       readonly timeoutMs: number;
     }
-  /** Without a start, one that stands already is left where it stands. */
+  /**
+   * `reader`: who reads; a channel may have several, each with a place of its own. Without a start,
+   * one that stands already is left where it stands.
+   */
   | {
       readonly type: "subscribe";
       readonly ticket: number;
+      readonly reader: number;
       readonly channel: string;
       readonly start: Start | undefined;
     };
@@ -42,14 +46,15 @@ export type Step =
   | { readonly type: "wake" }
   /** The network may be back: try at once. */
   | { readonly type: "online" }
-  | { readonly type: "unsubscribe"; readonly channel: string }
-  /** The reader of a channel is behind; after `resume` it goes on from where it was. */
-  | { readonly type: "pause" | "resume"; readonly channel: string }
+  | { readonly type: "unsubscribe"; readonly reader: number }
+  /** The reader is slower than its channel; after `resume` it goes on from where it was. */
+  | { readonly type: "pause" | "resume"; readonly reader: number }
   /** Finish what is pending, for at most `withinMs`, then end. */
   | { readonly type: "close"; readonly withinMs: number };
 
 /**
  * A connection, or an attempt at one, has failed or ended. `code`: of the WebSocket's close.
+ * `reason`: the node's, or what this runtime says of a WebSocket that did not open.
  * `reconnectInMs`: until the next attempt; undefined where the client does not come back.
  */
 export type Disconnected = {
@@ -95,7 +100,7 @@ export type Effect =
   | { readonly type: "subscribed"; readonly ticket: number; readonly subscribed: Subscribed }
   | { readonly type: "failed"; readonly ticket: number; readonly fault: Fault }
   | { readonly type: "tell"; readonly event: ClientEvent }
-  | { readonly type: "tell_channel"; readonly channel: string; readonly event: ChannelEvent }
+  | { readonly type: "tell_reader"; readonly reader: number; readonly event: ChannelEvent }
   /** Nothing follows: every promise is settled. */
   | { readonly type: "ended" };
 

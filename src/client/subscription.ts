@@ -1,161 +1,213 @@
-// One channel that this client reads: where it stands, which frames move it forward, and how it
-// goes on after a lost connection. Pure.
+// One channel that this client is subscribed to: a single stream from the node, which any number of
+// readers share. Each has a place of its own; a question to the node moves the stream to where the
+// hindmost needs it, and nobody is given a publication twice. Pure.
 
 import type { NodeMessageOf } from "../wire/client-messages.ts";
 import type { Gap, Position } from "../wire/position.ts";
 import { backoffMs } from "./backoff.ts";
+import { Reader, type Start, type Subscribed } from "./reader.ts";
 
-/**
- * Where a subscription begins: after `since`, or `last` publications back, or (with neither) at
- * what comes next.
- */
-export type Start = { readonly since?: Position | undefined; readonly last?: number | undefined };
-
-/**
- * How a node took a subscription up. `recovered`: nothing between `since` and here was out of
- * reach; else `gap` says what.
- */
-export type Subscribed = {
-  readonly position: Position;
-  readonly recovered: boolean;
-  readonly gap?: Gap;
-};
-
-/**
- * `wanted`: to be asked for on this or the next connection, not before `retryAt`. `asked`: the
- * reply is outstanding. `live`. Only `live` takes messages: in the other states what arrives is
- * ignored, because it comes again after the reply.
- */
-type State =
-  | { readonly is: "wanted"; readonly retryAt: number }
-  | { readonly is: "asked"; readonly ask: number }
-  | { readonly is: "live"; readonly ask: number };
-const WANTED: State = { is: "wanted", retryAt: 0 };
+/** What a reader is told. */
+export type ReaderNews =
+  | { readonly type: "gap"; readonly gap: Gap; readonly position: Position }
+  | { readonly type: "subscribed"; readonly subscribed: Subscribed };
+export type TellReader = (reader: Reader, news: ReaderNews) => void;
 
 export class Subscription {
   readonly channel: string;
-  /** Those who wait for the subscription to stand. */
-  readonly tickets: number[] = [];
-  #start: Start;
-  #state: State = WANTED;
-  #position: Position | undefined;
+  readonly readers = new Map<number, Reader>();
+  readonly #tell: TellReader;
+  /** All that follows it in its epoch arrives on this connection; undefined: nothing does. */
+  #stream: Position | undefined;
+  /** The latest question, and where it asks to begin while the answer is outstanding. */
+  #ask = 0;
+  #asked: Start | undefined;
+  /** The stream was moved back for one who wanted old publications: its next may be old. */
+  #isMovedBack = false;
+  #retryAt = 0;
   #attempt = 0;
-  #isPaused = false;
 
-  constructor(channel: string, start: Start) {
+  constructor(channel: string, tell: TellReader) {
     this.channel = channel;
-    this.#start = start;
+    this.#tell = tell;
   }
 
-  /** The last publication that was handed on; undefined until a node has said where we stand. */
-  get position(): Position | undefined {
-    return this.#position;
-  }
-
-  /** Messages flow, from the position on. */
-  get isLive(): boolean {
-    return this.#state.is === "live";
-  }
-
-  /** Begins anew from `start`, whatever was read before. */
-  restart(start: Start): void {
-    this.#start = start;
-    this.#position = undefined;
-    this.#state = WANTED;
+  /** A new reader, or one that begins anew; without a start, one that is known goes on. */
+  addReader(id: number, start: Start | undefined): Reader {
+    const known = this.readers.get(id);
+    const reader = known ?? new Reader(id, start ?? {});
+    if (known === undefined) this.readers.set(id, reader);
+    else if (start !== undefined) known.restart(start);
+    this.#settle();
+    return reader;
   }
 
   isDue(now: number): boolean {
-    return this.#state.is === "wanted" && !this.#isPaused && this.#state.retryAt <= now;
+    return this.#asked === undefined && this.#retryAt <= now && this.#question() !== undefined;
   }
 
   /** When it is due, if that is later than `now`. */
   wakeAt(now: number): number {
-    const state = this.#state;
-    const isLater = state.is === "wanted" && !this.#isPaused && state.retryAt > now;
-    return isLater ? state.retryAt : Number.POSITIVE_INFINITY;
+    const isLater =
+      this.#asked === undefined && this.#retryAt > now && this.#question() !== undefined;
+    return isLater ? this.#retryAt : Number.POSITIVE_INFINITY;
   }
 
-  /** The frame that asks for this channel from where we stand; `ask` numbers the question. */
+  /** The frame that moves the stream to where it is needed; `ask` numbers the question. */
   subscribeFrame(ask: number): string {
-    this.#state = { is: "asked", ask };
-    const since = this.#position ?? this.#start.since;
-    const from = since
-      ? { since: { epoch: since.epoch, offset: since.offset } }
-      : { last: this.#start.last };
+    const start = this.#question() ?? {};
+    this.#ask = ask;
+    this.#asked = start;
+    const { since, last } = start;
+    const from = since ? { since: { epoch: since.epoch, offset: since.offset } } : { last };
     return JSON.stringify({ type: "subscribe", id: `s${ask}`, channel: this.channel, ...from });
   }
 
   /** Whether this is the latest question: answers to older ones say nothing any more. */
   isLatestSubscribe(ask: number): boolean {
-    return this.#state.is !== "wanted" && this.#state.ask === ask;
+    return this.#ask === ask && (this.#asked !== undefined || this.#stream !== undefined);
   }
 
-  /**
-   * Takes the node's reply. Undefined where it lacks a position: a subscribe is never answered
-   * without.
-   */
-  subscribeAccepted({
-    position,
-    recovered = true,
-    gap,
-  }: NodeMessageOf<"ok">): Subscribed | undefined {
-    if (position === undefined || this.#state.is !== "asked") return undefined;
-    const before = this.#position ?? this.#start.since;
-    this.#position = position;
-    this.#state = { is: "live", ask: this.#state.ask };
+  /** False where the reply lacks a position: a subscribe is never answered without. */
+  subscribeAccepted({ position, recovered = true, gap }: NodeMessageOf<"ok">): boolean {
+    const asked = this.#asked;
+    if (asked === undefined) return true;
+    if (position === undefined) return false;
+    this.#asked = undefined;
+    this.#stream = position;
     this.#attempt = 0;
-    if (recovered && gap === undefined) return { position, recovered };
-    const lost: Gap = gap ?? {
-      reason: "epoch",
-      from: (before?.offset ?? 0) + 1,
-      to: position.offset,
-    };
-    return { position, recovered: false, gap: lost };
+    if (isNext(asked)) this.#isMovedBack = false;
+    const before = asked.since?.offset ?? 0;
+    const unnamed: Gap = { reason: "epoch", from: before + 1, to: position.offset };
+    const lost = recovered && gap === undefined ? undefined : (gap ?? unnamed);
+    for (const reader of this.readers.values()) this.#readerAnswered(reader, asked, position, lost);
+    this.#settle();
+    return true;
   }
 
   /** The node cannot take it now: it is asked again later. */
   postpone(now: number, random: number): void {
-    this.#state = { is: "wanted", retryAt: now + backoffMs(++this.#attempt, random) };
+    this.#retryAt = now + backoffMs(++this.#attempt, random);
   }
 
   /**
-   * Moves to `offset` and returns the epoch; undefined when the publication is not to be taken:
-   * seen, or to come again.
+   * Moves the stream to `offset` and returns where it was; undefined when the publication is not
+   * of the stream: seen, or to come again.
    */
-  acceptMessage(offset: number): string | undefined {
-    if (this.#state.is !== "live" || this.#isPaused || this.#position === undefined)
-      return undefined;
-    if (offset <= this.#position.offset) return undefined;
-    const { epoch } = this.#position;
-    this.#position = { epoch, offset };
-    return epoch;
+  acceptMessage(offset: number): Position | undefined {
+    const stream = this.#stream;
+    if (stream === undefined || offset <= stream.offset) return undefined;
+    this.#stream = { epoch: stream.epoch, offset };
+    return stream;
+  }
+
+  /** The stream goes on after `position`. */
+  gapArrived(gap: Gap, position: Position): void {
+    const stream = this.#stream;
+    if (stream === undefined) return;
+    this.#stream = position;
+    for (const reader of this.readers.values()) {
+      if (reader.isPaused || !reader.isCovered(stream)) continue;
+      const missed = reader.missed(gap, position);
+      if (missed === undefined) continue;
+      reader.moveTo(position);
+      this.#tell(reader, { type: "gap", gap: missed, position });
+    }
+  }
+
+  pause(id: number): void {
+    this.readers.get(id)?.pause();
+  }
+
+  resume(id: number): void {
+    this.readers.get(id)?.resume();
+    this.#settle();
+  }
+
+  /** Nothing arrives any more: every reader is to be served anew. */
+  streamLost(): void {
+    this.#stream = undefined;
+    this.#asked = undefined;
+    this.#isMovedBack = false;
+    this.#retryAt = 0;
+    for (const reader of this.readers.values()) reader.streamLost();
   }
 
   /**
-   * Moves over what the node says is out of reach. False when that is about an earlier state of
-   * ours.
+   * Where the stream has to begin for a reader that it does not serve; undefined: it serves all.
+   * First those who have read, from the place of the hindmost (of several epochs one at a time: the
+   * answer brings its readers into the newest); then who wants what comes next; then the others.
    */
-  skipGap(position: Position): boolean {
-    if (this.#state.is !== "live" || this.#isPaused) return false;
-    this.#position = position;
-    return true;
+  #question(): Start | undefined {
+    let since: Position | undefined;
+    let start: Start | undefined;
+    for (const reader of this.readers.values()) {
+      if (reader.isPaused) continue;
+      const { position } = reader;
+      if (position === undefined) {
+        if (start === undefined || (!isNext(start) && isNext(reader.start ?? {})))
+          start = reader.start;
+      } else if (
+        !reader.isCovered(this.#stream) &&
+        (since === undefined || (position.epoch === since.epoch && position.offset < since.offset))
+      )
+        since = position;
+    }
+    return since === undefined ? start : { since };
   }
 
-  /**
-   * Takes no more, without losing the place: what arrives from here on is read again after
-   * `resume`.
-   */
-  pause(): void {
-    this.#isPaused = true;
+  /** What an answer to `asked` means for one reader. */
+  #readerAnswered(reader: Reader, asked: Start, position: Position, lost: Gap | undefined): void {
+    if (reader.isPaused) return;
+    const at = reader.position;
+    if (at === undefined) {
+      if (reader.start === undefined || !isSameStart(reader.start, asked)) return;
+      if (!isNext(asked)) this.#isMovedBack = true;
+      this.#standAt(reader, position, lost);
+      return;
+    }
+    const { since } = asked;
+    if (since === undefined || since.epoch !== at.epoch || since.offset > at.offset) return;
+    const missed = lost === undefined ? undefined : reader.missed(lost, position);
+    const isAhead = at.epoch === position.epoch && at.offset >= position.offset;
+    const goesOnAt = missed === undefined && isAhead ? at : position;
+    if (!reader.isStanding) return this.#standAt(reader, goesOnAt, missed);
+    reader.moveTo(goesOnAt);
+    if (missed !== undefined) this.#tell(reader, { type: "gap", gap: missed, position });
+    return undefined;
   }
 
-  resume(): void {
-    if (!this.#isPaused) return;
-    this.#isPaused = false;
-    if (this.#state.is === "live") this.#state = WANTED;
+  /** Readers whom the stream serves as it is take it up without a question. */
+  #settle(): void {
+    const stream = this.#stream;
+    if (stream === undefined) return;
+    let newest = stream.offset;
+    for (const { position } of this.readers.values())
+      if (position?.epoch === stream.epoch) newest = Math.max(newest, position.offset);
+    for (const reader of this.readers.values()) {
+      if (reader.isPaused || reader.isStanding) continue;
+      const { position, start } = reader;
+      if (position !== undefined && reader.isCovered(stream))
+        this.#standAt(reader, position, undefined);
+      else if (start !== undefined && isNext(start) && !this.#isMovedBack)
+        this.#standAt(reader, { epoch: stream.epoch, offset: newest }, undefined);
+    }
   }
 
-  connectionLost(): void {
-    if (this.#state.is !== "wanted") this.#state = WANTED;
+  #standAt(reader: Reader, position: Position, gap: Gap | undefined): void {
+    const subscribed = reader.stand(position, gap);
+    if (gap !== undefined) this.#tell(reader, { type: "gap", gap, position });
+    this.#tell(reader, { type: "subscribed", subscribed });
   }
+}
+
+/** Begins at what comes next. */
+const isNext = ({ since, last = 0 }: Start): boolean => since === undefined && last === 0;
+
+function isSameStart(a: Start, b: Start): boolean {
+  return (
+    a.since?.epoch === b.since?.epoch &&
+    a.since?.offset === b.since?.offset &&
+    (a.last ?? 0) === (b.last ?? 0)
+  );
 }

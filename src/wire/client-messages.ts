@@ -2,7 +2,6 @@
 // "The client protocol", says what each is for. No dependency: browsers import this.
 
 import { channelName } from "./channel-name.ts";
-import { ERRORS, type ErrorCode } from "./codes.ts";
 import { gapFields, gapShape, offsetShape, positionShape } from "./position.ts";
 import {
   flag,
@@ -11,7 +10,6 @@ import {
   list,
   Malformed,
   object,
-  oneOf,
   optional,
   present,
   type Shape,
@@ -101,9 +99,6 @@ export function requestIdOf(frame: unknown): RequestId | undefined {
   }
 }
 
-const errorCodes = Object.keys(ERRORS).filter((code): code is ErrorCode =>
-  Object.hasOwn(ERRORS, code),
-);
 /** One remembered publication, as `history` answers it. */
 export const rememberedShape = object({
   offset: offsetShape,
@@ -141,7 +136,8 @@ const nodeTable = {
     gap: optional(gapShape),
     data: optional(present),
   },
-  error: { id, code: oneOf(...errorCodes), message: text(0, 1000), retry: flag },
+  /** Codes of later versions pass: `retry` says enough of them. */
+  error: { id, code: text(1, 64), message: text(0, 1000), retry: flag },
   message: {
     channel: channelName,
     offset: offsetShape,

@@ -123,6 +123,25 @@ describe("channels", () => {
     expect(numbers).toEqual(upTo(4000));
   });
 
+  test("two readers of one channel: what one looks back at, and its end, are its own", async () => {
+    const room = newRoom();
+    const writer = newClient().channel<number>(room);
+    for (const value of upTo(5)) await writer.publish(value);
+    const client = newClient();
+    const [one, two] = [client.channel<number>(room), client.channel<number>(room)];
+    const heard: number[] = [];
+    one.on("message", ({ data }) => heard.push(data));
+    await one.subscribe();
+    await writer.publish(5);
+    await two.subscribe({ last: 3 });
+    expect(dataOf(await take(two, 3))).toEqual([3, 4, 5]);
+    two.unsubscribe();
+    const last = await writer.publish(6);
+    await eventually(() => one.position?.offset === last?.offset);
+    expect(heard).toEqual([5, 6]);
+    expect(two.position).toBeUndefined();
+  });
+
   test("looks back by position, in pages", async () => {
     const room = newRoom();
     const channel = newClient().channel<number>(room);
@@ -141,17 +160,18 @@ describe("channels", () => {
   test("knows who is there, and hears who comes and goes", async () => {
     const room = newRoom();
     const [ada, ben] = [newClient(), newClient()];
-    await ada.channel(room).subscribe();
+    const [adas, bens] = [ada.channel(room), ben.channel(room)];
+    await adas.subscribe();
     const joined = new Promise<void>((resolve) => {
-      ada.channel(room).on("join", ({ client }) => client === ben.session && resolve());
+      adas.on("join", ({ client }) => client === ben.session && resolve());
     });
-    await ben.channel(room).subscribe();
+    await bens.subscribe();
     await joined;
-    const present = (await ada.channel(room).presence()).map(({ client }) => client);
+    const present = (await adas.presence()).map(({ client }) => client);
     expect(present.sort()).toEqual([String(ada.session), String(ben.session)].sort());
-    const left = new Promise((resolve) => ada.channel(room).on("leave", resolve));
+    const left = new Promise((resolve) => adas.on("leave", resolve));
     const session = ben.session;
-    ben.channel(room).unsubscribe();
+    bens.unsubscribe();
     expect(await left).toEqual({ client: session });
   });
 
@@ -172,7 +192,7 @@ describe("channels", () => {
     expect(await fault(client.channel("no pattern").publish(1))).toMatchObject({
       code: "bad_frame",
     });
-    expect(checked.publish(undefined)).rejects.toThrow(TypeError);
+    expect(await fault(checked.publish(undefined))).toMatchObject({ code: "bad_frame" });
   });
 
   test("a key publishes once, whoever says it", async () => {
@@ -195,6 +215,17 @@ describe("channels", () => {
     });
     expect(client.node).toBe(await session);
   });
+});
+
+test("what no node could read is refused on this side, and what follows is acknowledged", async () => {
+  const client = newClient();
+  const room = client.channel<unknown>(newRoom());
+  const half = [room.publish("\ud800"), room.publish({ text: "\udc00" }), client.call("\ud800")];
+  const odd = client.channel("\ud800");
+  const all = [...half, odd.publish(1), odd.subscribe(), odd.history(), odd.presence()];
+  for (const each of await Promise.all(all.map(fault)))
+    expect(each).toMatchObject({ code: "bad_frame", retry: false });
+  expect(await room.publish("whole")).toMatchObject({ offset: 1 });
 });
 
 describe("calls and broadcasts", () => {
@@ -330,6 +361,49 @@ describe("the end", () => {
     expect(await loop).toBe("over");
   });
 
+  test("an HTTP answer in place of a WebSocket is told, and tried again", async () => {
+    let asked = 0;
+    using server = Bun.serve({
+      hostname: "127.0.0.1",
+      port: 0,
+      fetch: () => {
+        asked++;
+        return new Response("no", { status: 401 });
+      },
+    });
+    const client = connect(`ws://127.0.0.1:${server.port}/?token=secret`);
+    clients.push(client);
+    const told = await new Promise<TuttiError>((resolve) => client.on("error", resolve));
+    expect(told).toMatchObject({ code: "unreachable", retry: true });
+    expect(told.message).toContain("401");
+    const before = asked;
+    await eventually(() => asked > before);
+    expect(client.state).not.toBe("closed");
+  });
+
+  test("a server that speaks no TLS is told", async () => {
+    using server = Bun.serve({ hostname: "127.0.0.1", port: 0, fetch: () => new Response("no") });
+    const client = connect(`wss://127.0.0.1:${server.port}`);
+    clients.push(client);
+    const told = await new Promise<TuttiError>((resolve) => client.on("error", resolve));
+    expect(told.message).toContain("TLS");
+  });
+
+  test("a WebSocket that cannot be made is told, as a browser's is in a page by https", async () => {
+    class Forbidden {
+      constructor() {
+        throw new Error("an insecure WebSocket may not be made here");
+      }
+      addEventListener(): void {}
+      send(): void {}
+      close(): void {}
+    }
+    const client = connect("ws://127.0.0.1:9", { WebSocket: Forbidden });
+    clients.push(client);
+    const told = await new Promise<TuttiError>((resolve) => client.on("error", resolve));
+    expect(told.message).toContain("may not be made here");
+  });
+
   test("a URL that is none is refused at once", () => {
     expect(() => connect("nonsense")).toThrow(TypeError);
     expect(() => connect("ftp://127.0.0.1")).toThrow("neither ws:// nor wss://");
@@ -346,10 +420,11 @@ describe("tokens", () => {
     const client = connect(`http://${door.address}`, { token: async () => `sesame-${++asked}` });
     clients.push(client);
     expect(await client.call<string>("who-am-i")).toBe("sesame-1");
-    const joined = new Promise((resolve) => client.channel("room:1").on("join", resolve));
-    await client.channel("room:1").subscribe();
+    const room = client.channel("room:1");
+    const joined = new Promise((resolve) => room.on("join", resolve));
+    await room.subscribe();
     expect(await joined).toEqual({ client: client.session, info: { token: "sesame-1" } });
-    expect(await client.channel("room:1").presence()).toEqual([
+    expect(await room.presence()).toEqual([
       { client: String(client.session), info: { token: "sesame-1" } },
     ]);
     const again = connected(client);

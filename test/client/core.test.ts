@@ -45,7 +45,7 @@ class Driver {
   names(): string[] {
     return this.out().map((effect) => {
       if (effect.type === "send") return `send ${JSON.parse(effect.text).type}`;
-      if (effect.type === "tell" || effect.type === "tell_channel")
+      if (effect.type === "tell" || effect.type === "tell_reader")
         return `tell ${effect.event.type}`;
       return effect.type;
     });
@@ -75,6 +75,7 @@ const connected = () => {
 const subscribe = (channel = "news", ticket = 1): Step => ({
   type: "subscribe",
   ticket,
+  reader: ticket,
   channel,
   start: undefined,
 });
@@ -193,6 +194,75 @@ describe("connecting", () => {
     expect(driver.out()).toMatchObject([{ type: "failed", ticket: 2, fault: { code: "closed" } }]);
   });
 
+  test("a close without words still says that the app does not let it in", () => {
+    const driver = new Driver().step({ type: "start" }).step(publish(1));
+    driver.step({ type: "closed", code: 4401, reason: "" });
+    expect(driver.out()).toContainEqual({
+      type: "failed",
+      ticket: 1,
+      fault: { code: "refused", message: "the app does not let this client in", retry: false },
+    });
+    const told = new Driver().step({ type: "start" }).step(publish(1));
+    told.step({ type: "closed", code: 4401, reason: "Who are you?" });
+    expect(told.out()).toContainEqual({
+      type: "failed",
+      ticket: 1,
+      fault: { code: "refused", message: "Who are you?", retry: false },
+    });
+  });
+
+  test("an app that fails to let it in is told and asked again, later each time; what waits stays", () => {
+    const driver = new Driver().step({ type: "start" }).step(publish(1));
+    const failed = { code: "internal", message: "The app failed to answer.", retry: false };
+    for (const waitMs of [50, 150, 300]) {
+      driver.out();
+      driver.step({ type: "opened", token: "t" });
+      driver.hear({ type: "error", id: "connect", ...failed });
+      expect(driver.out()).toMatchObject([
+        { type: "send" },
+        { type: "tell", event: { type: "error", fault: failed } },
+        { type: "close" },
+        { type: "tell", event: { type: "disconnected", reconnectInMs: waitMs } },
+      ]);
+      driver.at(driver.now + waitMs);
+    }
+    driver.connect();
+    expect(driver.names()).toContain("send publish");
+  });
+
+  test("ends when the app wants a token and there is none", () => {
+    const driver = new Driver().step({ type: "start" }).step({ type: "opened", token: undefined });
+    const message = "connect needs a token";
+    driver.step(publish(1)).hear({
+      ...{ type: "error", id: "connect", code: "bad_frame", message, retry: false },
+    });
+    expect(driver.core.state).toBe("closed");
+    expect(driver.out()).toContainEqual({
+      ...{ type: "failed", ticket: 1, fault: { code: "bad_frame", message, retry: false } },
+    });
+  });
+
+  test("says once why no WebSocket opens, goes on trying, and counts anew after one has", () => {
+    const driver = new Driver().step({ type: "start" });
+    const refused: Step = { type: "closed", code: 1006, reason: "Expected 101 status code: 401" };
+    const dial = (times: number): unknown[] => {
+      for (let i = 0; i < times; i++) driver.step(refused).at(driver.now + 20_000);
+      return driver
+        .out()
+        .flatMap((effect) =>
+          effect.type === "tell" && effect.event.type === "error" ? [effect.event.fault] : [],
+        );
+    };
+    expect(dial(4)).toEqual([]);
+    expect(dial(3)).toMatchObject([
+      { code: "unreachable", message: expect.stringContaining("status code: 401"), retry: true },
+    ]);
+    driver.connect();
+    expect(dial(5)).toEqual([]);
+    expect(dial(1)).toHaveLength(1);
+    expect(driver.core.state).toBe("connecting");
+  });
+
   test("tries again when the node is too busy to let us in", () => {
     const driver = new Driver().step({ type: "start" }).step({ type: "opened", token: undefined });
     driver.hear({ type: "error", id: "connect", code: "busy", message: "later", retry: true });
@@ -214,12 +284,12 @@ describe("subscribing", () => {
     const offsets = driver.out().flatMap((effect): (string | number)[] => {
       if (effect.type === "subscribed")
         return [`subscribed ${effect.ticket} at ${effect.subscribed.position.offset}`];
-      return effect.type === "tell_channel" && effect.event.type === "message"
+      return effect.type === "tell_reader" && effect.event.type === "message"
         ? [effect.event.offset]
         : [];
     });
     expect(offsets).toEqual(["subscribed 1 at 5", 7, 8]);
-    expect(driver.core.positionOf("news")).toEqual(position(8));
+    expect(driver.core.positionOf(1)).toEqual(position(8));
   });
 
   test("resumes at its position after a lost connection", () => {
@@ -235,27 +305,27 @@ describe("subscribing", () => {
       since: position(7),
     });
     driver.hear(message(8), ok("s2", { position: position(0) }), message(9));
-    expect(driver.core.positionOf("news")).toEqual(position(7));
+    expect(driver.core.positionOf(1)).toEqual(position(7));
     driver.hear(ok("s3", { position: position(7), recovered: true }), message(8));
-    expect(driver.core.positionOf("news")).toEqual(position(8));
+    expect(driver.core.positionOf(1)).toEqual(position(8));
   });
 
   test("begins where it is told to", () => {
     const since = { ...position(3), data: "a message is a position" };
     const driver = connected();
-    driver.step({ type: "subscribe", ticket: 1, channel: "a", start: { since } });
-    driver.step({ type: "subscribe", ticket: 2, channel: "b", start: { last: 10 } });
+    driver.step({ type: "subscribe", ticket: 1, reader: 1, channel: "a", start: { since } });
+    driver.step({ type: "subscribe", ticket: 2, reader: 2, channel: "b", start: { last: 10 } });
     expect(driver.sent()).toEqual([
       { type: "subscribe", id: "s1", channel: "a", since: position(3) },
       { type: "subscribe", id: "s2", channel: "b", last: 10 },
     ]);
     driver.hear(ok("s1", { position: position(3) }), { ...message(4), channel: "a" });
     driver.out();
-    driver.step({ type: "subscribe", ticket: 3, channel: "a", start: undefined });
+    driver.step({ type: "subscribe", ticket: 3, reader: 1, channel: "a", start: undefined });
     expect(driver.out()).toMatchObject([
       { type: "subscribed", ticket: 3, subscribed: { position: position(4) } },
     ]);
-    driver.step({ type: "subscribe", ticket: 4, channel: "a", start: { since } });
+    driver.step({ type: "subscribe", ticket: 4, reader: 1, channel: "a", start: { since } });
     expect(driver.sent()).toEqual([
       { type: "subscribe", id: "s3", channel: "a", since: position(3) },
     ]);
@@ -265,6 +335,7 @@ describe("subscribing", () => {
     const driver = connected().step({
       type: "subscribe",
       ticket: 1,
+      reader: 1,
       channel: "news",
       start: { since: position(3) },
     });
@@ -325,8 +396,40 @@ describe("subscribing", () => {
       { type: "subscribe", id: "s2", channel: "news", since: position(2) },
     ]);
     driver.hear(ok("s2", { position: position(2) }));
-    driver.hear({ type: "error", id: "s2", code: "internal", message: "failed", retry: false });
+    driver.hear({ type: "error", id: "s2", code: "refused", message: "no", retry: false });
     expect(driver.names()).toEqual(["tell subscribed", "tell ended"]);
+  });
+
+  test.each([true, false])("an app that fails to take it up is told and asked again", (retry) => {
+    const failed = (id: string) => ({
+      ...{ type: "error", id, code: "internal", message: "The app failed.", retry },
+    });
+    const driver = connected().step(subscribe()).hear(failed("s1"));
+    expect(driver.names()).toEqual(["send subscribe", "tell error"]);
+    driver.at(150).hear(ok("s2", { position: position(4) }));
+    expect(driver.names()).toContain("subscribed");
+    driver.step(lose()).at(200).connect().hear(failed("s3"));
+    const words = 'The subscription to "news" is tried again: The app failed.';
+    expect(driver.out()).toContainEqual({
+      type: "tell",
+      event: { type: "error", fault: { code: "internal", message: words, retry } },
+    });
+    const again = { type: "subscribe", id: "s4", channel: "news", since: position(4) };
+    expect(driver.at(400).sent()).toEqual([again]);
+    driver.hear(ok("s4", { position: position(4) }), message(5));
+    expect(driver.core.positionOf(1)).toEqual(position(5));
+  });
+
+  test.each([
+    [true, ["tell subscribed", "subscribed"]],
+    [false, ["failed", "tell ended"]],
+  ])("a code of a later version goes by its retry: %s", (retry, names) => {
+    const driver = connected().step(subscribe());
+    driver.out();
+    driver.hear({ type: "error", id: "s1", code: "sold_out", message: "no seat", retry });
+    driver.at(150).hear(ok("s2", { position: position(1) }));
+    expect(driver.names().filter((name) => name !== "send subscribe")).toEqual(names);
+    expect(driver.core.state).toBe("connected");
   });
 
   test("an unsubscribe is said, and what still comes is ignored", () => {
@@ -334,7 +437,7 @@ describe("subscribing", () => {
       .step(subscribe())
       .hear(ok("s1", { position: position(1) }));
     driver.out();
-    driver.step({ type: "unsubscribe", channel: "news" });
+    driver.step({ type: "unsubscribe", reader: 1 });
     expect(driver.names()).toEqual(["tell ended", "send unsubscribe"]);
     driver
       .hear(message(2))
@@ -348,7 +451,7 @@ describe("subscribing", () => {
       .step(subscribe())
       .hear(ok("s1", { position: position(1) }), message(2));
     driver.out();
-    driver.step({ type: "pause", channel: "news" });
+    driver.step({ type: "pause", reader: 1 });
     driver.hear(message(3), {
       type: "gap",
       channel: "news",
@@ -358,7 +461,7 @@ describe("subscribing", () => {
       position: position(5),
     });
     expect(driver.names()).toEqual([]);
-    driver.step({ type: "resume", channel: "news" });
+    driver.step({ type: "resume", reader: 1 });
     expect(driver.sent()).toEqual([
       { type: "subscribe", id: "s2", channel: "news", since: position(2) },
     ]);

@@ -107,7 +107,7 @@ function busyClient(random: Random): Core {
   const core = new Core("0123456789abcdef0123456789abcdef", () => random.below(1000) / 1000);
   core.step({ type: "start" }, 0);
   core.step({ type: "opened", token: undefined }, 0);
-  core.step({ type: "subscribe", ticket: 1, channel: "room", start: undefined }, 0);
+  core.step({ type: "subscribe", ticket: 1, reader: 1, channel: "room", start: undefined }, 0);
   core.step({ type: "publish", ticket: 2, channel: "room", json: "1", key: undefined }, 0);
   core.step(
     { type: "request", ticket: 3, frame: { type: "presence", channel: "room" }, timeoutMs: 1000 },

@@ -3,8 +3,8 @@
 
 import type { Publication, ReadEvent, Reading } from "../../src/chaos/history.ts";
 import { Core } from "../../src/client/core.ts";
+import type { Start } from "../../src/client/reader.ts";
 import type { ChannelEvent, Effect, Step } from "../../src/client/steps.ts";
-import type { Start } from "../../src/client/subscription.ts";
 import type { Position } from "../../src/wire/position.ts";
 import { isRecord } from "../../src/wire/shape.ts";
 import type { Cable, End, Network } from "./cable.ts";
@@ -25,6 +25,8 @@ export class SimClient {
   readonly #dialLb: Dial;
   readonly #core: Core;
   readonly #open = new Map<string, OpenReading>();
+  /** Channels by their reader's number less one: one reader a channel. */
+  readonly #readers: string[] = [];
   readonly #tickets = new Map<number, Publication>();
   readonly #padding: string;
   #dial = 0;
@@ -58,7 +60,7 @@ export class SimClient {
   }
 
   positionOf(channel: string): Position | undefined {
-    return this.#core.positionOf(channel);
+    return this.#core.positionOf(this.#readerOf(channel));
   }
 
   /** A step of the app in the client's process. */
@@ -89,15 +91,24 @@ export class SimClient {
         reading.events.push({ type: "stands", position: start.since });
       this.#open.set(channel, reading);
       this.readings.push(reading);
-      this.step({ type: "subscribe", ticket: ++this.#ticket, channel, start: start ?? {} });
+      const [ticket, reader] = [++this.#ticket, this.#readerOf(channel)];
+      this.step({ type: "subscribe", ticket, reader, channel, start: start ?? {} });
     });
   }
 
   unsubscribe(channel: string): void {
     this.process.run(() => {
       this.#giveUp(channel);
-      this.step({ type: "unsubscribe", channel });
+      this.step({ type: "unsubscribe", reader: this.#readerOf(channel) });
     });
+  }
+
+  pause(channel: string): void {
+    this.step({ type: "pause", reader: this.#readerOf(channel) });
+  }
+
+  resume(channel: string): void {
+    this.step({ type: "resume", reader: this.#readerOf(channel) });
   }
 
   /** The process dies, with the publications that it has not sent. */
@@ -107,6 +118,11 @@ export class SimClient {
     for (const channel of this.channels) this.#giveUp(channel);
     for (const publication of this.#tickets.values()) publication.outcome = "unknown";
     this.#tickets.clear();
+  }
+
+  #readerOf(channel: string): number {
+    if (!this.#readers.includes(channel)) this.#readers.push(channel);
+    return this.#readers.indexOf(channel) + 1;
   }
 
   #giveUp(channel: string): void {
@@ -134,8 +150,8 @@ export class SimClient {
           effect.fault.code === "closed" ? "unknown" : "failed",
           undefined,
         );
-      case "tell_channel":
-        return this.#told(effect.channel, effect.event);
+      case "tell_reader":
+        return this.#told(this.#readers[effect.reader - 1], effect.event);
       default:
         return undefined;
     }

@@ -153,8 +153,8 @@ export function work(world: World, client: SimClient): void {
     case "unsubscribe":
       return client.unsubscribe(channel);
     case "pause":
-      client.step({ type: "pause", channel });
-      return clock.after(between(random, 10, 3000), () => client.step({ type: "resume", channel }));
+      client.pause(channel);
+      return clock.after(between(random, 10, 3000), () => client.resume(channel));
     case "online":
       return client.step({ type: "online" });
     default:

@@ -3,6 +3,7 @@
 
 import { Connection } from "../../src/client/connection.ts";
 import { Outbox as ClientOutbox } from "../../src/client/outbox.ts";
+import { Reader } from "../../src/client/reader.ts";
 import { Subscription } from "../../src/client/subscription.ts";
 import { Subscriptions } from "../../src/client/subscriptions.ts";
 import { HistoryCache } from "../../src/node/channels/history-cache.ts";
@@ -53,13 +54,25 @@ const onTheWay = (change: (message: RelayMessage) => RelayMessage) => () =>
   );
 
 const takeAnything = () =>
-  patch(
-    Subscription.prototype,
-    "acceptMessage",
-    (original) =>
-      function (this: Subscription, offset) {
-        return original.call(this, offset) ?? this.position?.epoch;
-      },
+  both(
+    patch(
+      Subscription.prototype,
+      "acceptMessage",
+      (original) =>
+        function (this: Subscription, offset) {
+          const [reader] = this.readers.values();
+          return original.call(this, offset) ?? reader?.position;
+        },
+    ),
+    patch(
+      Reader.prototype,
+      "acceptMessage",
+      () =>
+        function (this: Reader, stream, offset) {
+          if (this.position !== undefined) this.moveTo({ epoch: stream.epoch, offset });
+          return true;
+        },
+    ),
   );
 
 const headOf = (disk: MemoryDisk) => [...disk.files.values()].at(-1);

@@ -63,7 +63,7 @@ export function run(seed: number, options: RunOptions = {}): Outcome {
     for (const client of world.clients)
       for (const channel of world.channels) client.publish(channel);
     for (const client of world.clients)
-      for (const channel of world.channels) client.step({ type: "resume", channel });
+      for (const channel of world.channels) client.resume(channel);
     while (world.unrest !== undefined && restMs < REST_WITHIN_MS) {
       restMs += LOOK_EVERY_MS;
       clock.runUntil(endOfTrouble + restMs);
