@@ -2,7 +2,7 @@
 // "The client protocol", says what each is for. No dependency: browsers import this.
 
 import { channelName } from "./channel-name.ts";
-import { epochShape, GAP_REASONS, offsetShape, positionShape } from "./position.ts";
+import { epochShape, GAP_REASONS, type GapReason, offsetShape, positionShape } from "./position.ts";
 import {
   flag,
   integer,
@@ -10,7 +10,6 @@ import {
   list,
   Malformed,
   object,
-  oneOf,
   optional,
   present,
   type Shape,
@@ -100,7 +99,12 @@ export function requestIdOf(frame: unknown): RequestId | undefined {
   }
 }
 
-const gap = object({ reason: oneOf(...GAP_REASONS), from: offsetShape, to: offsetShape });
+/** A later version's reason says as much as this one does: these publications are gone. */
+const gapReason: Shape<GapReason> = (value, field) => {
+  const word = text(1, 64)(value, field);
+  return GAP_REASONS.find((reason) => reason === word) ?? "evicted";
+};
+const gap = object({ reason: gapReason, from: offsetShape, to: offsetShape });
 /** One remembered publication, as `history` answers it. */
 export const rememberedShape = object({
   offset: offsetShape,
@@ -149,7 +153,7 @@ const nodeTable = {
   /** The reader continues after `position`. */
   gap: {
     channel: channelName,
-    reason: oneOf(...GAP_REASONS),
+    reason: gapReason,
     from: offsetShape,
     to: offsetShape,
     position: positionShape,
