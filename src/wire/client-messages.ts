@@ -2,7 +2,7 @@
 // "The client protocol", says what each is for. No dependency: browsers import this.
 
 import { channelName } from "./channel-name.ts";
-import { gapFields, gapShape, offsetShape, positionShape } from "./position.ts";
+import { GAP_REASONS, type GapReason, gapFields, offsetShape, positionShape } from "./position.ts";
 import {
   flag,
   integer,
@@ -99,6 +99,12 @@ export function requestIdOf(frame: unknown): RequestId | undefined {
   }
 }
 
+/** A later version's reason says as much as this one does: these publications are gone. */
+const gapReason: Shape<GapReason> = (value, field) => {
+  const word = text(1, 64)(value, field);
+  return GAP_REASONS.find((reason) => reason === word) ?? "evicted";
+};
+const clientGapFields = { ...gapFields, reason: gapReason };
 /** One remembered publication, as `history` answers it. */
 export const rememberedShape = object({
   offset: offsetShape,
@@ -133,7 +139,7 @@ const nodeTable = {
     position: optional(positionShape),
     recovered: optional(flag),
     more: optional(flag),
-    gap: optional(gapShape),
+    gap: optional(object(clientGapFields)),
     data: optional(present),
   },
   /** Codes of later versions pass: `retry` says enough of them. */
@@ -147,7 +153,7 @@ const nodeTable = {
   /** The reader continues after `position`. */
   gap: {
     channel: channelName,
-    ...gapFields,
+    ...clientGapFields,
     position: positionShape,
   },
   join: { channel: channelName, client: text(1, 64), info: optional(present) },

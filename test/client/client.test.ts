@@ -438,3 +438,27 @@ describe("tokens", () => {
     expect(stranger.state).toBe("refused");
   });
 });
+
+test("an app that fails for a moment costs a moment: nothing is rejected, no subscription ends", async () => {
+  await using flaky = await startCluster({ nodes: 1, app: join(import.meta.dir, "apps/flaky.ts") });
+  const client = connect(`ws://${flaky.address}`, { token: "ada" });
+  clients.push(client);
+  const errors: string[] = [];
+  client.on("error", ({ code }) => errors.push(code));
+  const room = client.channel<number>("room:1");
+  const heard: number[] = [];
+  room.on("message", ({ data }) => heard.push(data));
+  const published = room.publish(0);
+  await room.subscribe();
+  expect(await published).toMatchObject({ offset: 1 });
+  expect(errors).toEqual(["internal"]);
+  // The second subscribe, which fails, is one for the sake of another reader.
+  const other = client.channel<number>("room:1");
+  await other.subscribe({ last: 1 });
+  expect(dataOf(await take(other, 1))).toEqual([0]);
+  const last = await room.publish(1);
+  await eventually(() => room.position?.offset === last?.offset);
+  expect(heard.at(-1)).toBe(1);
+  expect(heard).toEqual([...new Set(heard)]);
+  expect(errors).toEqual(["internal", "internal"]);
+});

@@ -370,6 +370,16 @@ describe("subscribing", () => {
     ]);
   });
 
+  test("a gap for a reason of a later version is a gap", () => {
+    const driver = connected().step(subscribe());
+    driver.hear(ok("s1", { position: position(3) })).out();
+    const gap = { from: 4, to: 9, position: position(9) };
+    driver.hear({ type: "gap", channel: "news", reason: "redacted", ...gap });
+    expect(driver.out()).toMatchObject([
+      { event: { type: "gap", gap: { reason: "evicted", from: 4, to: 9 } } },
+    ]);
+  });
+
   test("a refusal for now is asked again, one for good ends it", () => {
     const driver = connected().step(subscribe());
     driver.out();
