@@ -44,7 +44,10 @@ const SHELLS: Record<string, string[]> = {
     ...["link.ts", "lock.ts", "log.ts"],
   ],
   relay: ["main.ts", "server.ts", "recover.ts", "journal.ts"],
-  node: ["main.ts", "node.ts", "server.ts", "load-app.ts", "session/client-writer.ts"],
+  node: [
+    ...["main.ts", "node.ts", "server.ts", "load-app.ts", "file-reserve.ts"],
+    "session/client-writer.ts",
+  ],
   lb: [
     ...["main.ts", "load-balancer.ts", "upstreams/directory.ts", "upstreams/checks.ts"],
     ...["net/dial.ts", "net/socket-owner.ts", "net/socket-writer.ts"],
