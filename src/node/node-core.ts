@@ -122,7 +122,7 @@ export class NodeCore {
     this.#cluster = createCluster(
       id,
       this.#channels,
-      (key) => producerFor(secret, "key", undefined, key),
+      (key) => producerFor(secret, "app-key", undefined, key),
       (channel, code) => events.notPublished(channel, code),
     );
     const onProven = () => {

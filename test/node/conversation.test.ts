@@ -1,7 +1,7 @@
 // What a client and a node say to each other, through real sockets and a real relay.
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { Refused } from "../../src/node/app/index.ts";
+import { Refused, type Session } from "../../src/node/app/index.ts";
 import { TestCluster, type TestNode, type TestRelay } from "./harness.ts";
 
 setDefaultTimeout(30_000);
@@ -52,6 +52,8 @@ const options = {
       { cluster }: { cluster: { broadcast(data: unknown): Promise<unknown> } },
       params: unknown,
     ) => cluster.broadcast(params),
+    keyed: ({ cluster }: Session, key: unknown) =>
+      cluster.publish("room:keys", "the app", { key: String(key) }),
   },
 };
 
@@ -324,6 +326,23 @@ test("a repeat by seq or by key is acknowledged with the first one's offset, and
   await writer.publish("room:repeat", "end");
   expect(await reader.messages("room:repeat", 4)).toEqual(['1:"a"', '2:"b"', '3:"k"', '4:"end"']);
   expect(reader.inbox).toEqual([]);
+});
+
+test("a client's key does not stand for the app's, whichever comes first", async () => {
+  const [client, reader] = [await cluster.client(node), await cluster.client(other)];
+  await reader.subscribe("room:keys");
+  await client.publish("room:keys", "a client", { key: "invoice 1" });
+  expect(await client.ask({ type: "call", method: "keyed", params: "invoice 1" })).toMatchObject({
+    data: { offset: 2 },
+  });
+  await client.ask({ type: "call", method: "keyed", params: "invoice 2" });
+  await client.publish("room:keys", "another client", { key: "invoice 2" });
+  expect(await reader.messages("room:keys", 4)).toEqual([
+    '1:"a client"',
+    '2:"the app"',
+    '3:"the app"',
+    '4:"another client"',
+  ]);
 });
 
 test("publications keep their order though the app takes its time with each", async () => {

@@ -4,13 +4,16 @@
 import { createHmac } from "node:crypto";
 import type { Producer } from "../../wire/frame.ts";
 
+/** Whose text it is: a client's name for itself, a client's key, or a key of the app itself. */
+export type ProducerKind = "producer" | "key" | "app-key";
+
 /**
  * The producer that a user's text stands for: a producer name, or a publication's key. The same on
- * every node.
+ * every node. What a client says never stands for the same as what the app says.
  */
 export function producerFor(
   secret: string,
-  kind: "producer" | "key",
+  kind: ProducerKind,
   user: string | undefined,
   text: string,
 ): Producer {
