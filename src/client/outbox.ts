@@ -1,5 +1,6 @@
 // Publications from the moment the app hands them over until a node has acknowledged or refused
-// them: numbered, kept in order, sent again on every new connection. Pure.
+// them. Those of one channel go out in order, each naming the one before it; when one is refused for
+// now, it and all behind it are sent again (go-back-N). Pure.
 
 import { type NodeMessageOf, SEQ_MAX, UNACKNOWLEDGED_MAX } from "../wire/client-messages.ts";
 import { backoffMs } from "./backoff.ts";
@@ -12,32 +13,42 @@ import { type Emit, isLongerThan } from "./steps.ts";
  */
 const WAITING_MAX = 4096;
 const CHARACTERS_MAX = 16 * 1024 * 1024;
+/** Unanswered publications of all channels together: more than those of one that is stuck. */
+const IN_FLIGHT_MAX = 2 * UNACKNOWLEDGED_MAX;
 
-/** `ticket`: whose promise it is. `seq`: its place among all of this client's publications. */
 type Entry = {
+  /** Whose promise it is. */
   readonly ticket: number;
-  readonly channel: string;
+  readonly line: Line;
   readonly seq: number;
-  readonly text: string;
-  isSent: boolean;
+  /** The frame's fields that stay, before and behind those that change. */
+  readonly head: string;
+  readonly tail: string;
+  firstSentAt: number | undefined;
+  /** How often it was sent, and the id of its latest frame. */
+  sends: number;
+  id: string;
 };
 
 /**
- * A channel in which a publication was refused for now. Until one has gone through they are sent
- * singly (`probe`), so that none overtakes another.
+ * What waits in one channel, in order: the first `sent` are in flight. After a refusal none is sent
+ * until `retryAt`.
  */
-type Hold = { until: number; attempt: number; probe: number | undefined };
+type Line = {
+  readonly channel: string;
+  readonly entries: Entry[];
+  sent: number;
+  retryAt: number;
+  attempt: number;
+};
 
 export class Outbox {
   readonly #emit: Emit;
-  /**
-   * By seq, which is also the order of the map: an entry stays in its place when it has to be sent
-   * again.
-   */
+  readonly #lines = new Map<string, Line>();
+  /** By seq. */
   readonly #entries = new Map<number, Entry>();
-  readonly #holds = new Map<string, Hold>();
   #seq = 0;
-  #unsent = 0;
+  #inFlight = 0;
   #characters = 0;
 
   constructor(emit: Emit) {
@@ -51,108 +62,130 @@ export class Outbox {
   /** Takes a publication whose data is JSON text; fails it where there is no room. */
   enqueuePublication(ticket: number, channel: string, json: string, key: string | undefined): void {
     const isFull =
-      this.#entries.size >= UNACKNOWLEDGED_MAX + WAITING_MAX ||
-      (this.#entries.size > 0 && this.#characters + json.length > CHARACTERS_MAX);
+      this.size >= UNACKNOWLEDGED_MAX + WAITING_MAX ||
+      (this.size > 0 && this.#characters + json.length > CHARACTERS_MAX);
     if (isFull || this.#seq >= SEQ_MAX)
       return this.#emit({ type: "failed", ticket, fault: FAULTS.queueFull });
-    const seq = ++this.#seq;
+    const line = this.#lines.get(channel) ?? {
+      channel,
+      entries: [],
+      sent: 0,
+      retryAt: 0,
+      attempt: 0,
+    };
+    this.#lines.set(channel, line);
     // A key identifies the publication by itself, whoever publishes it; without one the seq does,
-    // for this client.
-    const identity = key === undefined ? `"seq":${seq}` : `"key":${JSON.stringify(key)}`;
-    const text = `{"type":"publish","id":"p${seq}","channel":${JSON.stringify(channel)},${identity},"data":${json}}`;
-    this.#entries.set(seq, { ticket, channel, seq, text, isSent: false });
-    this.#unsent++;
-    this.#characters += text.length;
+    // for this client. Seqs of a channel need only grow.
+    const seq = ++this.#seq;
+    const named = key === undefined ? "" : `,"key":${JSON.stringify(key)}`;
+    const head = `"channel":${JSON.stringify(channel)},"seq":${seq}${named}`;
+    const tail = `,"data":${json}}`;
+    const entry = { ticket, line, seq, head, tail, firstSentAt: undefined, sends: 0, id: "" };
+    line.entries.push(entry);
+    this.#entries.set(seq, entry);
+    this.#characters += head.length + tail.length;
   }
 
   /** Sends what may be sent now, in order. The limits are the node's. */
   sendPublications(now: number, unacknowledgedMax: number, frameBytesMax: number): void {
-    if (this.#unsent === 0) return;
-    // Counted from the oldest that is open, answered ones between included: the relay remembers
-    // that many seqs, no more.
-    const windowEnd = this.#oldestSeq() + Math.min(unacknowledgedMax, UNACKNOWLEDGED_MAX);
-    for (const entry of this.#entries.values()) {
-      if (entry.seq >= windowEnd) break;
-      if (entry.isSent || !this.#mayPass(entry, now)) continue;
-      entry.isSent = true;
-      this.#unsent--;
-      if (isLongerThan(entry.text, frameBytesMax)) this.#failEntry(entry, FAULTS.tooLarge);
-      else this.#emit({ type: "send", text: entry.text });
+    if (this.#inFlight === this.size) return;
+    const sentMax = Math.min(unacknowledgedMax, UNACKNOWLEDGED_MAX);
+    for (const line of this.#lines.values()) {
+      if (now < line.retryAt) continue;
+      while (
+        line.sent < line.entries.length &&
+        line.sent < sentMax &&
+        this.#inFlight < IN_FLIGHT_MAX
+      )
+        this.#sendNext(line, now, frameBytesMax);
     }
   }
 
-  publicationAccepted(seq: number, { position }: NodeMessageOf<"ok">): void {
-    const entry = this.#removeEntry(seq);
+  /** `id`: of any of its frames; having been taken once is enough. */
+  publicationAccepted(id: string, { position }: NodeMessageOf<"ok">): void {
+    const entry = this.#entries.get(seqIn(id));
     if (entry === undefined) return;
+    entry.line.attempt = 0;
+    this.#removeEntry(entry);
     // Offset 0: published before, and where is no longer known.
     const known = position !== undefined && position.offset > 0 ? position : undefined;
     this.#emit({ type: "published", ticket: entry.ticket, position: known });
   }
 
-  publicationRefused(seq: number, fault: Fault, now: number, random: number): void {
-    const entry = this.#entries.get(seq);
-    if (entry === undefined || !entry.isSent) return;
+  /**
+   * Refused for now: it and all behind it go again, after a while, or at once where only the one
+   * before it was missing. Refused for good: it fails, and those behind it name another.
+   */
+  publicationRefused(id: string, fault: Fault, now: number, random: number): void {
+    const entry = this.#entries.get(seqIn(id));
+    // What an earlier frame was refused for has been seen to.
+    if (entry === undefined || entry.id !== id) return;
     if (!fault.retry) return this.#failEntry(entry, fault);
-    entry.isSent = false;
-    this.#unsent++;
-    const hold = this.#holds.get(entry.channel);
-    // Those that were in flight together are refused together: that is one failure, not many.
-    if (hold !== undefined && hold.probe !== seq) return;
-    const attempt = (hold?.attempt ?? 0) + 1;
-    this.#holds.set(entry.channel, {
-      until: now + backoffMs(attempt, random),
-      attempt,
-      probe: undefined,
-    });
+    const { line } = entry;
+    this.#goBack(line, line.entries.indexOf(entry));
+    if (fault.code !== "order") line.retryAt = now + backoffMs(++line.attempt, random);
   }
 
   /** What was sent and not answered may or may not have arrived: all of it is due again. */
   connectionLost(): void {
-    for (const entry of this.#entries.values()) entry.isSent = false;
-    this.#unsent = this.#entries.size;
-    for (const hold of this.#holds.values()) hold.probe = undefined;
+    for (const line of this.#lines.values()) this.#goBack(line, 0);
   }
 
-  /**
-   * When a postponed channel is due. One that is due already waits for an answer, not for the time.
-   */
+  /** When a line that waits is due. */
   wakeAt(now: number): number {
     let at = Number.POSITIVE_INFINITY;
-    for (const { until } of this.#holds.values()) if (until > now && until < at) at = until;
+    for (const { retryAt } of this.#lines.values()) if (retryAt > now && retryAt < at) at = retryAt;
     return at;
   }
 
   /** Gives up everything. */
   failAll(fault: Fault): void {
-    for (const entry of this.#entries.values()) this.#failEntry(entry, fault);
-    this.#holds.clear();
+    for (const { entries } of [...this.#lines.values()])
+      for (const entry of [...entries]) this.#failEntry(entry, fault);
+  }
+
+  #sendNext(line: Line, now: number, frameBytesMax: number): void {
+    const entry = line.entries[line.sent];
+    const before = line.sent > 0 ? line.entries[line.sent - 1].seq : 0;
+    const age =
+      entry.firstSentAt === undefined
+        ? ""
+        : `,"age":${Math.max(1, Math.ceil(now - entry.firstSentAt))}`;
+    const id = entry.sends === 0 ? `p${entry.seq}` : `p${entry.seq}.${entry.sends}`;
+    const text = `{"type":"publish","id":"${id}",${entry.head},"after":${before}${age}${entry.tail}`;
+    if (isLongerThan(text, frameBytesMax)) return this.#failEntry(entry, FAULTS.tooLarge);
+    entry.id = id;
+    entry.sends++;
+    entry.firstSentAt ??= now;
+    line.sent++;
+    this.#inFlight++;
+    this.#emit({ type: "send", text });
+  }
+
+  /** Those from this index on are not in flight any more. */
+  #goBack(line: Line, index: number): void {
+    for (const entry of line.entries.slice(index, line.sent)) entry.id = "";
+    this.#inFlight -= line.sent - index;
+    line.sent = index;
   }
 
   #failEntry(entry: Entry, fault: Fault): void {
-    this.#removeEntry(entry.seq);
+    this.#removeEntry(entry);
     this.#emit({ type: "failed", ticket: entry.ticket, fault });
   }
 
-  #removeEntry(seq: number): Entry | undefined {
-    const entry = this.#entries.get(seq);
-    if (entry === undefined) return undefined;
+  #removeEntry({ line, seq, head, tail }: Entry): void {
+    const index = line.entries.findIndex((each) => each.seq === seq);
+    line.entries.splice(index, 1);
     this.#entries.delete(seq);
-    this.#characters -= entry.text.length;
-    if (!entry.isSent) this.#unsent--;
-    if (this.#holds.get(entry.channel)?.probe === seq) this.#holds.delete(entry.channel);
-    return entry;
-  }
-
-  #oldestSeq(): number {
-    for (const seq of this.#entries.keys()) return seq;
-    return this.#seq;
-  }
-
-  #mayPass({ channel, seq }: Entry, now: number): boolean {
-    const hold = this.#holds.get(channel);
-    if (hold === undefined) return true;
-    if (hold.probe !== undefined || now < hold.until) return false;
-    hold.probe = seq;
-    return true;
+    this.#characters -= head.length + tail.length;
+    if (index < line.sent) {
+      line.sent--;
+      this.#inFlight--;
+    }
+    if (line.entries.length === 0) this.#lines.delete(line.channel);
   }
 }
+
+/** The seq in the id of a publication's frame: "p", the seq, and which time it is sent. */
+const seqIn = (id: string): number => Math.trunc(Number(id.slice(1)));

@@ -213,6 +213,8 @@ export class NodeCore {
       random32,
       (change, reason) => {
         events.linkChanged(relay, change, reason);
+        // What waits for its answers need not wait for other relays'.
+        if (change === "link lost") for (const session of this.sessions) session.resume();
         if (reason === WRONG_SECRET) this.#proven.reject(otherSecret(relay));
       },
     );
@@ -229,6 +231,7 @@ export class NodeCore {
       limits: rules.limits,
       channels: this.#channels,
       cluster: this.#cluster,
+      uplinkOf: (channel) => this.uplinks[ownerOf(channel, this.#options.relays)],
       identify: (kind, user, text) => producerFor(secret, kind, user, text),
       resumeLater: (session) => this.#resumeLater(session),
       failed: (what, error, session) => events.failed(what, error, session),

@@ -50,24 +50,45 @@ export class Producers {
   }
 
   /**
-   * Records (producer, seq), seq ≥ 1. False: it was recorded before, or is too old to tell, which
-   * an honest producer's never is.
+   * Records (producer, seq), seq ≥ 1. Returns the highest seq before: `forget` needs it. A seq too
+   * old to tell counts as recorded.
    */
-  record(high: number, low: number, seq: number): boolean {
+  record(high: number, low: number, seq: number): number {
     const slot = this.#claim(high, low);
     const highest = this.#highest[slot];
     this.#heard[slot] = 1;
     if (seq > highest) this.#raise(slot, seq);
-    else if (highest - seq >= SEQ_WINDOW || this.#bit(slot, seq)) return false;
-    this.#setBit(slot, seq);
-    return true;
+    if (this.#highest[slot] - seq < SEQ_WINDOW) this.#setBit(slot, seq);
+    return highest;
   }
 
-  /** Takes back the record of a publication that could not be stored. */
-  forget(high: number, low: number, seq: number): void {
+  /** Whether (producer, seq) is recorded; a seq that is too old to tell counts as recorded. */
+  has(high: number, low: number, seq: number): boolean {
     const slot = this.#find(high, low);
-    if (this.#highest[slot] !== 0)
-      this.#window[slot * WORDS + ((seq % SEQ_WINDOW) >>> 5)] &= ~(1 << (seq & 31));
+    const highest = this.#highest[slot];
+    return seq <= highest && (highest - seq >= SEQ_WINDOW || this.#bit(slot, seq));
+  }
+
+  /** Whether a publication with this identity was recorded before. */
+  isRepeat(high: number, low: number, seq: number): boolean {
+    return this.has(high, low, seq);
+  }
+
+  /**
+   * Takes back the record of a publication that could not be stored; of several, the newest first.
+   * `highestBefore`: what `record` returned.
+   */
+  forget(high: number, low: number, seq: number, highestBefore: number): void {
+    const slot = this.#find(high, low);
+    if (this.#highest[slot] === 0) return;
+    if (this.#highest[slot] - seq < SEQ_WINDOW) this.#clearBit(slot, seq);
+    if (this.#highest[slot] !== seq) return;
+    if (highestBefore === 0) return this.#remove(slot);
+    // The bits of these seqs gave way to higher ones. A publisher leaves none of them behind.
+    const oldest = Math.max(1, highestBefore - SEQ_WINDOW + 1);
+    const lost = Math.min(highestBefore, seq - SEQ_WINDOW);
+    this.#highest[slot] = highestBefore;
+    for (let each = oldest; each <= lost; each++) this.#setBit(slot, each);
   }
 
   /**
@@ -129,6 +150,10 @@ export class Producers {
 
   #setBit(slot: number, seq: number): void {
     this.#window[slot * WORDS + ((seq % SEQ_WINDOW) >>> 5)] |= 1 << (seq & 31);
+  }
+
+  #clearBit(slot: number, seq: number): void {
+    this.#window[slot * WORDS + ((seq % SEQ_WINDOW) >>> 5)] &= ~(1 << (seq & 31));
   }
 
   #home(high: number, low: number): number {

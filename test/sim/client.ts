@@ -68,7 +68,8 @@ export class SimClient {
     });
   }
 
-  publish(channel: string): void {
+  /** `isKeyed`: with a key of its own, besides its place. */
+  publish(channel: string, { isKeyed = false } = {}): void {
     this.process.run(() => {
       const ticket = ++this.#ticket;
       const value = `${this.name}.${ticket}`;
@@ -76,7 +77,7 @@ export class SimClient {
       this.publications.push(publication);
       this.#tickets.set(ticket, publication);
       const json = JSON.stringify({ value, padding: this.#padding });
-      this.step({ type: "publish", ticket, channel, json, key: undefined });
+      this.step({ type: "publish", ticket, channel, json, key: isKeyed ? value : undefined });
     });
   }
 

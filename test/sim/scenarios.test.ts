@@ -6,6 +6,7 @@ import { check } from "../../src/chaos/checker.ts";
 import type { ReadEvent } from "../../src/chaos/history.ts";
 import { Store } from "../../src/relay/store.ts";
 import { seeded } from "../../src/runtime/random.ts";
+import { setAfter } from "../../src/wire/frame.ts";
 import type { SimClient } from "./client.ts";
 import { heal } from "./faults.ts";
 import { SimSocket } from "./node.ts";
@@ -287,7 +288,7 @@ test("R18: what is on its way behind a refused publication does not overtake it 
       now.rest();
       now.relay.disk.isFull = true;
       for (let n = 0; n < 60; n++) {
-        now.publish(1);
+        now.writer.publish("a", { isKeyed: n % 5 === 0 });
         now.pass(0.2);
         if (n === 30) now.relay.disk.isFull = false;
       }
@@ -300,7 +301,7 @@ test("R18: what is on its way behind a refused publication does not overtake it 
   // Without the rule it does.
   const { publish } = Store.prototype;
   Store.prototype.publish = function (this: Store, link, frame, start, end, nowMs) {
-    link.refusing.clear();
+    setAfter(frame, start, 0);
     publish.call(this, link, frame, start, end, nowMs);
   };
   try {

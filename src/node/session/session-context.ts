@@ -9,6 +9,8 @@ import type { NodeLimits } from "../app/limits.ts";
 import type { Channels } from "../channels/channels.ts";
 import type { Subscription } from "../channels/readers.ts";
 import type { Subscriber } from "../channels/subscriber.ts";
+import type { ProducerKind } from "../uplink/identity.ts";
+import type { Uplink } from "../uplink/uplink.ts";
 import type { PublishWindow } from "./publish-window.ts";
 
 export type SessionContext = {
@@ -20,8 +22,10 @@ export type SessionContext = {
   readonly limits: NodeLimits;
   readonly channels: Channels;
   readonly cluster: Cluster;
+  /** The link to the relay that owns a channel. */
+  uplinkOf(channel: string): Pick<Uplink, "isUp">;
   /** The producer that stands for this text from this user, the same on every node. */
-  identify(kind: "producer" | "key", user: string | undefined, text: string): Producer;
+  identify(kind: ProducerKind, user: string | undefined, text: string): Producer;
   /** Calls the session's `resume` a little later. */
   resumeLater(session: Resumable): void;
   /** For the log: the app, or this node, threw. */
@@ -47,7 +51,7 @@ export type SessionState =
       readonly name: "connected";
       readonly client: Admitted;
       readonly hasSaidConnect: boolean;
-      readonly producer: Producer | undefined;
+      readonly producer: string | undefined;
     }
   | { readonly name: "closed" };
 
@@ -58,7 +62,7 @@ export interface RequestingSession extends Subscriber, Resumable {
   readonly state: SessionState;
   readonly isOpen: boolean;
   readonly user: string | undefined;
-  readonly producer: Producer | undefined;
+  readonly producer: string | undefined;
   /** The session as the app's functions see it. */
   readonly view: Session;
   readonly subscriptions: Map<string, Readonly<Subscription>>;

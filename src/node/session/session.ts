@@ -12,7 +12,6 @@ import {
   requestIdOf,
 } from "../../wire/client-messages.ts";
 import { type CloseName, ERRORS, type ErrorCode } from "../../wire/codes.ts";
-import type { Producer } from "../../wire/frame.ts";
 import { Malformed } from "../../wire/shape.ts";
 import { type Admitted, ANYONE } from "../app/authentication.ts";
 import type { Session } from "../app/index.ts";
@@ -22,7 +21,6 @@ import type { Subscription } from "../channels/readers.ts";
 import { decodeFrame, type Encoding } from "../codec/encoding.ts";
 import { ClientWriter, type Socket } from "./client-writer.ts";
 import { PublishWindow } from "./publish-window.ts";
-import { holdBack } from "./publishing.ts";
 import { RequestQueue } from "./request-queue.ts";
 import { answerRequest } from "./requests.ts";
 import type { RequestingSession, SessionContext, SessionState } from "./session-context.ts";
@@ -31,7 +29,12 @@ import type { RequestingSession, SessionContext, SessionState } from "./session-
 const SILENCES_MAX = 2;
 const ERROR_MESSAGE_LENGTH_MAX = 1000;
 
-type Received = { readonly message: ClientMessage; readonly bytes: number };
+/** `impliedAfter`: see PublishWindow. */
+type Received = {
+  readonly message: ClientMessage;
+  readonly bytes: number;
+  readonly impliedAfter: number | undefined;
+};
 
 export class ClientSession implements RequestingSession {
   readonly id: string;
@@ -91,7 +94,7 @@ export class ClientSession implements RequestingSession {
     return this.#client.user;
   }
 
-  get producer(): Producer | undefined {
+  get producer(): string | undefined {
     return this.#state.name === "connected" ? this.#state.producer : undefined;
   }
 
@@ -109,7 +112,7 @@ export class ClientSession implements RequestingSession {
   }
 
   get publishWindow(): PublishWindow {
-    this.#window ??= new PublishWindow();
+    this.#window ??= new PublishWindow(this.context, this.context.limits.told.unacknowledged);
     return this.#window;
   }
 
@@ -209,10 +212,7 @@ export class ClientSession implements RequestingSession {
 
   connectReceived(producer: string | undefined): void {
     if (this.#state.name !== "connected") return;
-    const { context, user } = this;
-    const identity =
-      producer === undefined ? undefined : context.identify("producer", user, producer);
-    this.#state = { ...this.#state, hasSaidConnect: true, producer: identity };
+    this.#state = { ...this.#state, hasSaidConnect: true, producer };
   }
 
   listenToEveryone(listens: boolean): void {
@@ -288,10 +288,9 @@ export class ClientSession implements RequestingSession {
   #messageReceived(message: ClientMessage, bytes: number): void {
     if (message.type === "ping") return this.#answerPing(message.id);
     this.#queue ??= this.#createQueue();
-    if (!this.#queue.offer({ message, bytes })) {
-      if (message.type === "publish") holdBack(this, message.channel, message.seq);
-      this.#refuseRate(message.id);
-    }
+    const impliedAfter =
+      message.type === "publish" ? this.publishWindow.publicationArrived(message) : undefined;
+    if (!this.#queue.offer({ message, bytes, impliedAfter })) this.#refuseRate(message.id);
     if (this.#queue.isPaced) this.context.resumeLater(this);
   }
 
@@ -310,18 +309,18 @@ export class ClientSession implements RequestingSession {
   #createQueue(): RequestQueue<Received> {
     const { limits, channels } = this.context;
     return new RequestQueue({
-      answer: ({ message }) => this.#answer(message),
+      answer: ({ message, impliedAfter }) => this.#answer(message, impliedAfter),
       isReady: ({ message }) =>
-        message.type !== "publish" || this.publishWindow.inFlight < limits.told.unacknowledged,
+        message.type !== "publish" || !this.publishWindow.mustWait(message.channel),
       nowMs: channels.nowMs,
       requestsPerSecond: limits.requestsPerSecond,
       bytesMax: limits.bufferedBytes,
     });
   }
 
-  #answer(message: ClientMessage): Promise<void> | undefined {
+  #answer(message: ClientMessage, impliedAfter: number | undefined): Promise<void> | undefined {
     try {
-      return answerRequest(this, message);
+      return answerRequest(this, message, impliedAfter);
     } catch (error) {
       // A bug of ours: it must not touch other sessions.
       this.context.failed(message.type, error, this.id);
