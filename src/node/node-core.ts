@@ -18,7 +18,7 @@ import type { ClientSession } from "./session/session.ts";
 import type { Resumable, SessionContext } from "./session/session-context.ts";
 import { GROUPS, Sessions } from "./session/sessions.ts";
 import { BEAT_MS, Canary } from "./uplink/canary.ts";
-import { producerFor } from "./uplink/identity.ts";
+import { Identities } from "./uplink/identity.ts";
 import { type LinkPort, type OnLinkChange, Uplink } from "./uplink/uplink.ts";
 
 export type NodeCoreOptions = {
@@ -86,6 +86,7 @@ export class NodeCore {
   readonly context: SessionContext;
   readonly #options: NodeCoreOptions;
   readonly #ports: NodePorts;
+  readonly #identities: Identities;
   readonly #canaries: readonly Canary[];
   readonly #channels: Channels;
   readonly #cluster: Cluster;
@@ -108,6 +109,7 @@ export class NodeCore {
     const { clock, events } = ports;
     this.#options = options;
     this.#ports = ports;
+    this.#identities = new Identities(secret);
     this.#proven.promise.catch(() => {});
     this.#flushAlarm = new Alarm(clock, () => this.#channels.flush());
     this.uplinks = relays.map((relay, index) => this.#createUplink(relay, index));
@@ -119,11 +121,8 @@ export class NodeCore {
       (untilMs) => this.#flushAlarm.set(untilMs),
     );
     this.#channels.open(EVERYONE, DEFAULT_ROUTE, true);
-    this.#cluster = createCluster(
-      id,
-      this.#channels,
-      (key) => producerFor(secret, "app-key", undefined, key),
-      (channel, code) => events.notPublished(channel, code),
+    this.#cluster = createCluster(id, this.#channels, this.#identities, (channel, code) =>
+      events.notPublished(channel, code),
     );
     const onProven = () => {
       if (this.#canaries.every((canary) => canary.isProven)) this.#proven.resolve();
@@ -221,7 +220,7 @@ export class NodeCore {
   }
 
   #createContext(): SessionContext {
-    const { id, pingMs, connectMs, app, rules, secret } = this.#options;
+    const { id, pingMs, connectMs, app, rules } = this.#options;
     const { events } = this.#ports;
     return {
       node: id,
@@ -232,7 +231,7 @@ export class NodeCore {
       channels: this.#channels,
       cluster: this.#cluster,
       uplinkOf: (channel) => this.uplinks[ownerOf(channel, this.#options.relays)],
-      identify: (kind, user, text) => producerFor(secret, kind, user, text),
+      identities: this.#identities,
       resumeLater: (session) => this.#resumeLater(session),
       failed: (what, error, session) => events.failed(what, error, session),
     };

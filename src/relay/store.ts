@@ -3,6 +3,7 @@
 
 import {
   afterAt,
+  ageAt,
   channelIdAt,
   offsetAt,
   opcodeOf,
@@ -19,6 +20,7 @@ import {
   OUTCOME_DUPLICATE,
   OUTCOME_ORDER,
   OUTCOME_STORAGE,
+  OUTCOME_UNKNOWN,
   OUTCOME_UNKNOWN_CHANNEL,
   type Policy,
 } from "../wire/relay-messages.ts";
@@ -27,7 +29,7 @@ import { type BatchKind, isFiller } from "./batch.ts";
 import { Channel } from "./channel.ts";
 import { Channels } from "./channels.ts";
 import { type Disk, Head } from "./head.ts";
-import type { Producers } from "./producers.ts";
+import { type Producers, SNAPSHOT_BYTES, SNAPSHOT_BYTES_VERSION_1 } from "./producers.ts";
 import { CHANNEL_ID_MAX, decodeRecord, encodeRecord } from "./records.ts";
 import type { RelayLink } from "./relay-link.ts";
 import { type Place, SEGMENT_BYTES, type Segments } from "./segments.ts";
@@ -151,7 +153,7 @@ export class Store {
     const after = afterAt(frame, start);
     const isNext = after === 0 || producers.has(orderHigh, orderLow, after);
     if (producers.isRepeat(high, low, identitySeq)) {
-      if (isKeyed && isNext) producers.record(orderHigh, orderLow, seq);
+      if (isKeyed && isNext) producers.record(orderHigh, orderLow, seq, nowMs);
       const original = channel.offsetOf(high, low, identitySeq, ORIGINAL_SEARCH_MAX);
       link.outcomes.push(original ?? OUTCOME_DUPLICATE);
       return;
@@ -160,13 +162,18 @@ export class Store {
       link.outcomes.push(OUTCOME_ORDER);
       return;
     }
+    const age = ageAt(frame, start);
+    if (age > 0 && !producers.isKnown(high, low) && producers.mayHaveForgotten(high, nowMs - age)) {
+      link.outcomes.push(OUTCOME_UNKNOWN);
+      return;
+    }
     if (!this.#head.open("commit")) {
       link.outcomes.push(OUTCOME_STORAGE);
       return;
     }
-    const before = producers.record(high, low, identitySeq);
+    const before = producers.record(high, low, identitySeq, nowMs);
     if (isKeyed) {
-      const placeBefore = producers.record(orderHigh, orderLow, seq);
+      const placeBefore = producers.record(orderHigh, orderLow, seq, nowMs);
       this.#staged.placed(orderHigh, orderLow, seq, placeBefore);
     }
     const position = segments.end;
@@ -295,8 +302,9 @@ export class Store {
   ): boolean {
     if (isFiller(opcodeOf(bytes, at))) return true;
     const record = decodeRecord(bytes, at, end);
-    if (record.type === "producers") {
-      snapshots.addAll(record.snapshots);
+    if (record.type === "producers" || record.type === "producers1") {
+      const bytesEach = record.type === "producers" ? SNAPSHOT_BYTES : SNAPSHOT_BYTES_VERSION_1;
+      snapshots.addAll(record.snapshots, bytesEach);
       return true;
     }
     const channel = record.type === "define" ? this.channels.withId(record.id) : undefined;

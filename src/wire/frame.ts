@@ -29,6 +29,10 @@ const BIN32 = 0xc6;
  */
 export type Producer = { readonly high: number; readonly low: number };
 
+/** Whose a producer is, in its lowest bits of the high half: a relay shares its memory by that. */
+export const OWNERS = 1 << 12;
+export const ownerAmong = (high: number): number => high & (OWNERS - 1);
+
 /** The opcode of the frame that begins at `start`: 0 when its second byte cannot be one. */
 export function opcodeOf(bytes: Uint8Array, start: number): number {
   const opcode = bytes[start + 5];

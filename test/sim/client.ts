@@ -132,7 +132,7 @@ export class SimClient {
       case "failed":
         return this.#answered(
           effect.ticket,
-          effect.fault.code === "closed" ? "unknown" : "failed",
+          effect.fault.code === "closed" || effect.fault.code === "unknown" ? "unknown" : "failed",
           undefined,
         );
       case "tell_channel":

@@ -7,17 +7,15 @@ import type { Position } from "../../wire/position.ts";
 import { type Cluster, NotPublished } from "../app/index.ts";
 import { DEFAULT_ROUTE, type Route } from "../app/rules.ts";
 import { type Identity, NOBODY } from "../uplink/broker.ts";
+import type { Identities } from "../uplink/identity.ts";
 import type { PublishResult } from "../uplink/outbox.ts";
 import type { Channels } from "./channels.ts";
 
-/**
- * `producerOfKey`: the producer that a key of the app stands for. `failed`: for the log, a
- * publication failed.
- */
+/** `failed`: for the log, a publication failed. */
 export function createCluster(
   node: string,
   channels: Channels,
-  producerOfKey: (key: string) => Producer,
+  identities: Identities,
   failed: (channel: string, code: ErrorCode) => void,
 ): Cluster {
   function publish(channel: string, route: Route | undefined, data: unknown, key?: string) {
@@ -33,8 +31,7 @@ export function createCluster(
       if (route === undefined)
         return fail("refused", `The app has no pattern for the channel "${channel}".`);
       const open = channels.open(channel, route, false);
-      const identity =
-        key === undefined ? undefined : ownIdentity(producerOfKey(`${channel}\n${key}`));
+      const identity = key === undefined ? undefined : ownIdentity(identities.appKey(channel, key));
       const published = (result: PublishResult) => {
         if (typeof result !== "number") fail(result);
         else resolve(result === 0 ? undefined : { epoch: open?.epoch ?? "", offset: result });

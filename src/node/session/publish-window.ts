@@ -1,8 +1,10 @@
 // One session's publications: which producer it is in each channel, how many are unanswered at each
 // relay, and what comes before each where the client does not say so. Pure.
 
+import { TokenBucket } from "../../runtime/token-bucket.ts";
 import type { ClientMessageOf } from "../../wire/client-messages.ts";
 import type { Producer } from "../../wire/frame.ts";
+import { KEYS_PER_SECOND } from "../app/limits.ts";
 import type { Uplink } from "../uplink/uplink.ts";
 
 /** Channels that are kept in mind. One that was forgotten is only looked up again. */
@@ -24,6 +26,7 @@ export class PublishWindow {
   readonly #inFlightMax: number;
   readonly #channels = new Map<string, PublishedChannel>();
   readonly #relays = new Map<Pick<Uplink, "isUp">, RelayWindow>();
+  #keys: TokenBucket | undefined;
   /** Unanswered publications, of all relays. */
   inFlight = 0;
 
@@ -61,6 +64,12 @@ export class PublishWindow {
 
   hasRoom(relay: RelayWindow): boolean {
     return relay.inFlight < this.#inFlightMax;
+  }
+
+  /** Whether the session may publish with another key now. */
+  takeKey(nowMs: number): boolean {
+    this.#keys ??= new TokenBucket(KEYS_PER_SECOND, nowMs);
+    return this.#keys.take(nowMs);
   }
 
   publicationSent(relay: RelayWindow): void {

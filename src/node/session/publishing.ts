@@ -27,9 +27,11 @@ export function publish(
   message: Publish,
   impliedAfter: number | undefined,
 ): Answered {
-  const { id, channel, data, seq } = message;
+  const { id, channel, data, seq, key } = message;
   if (seq !== undefined && session.producer === undefined)
     return session.refuseFrame(id, "seq needs a producer: name one in connect first");
+  if (key !== undefined && !session.publishWindow.takeKey(session.context.channels.nowMs()))
+    return session.sendError(id, "rate");
   const route = isReserved(channel) ? undefined : session.context.channels.routeOf(channel);
   if (route === undefined) {
     const text = `There is no channel "${channel}" to publish to.`;
@@ -119,11 +121,12 @@ function identityOf(
   published: PublishedChannel,
   impliedAfter: number | undefined,
 ): Identity | undefined {
-  const keyed = key === undefined ? undefined : context.identify("key", user, `${channel}\n${key}`);
+  const { identities } = context;
+  const keyed = key === undefined ? undefined : identities.key(user, channel, key);
   if (seq === undefined || name === undefined)
     return keyed && { producer: keyed, isOwn: false, order: NOBODY, seq: 1, after: 0, ageMs };
   // Seqs are counted in each channel by itself.
-  published.producer ??= context.identify("producer", user, `${channel}\n${name}`);
+  published.producer ??= identities.producer(user, name, channel);
   const order = published.producer;
   const before = after ?? impliedAfter ?? 0;
   return { producer: keyed ?? order, isOwn: false, order, seq, after: before, ageMs };

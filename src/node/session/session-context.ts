@@ -2,14 +2,13 @@
 
 import type { OutgoingMessage, RequestId } from "../../wire/client-messages.ts";
 import type { CloseName, ErrorCode } from "../../wire/codes.ts";
-import type { Producer } from "../../wire/frame.ts";
 import type { Admitted } from "../app/authentication.ts";
 import type { AppOptions, Cluster, Session } from "../app/index.ts";
 import type { NodeLimits } from "../app/limits.ts";
 import type { Channels } from "../channels/channels.ts";
 import type { Subscription } from "../channels/readers.ts";
 import type { Subscriber } from "../channels/subscriber.ts";
-import type { ProducerKind } from "../uplink/identity.ts";
+import type { Identities } from "../uplink/identity.ts";
 import type { Uplink } from "../uplink/uplink.ts";
 import type { PublishWindow } from "./publish-window.ts";
 
@@ -24,8 +23,8 @@ export type SessionContext = {
   readonly cluster: Cluster;
   /** The link to the relay that owns a channel. */
   uplinkOf(channel: string): Pick<Uplink, "isUp">;
-  /** The producer that stands for this text from this user, the same on every node. */
-  identify(kind: ProducerKind, user: string | undefined, text: string): Producer;
+  /** What relays recognize repeats by. */
+  readonly identities: Identities;
   /** Calls the session's `resume` a little later. */
   resumeLater(session: Resumable): void;
   /** For the log: the app, or this node, threw. */

@@ -22,6 +22,7 @@ import {
   type RelayMessageOf,
 } from "../../wire/relay-messages.ts";
 import type { ChannelPort, Identity, OnPage, Opening, Question } from "./broker.ts";
+import { ownProducer } from "./identity.ts";
 import { Outbox, type Outgoing, type Publisher, type PublishResult } from "./outbox.ts";
 import { Questions } from "./questions.ts";
 
@@ -318,7 +319,7 @@ export class Uplink implements LinkEvents {
   /** This node in the channel: the producer of what nobody but this node repeats. */
   #ownProducer(opening: Opening): Producer {
     if (opening.ownProducer === undefined || opening.ownSeq === SEQ_MAX) {
-      opening.ownProducer = { high: this.#random32(), low: this.#random32() };
+      opening.ownProducer = ownProducer(this.#random32(), this.#random32());
       opening.ownSeq = 0;
     }
     return opening.ownProducer;
