@@ -181,7 +181,7 @@ export class Core {
     const id = String(ok.id);
     const number = Number(id.slice(1));
     if (id === CONNECT_ID) this.#handshakeReceived("let_in");
-    else if (id.startsWith("p")) this.#outbox.publicationAccepted(id, ok);
+    else if (id.startsWith("p")) this.#outbox.publicationAccepted(number, ok);
     else if (id.startsWith("r")) this.#requests.requestAnswered(number, ok);
     else if (!this.#subscriptions.subscribeAccepted(number, ok))
       this.#unreadableFrame("a subscribe is answered without a position");
@@ -193,7 +193,7 @@ export class Core {
     const name = String(id);
     const number = Number(name.slice(1));
     if (name.startsWith("p"))
-      return this.#outbox.publicationRefused(name, fault, this.#now, this.#random());
+      return this.#outbox.publicationRefused(number, fault, this.#now, this.#random());
     if (name.startsWith("r")) return this.#requests.requestRefused(number, fault);
     if (name.startsWith("s"))
       return this.#subscriptions.subscribeRefused(number, fault, this.#now, this.#random());

@@ -16,6 +16,10 @@ const CHARACTERS_MAX = 16 * 1024 * 1024;
 /** Unanswered publications of all channels together: more than those of one that is stuck. */
 const IN_FLIGHT_MAX = 2 * UNACKNOWLEDGED_MAX;
 
+/**
+ * `superseded`: sent and not answered, but it has to be sent again whatever the answer is, unless it
+ * was taken all the same.
+ */
 type Entry = {
   /** Whose promise it is. */
   readonly ticket: number;
@@ -25,19 +29,20 @@ type Entry = {
   readonly head: string;
   readonly tail: string;
   firstSentAt: number | undefined;
-  /** How often it was sent, and the id of its latest frame. */
-  sends: number;
-  id: string;
+  state: "waiting" | "sent" | "superseded";
 };
 
 /**
- * What waits in one channel, in order: the first `sent` are in flight. After a refusal none is sent
- * until `retryAt`.
+ * What is to be published in one channel, in order: the first `sent` are sent. After a refusal none
+ * is sent until `retryAt`, nor before all that is superseded is answered; then `window` at a time,
+ * which begins with one and doubles with each that is taken.
  */
 type Line = {
   readonly channel: string;
   readonly entries: Entry[];
   sent: number;
+  superseded: number;
+  window: number;
   retryAt: number;
   attempt: number;
 };
@@ -48,7 +53,7 @@ export class Outbox {
   /** By seq. */
   readonly #entries = new Map<number, Entry>();
   #seq = 0;
-  #inFlight = 0;
+  #unanswered = 0;
   #characters = 0;
 
   constructor(emit: Emit) {
@@ -70,6 +75,8 @@ export class Outbox {
       channel,
       entries: [],
       sent: 0,
+      superseded: 0,
+      window: UNACKNOWLEDGED_MAX,
       retryAt: 0,
       attempt: 0,
     };
@@ -80,7 +87,11 @@ export class Outbox {
     const named = key === undefined ? "" : `,"key":${JSON.stringify(key)}`;
     const head = `"channel":${JSON.stringify(channel)},"seq":${seq}${named}`;
     const tail = `,"data":${json}}`;
-    const entry = { ticket, line, seq, head, tail, firstSentAt: undefined, sends: 0, id: "" };
+    const entry: Entry = {
+      ...{ ticket, line, seq, head, tail },
+      firstSentAt: undefined,
+      state: "waiting",
+    };
     line.entries.push(entry);
     this.#entries.set(seq, entry);
     this.#characters += head.length + tail.length;
@@ -88,24 +99,25 @@ export class Outbox {
 
   /** Sends what may be sent now, in order. The limits are the node's. */
   sendPublications(now: number, unacknowledgedMax: number, frameBytesMax: number): void {
-    if (this.#inFlight === this.size) return;
-    const sentMax = Math.min(unacknowledgedMax, UNACKNOWLEDGED_MAX);
+    if (this.#unanswered === this.size) return;
     for (const line of this.#lines.values()) {
-      if (now < line.retryAt) continue;
+      if (now < line.retryAt || line.superseded > 0) continue;
+      const sentMax = Math.min(unacknowledgedMax, line.window);
       while (
         line.sent < line.entries.length &&
         line.sent < sentMax &&
-        this.#inFlight < IN_FLIGHT_MAX
+        this.#unanswered < IN_FLIGHT_MAX
       )
         this.#sendNext(line, now, frameBytesMax);
     }
   }
 
-  /** `id`: of any of its frames; having been taken once is enough. */
-  publicationAccepted(id: string, { position }: NodeMessageOf<"ok">): void {
-    const entry = this.#entries.get(seqIn(id));
+  publicationAccepted(seq: number, { position }: NodeMessageOf<"ok">): void {
+    const entry = this.#entries.get(seq);
     if (entry === undefined) return;
-    entry.line.attempt = 0;
+    const { line } = entry;
+    line.attempt = 0;
+    line.window = Math.min(2 * line.window, UNACKNOWLEDGED_MAX);
     this.#removeEntry(entry);
     // Offset 0: published before, and where is no longer known.
     const known = position !== undefined && position.offset > 0 ? position : undefined;
@@ -116,19 +128,31 @@ export class Outbox {
    * Refused for now: it and all behind it go again, after a while, or at once where only the one
    * before it was missing. Refused for good: it fails, and those behind it name another.
    */
-  publicationRefused(id: string, fault: Fault, now: number, random: number): void {
-    const entry = this.#entries.get(seqIn(id));
-    // What an earlier frame was refused for has been seen to.
-    if (entry === undefined || entry.id !== id) return;
+  publicationRefused(seq: number, fault: Fault, now: number, random: number): void {
+    const entry = this.#entries.get(seq);
+    if (entry === undefined || entry.state === "waiting") return;
     if (!fault.retry) return this.#failEntry(entry, fault);
-    const { line } = entry;
-    this.#goBack(line, line.entries.indexOf(entry));
-    if (fault.code !== "order") line.retryAt = now + backoffMs(++line.attempt, random);
+    const { line, state } = entry;
+    this.#frameAnswered(entry);
+    // It goes again for a refusal before this one.
+    if (state === "superseded") return;
+    const index = line.entries.indexOf(entry);
+    for (const behind of line.entries.slice(index + 1, line.sent)) behind.state = "superseded";
+    line.superseded += line.sent - index - 1;
+    line.sent = index;
+    if (fault.code === "order") return;
+    line.window = 1;
+    line.retryAt = now + backoffMs(++line.attempt, random);
   }
 
   /** What was sent and not answered may or may not have arrived: all of it is due again. */
   connectionLost(): void {
-    for (const line of this.#lines.values()) this.#goBack(line, 0);
+    for (const line of this.#lines.values()) {
+      line.sent = 0;
+      line.superseded = 0;
+    }
+    for (const entry of this.#entries.values()) entry.state = "waiting";
+    this.#unanswered = 0;
   }
 
   /** When a line that waits is due. */
@@ -151,22 +175,14 @@ export class Outbox {
       entry.firstSentAt === undefined
         ? ""
         : `,"age":${Math.max(1, Math.ceil(now - entry.firstSentAt))}`;
-    const id = entry.sends === 0 ? `p${entry.seq}` : `p${entry.seq}.${entry.sends}`;
-    const text = `{"type":"publish","id":"${id}",${entry.head},"after":${before}${age}${entry.tail}`;
+    const { seq, head, tail } = entry;
+    const text = `{"type":"publish","id":"p${seq}",${head},"after":${before}${age}${tail}`;
     if (isLongerThan(text, frameBytesMax)) return this.#failEntry(entry, FAULTS.tooLarge);
-    entry.id = id;
-    entry.sends++;
+    entry.state = "sent";
     entry.firstSentAt ??= now;
     line.sent++;
-    this.#inFlight++;
+    this.#unanswered++;
     this.#emit({ type: "send", text });
-  }
-
-  /** Those from this index on are not in flight any more. */
-  #goBack(line: Line, index: number): void {
-    for (const entry of line.entries.slice(index, line.sent)) entry.id = "";
-    this.#inFlight -= line.sent - index;
-    line.sent = index;
   }
 
   #failEntry(entry: Entry, fault: Fault): void {
@@ -174,18 +190,20 @@ export class Outbox {
     this.#emit({ type: "failed", ticket: entry.ticket, fault });
   }
 
-  #removeEntry({ line, seq, head, tail }: Entry): void {
-    const index = line.entries.findIndex((each) => each.seq === seq);
+  #removeEntry(entry: Entry): void {
+    const { line, seq, head, tail, state } = entry;
+    const index = line.entries.indexOf(entry);
     line.entries.splice(index, 1);
+    if (state === "sent") line.sent--;
+    this.#frameAnswered(entry);
     this.#entries.delete(seq);
     this.#characters -= head.length + tail.length;
-    if (index < line.sent) {
-      line.sent--;
-      this.#inFlight--;
-    }
     if (line.entries.length === 0) this.#lines.delete(line.channel);
   }
-}
 
-/** The seq in the id of a publication's frame: "p", the seq, and which time it is sent. */
-const seqIn = (id: string): number => Math.trunc(Number(id.slice(1)));
+  #frameAnswered(entry: Entry): void {
+    if (entry.state !== "waiting") this.#unanswered--;
+    if (entry.state === "superseded") entry.line.superseded--;
+    entry.state = "waiting";
+  }
+}

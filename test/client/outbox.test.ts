@@ -13,15 +13,12 @@ function outbox(unacknowledgedMax = 256, frameBytesMax = 1000) {
   const effects: Effect[] = [];
   const box = new Outbox((effect) => effects.push(effect));
   const told = () => effects.splice(0);
-  /** The ids of the latest frames, by seq. */
-  const requests = new Map<number, string>();
   /** The seqs of what is sent, each with the one it names before it. */
   const sent = (now: number): string[] => {
     box.sendPublications(now, unacknowledgedMax, frameBytesMax);
     return told().flatMap((effect) => {
       if (effect.type !== "send") return [];
-      const { id, seq, after, age } = JSON.parse(effect.text);
-      requests.set(seq, id);
+      const { seq, after, age } = JSON.parse(effect.text);
       return [`${seq}<${after}${age === undefined ? "" : ` ${age}`}`];
     });
   };
@@ -30,10 +27,10 @@ function outbox(unacknowledgedMax = 256, frameBytesMax = 1000) {
       box.enqueuePublication(1000 + box.size, channel, '"x"', undefined);
   };
   const accept = (...seqs: number[]) => {
-    for (const seq of seqs) box.publicationAccepted(requests.get(seq) ?? "", { type: "ok" });
+    for (const seq of seqs) box.publicationAccepted(seq, { type: "ok" });
   };
   const refuse = (fault: Fault, now: number, ...seqs: number[]) => {
-    for (const seq of seqs) box.publicationRefused(requests.get(seq) ?? "", fault, now, HALF);
+    for (const seq of seqs) box.publicationRefused(seq, fault, now, HALF);
   };
   return { box, told, sent, add, accept, refuse };
 }
@@ -54,8 +51,8 @@ test("a publication goes out once, numbered, and ends with its acknowledgement",
   });
   box.sendPublications(0, 256, 1000);
   expect(told()).toEqual([]);
-  box.publicationAccepted("p1", { type: "ok", id: "p1", position: { epoch: "e", offset: 9 } });
-  box.publicationAccepted("p1", { type: "ok", id: "p1", position: { epoch: "e", offset: 9 } });
+  box.publicationAccepted(1, { type: "ok", id: "p1", position: { epoch: "e", offset: 9 } });
+  box.publicationAccepted(1, { type: "ok", id: "p1", position: { epoch: "e", offset: 9 } });
   expect(told()).toEqual([{ type: "published", ticket: 7, position: { epoch: "e", offset: 9 } }]);
   expect(box.size).toBe(0);
 });
@@ -115,42 +112,53 @@ test("what is refused for now goes again with all behind it in its channel, afte
   expect(sent(0)).toEqual(["1<0", "2<1", "3<2", "4<3", "5<0"]);
   accept(1);
   refuse(BUSY, 0, 2);
-  // Those behind it are refused for the same reason: one failure.
-  refuse(BUSY, 0, 3);
-  refuse(ORDER, 0, 4);
   add(1, "a");
   add(1, "b");
   expect(sent(0)).toEqual(["7<5"]);
   const until = box.wakeAt(0);
   expect(until).toBe(150);
+  // Those behind it are refused with it: one failure. Until they are answered nothing is sent.
+  refuse(BUSY, 0, 3);
+  expect(sent(until)).toEqual([]);
+  refuse(ORDER, 0, 4);
   expect(sent(until - 1)).toEqual([]);
-  expect(sent(until)).toEqual(["2<0 150", "3<2 150", "4<3 150", "6<4"]);
+  // One by one at first, then more and more.
+  expect(sent(until)).toEqual(["2<0 150"]);
   expect(box.wakeAt(until)).toBe(Number.POSITIVE_INFINITY);
   refuse(BUSY, until, 2);
   expect(box.wakeAt(until)).toBe(until + 300);
-  box.connectionLost();
-  expect(sent(until + 299)).toEqual(["5<0 449", "7<5 449"]);
-  expect(sent(until + 300)).toHaveLength(4);
+  expect(sent(until + 300)).toEqual(["2<0 450"]);
   accept(2);
-  refuse(BUSY, 500, 3);
-  expect(box.wakeAt(500)).toBe(650);
+  expect(sent(500)).toEqual(["3<0 500", "4<3 500"]);
+  accept(3);
+  expect(sent(500)).toEqual(["6<4"]);
+});
+
+test("a lost connection ends the wait for answers, not the wait after a refusal", () => {
+  const { box, sent, add, refuse } = outbox();
+  add(3);
+  sent(0);
+  refuse(BUSY, 0, 1);
+  box.connectionLost();
+  expect(sent(149)).toEqual([]);
+  expect(sent(150)).toEqual(["1<0 150"]);
 });
 
 test("one that is refused for good fails alone; what named it is sent again at once, and names another", () => {
   const { box, told, sent, add, refuse, accept } = outbox();
-  add(4);
-  expect(sent(0)).toEqual(["1<0", "2<1", "3<2", "4<3"]);
+  add(5);
+  expect(sent(0)).toEqual(["1<0", "2<1", "3<2", "4<3", "5<4"]);
   refuse(REFUSED, 0, 2);
   expect(told()).toEqual([{ type: "failed", ticket: 1001, fault: REFUSED }]);
   expect(sent(5)).toEqual([]);
   refuse(ORDER, 5, 3);
-  expect(sent(5)).toEqual(["3<1 5", "4<3 5"]);
-  // The answer to what was sent first comes late, and means nothing.
-  box.publicationRefused("p4", ORDER, 5, HALF);
-  expect(sent(6)).toEqual([]);
-  // That it was taken counts, whichever frame it was.
-  box.publicationAccepted("p4", { type: "ok" });
-  accept(1, 3, 4);
+  expect(sent(5)).toEqual([]);
+  // One that was taken all the same was taken; one that is refused for good fails.
+  accept(4);
+  refuse(REFUSED, 5, 5);
+  expect(told().map(({ type }) => type)).toEqual(["published", "failed"]);
+  expect(sent(6)).toEqual(["3<1 6"]);
+  accept(1, 3);
   expect(box.size).toBe(0);
 });
 

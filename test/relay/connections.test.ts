@@ -16,7 +16,7 @@ import { MemoryDisk, storeOn } from "./memory-disk.ts";
 
 const SECRET = "a secret that tests share";
 const NONCE = new Uint8Array(NONCE_BYTES);
-const HELLO: RelayMessage = { type: "hello", version: 1, role: "node", id: "n", nonce: NONCE };
+const HELLO: RelayMessage = { type: "hello", version: 2, role: "node", id: "n", nonce: NONCE };
 
 class Transport implements LinkTransport {
   state: "open" | "shut" | "terminated" = "open";

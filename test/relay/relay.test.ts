@@ -174,7 +174,7 @@ describe("strangers and bad links", () => {
     expect((await link.next("lost")).reason).toContain("secret");
     const hello = encodeRelayMessage({
       type: "hello",
-      version: 1,
+      version: 2,
       role: "node",
       id: "spy",
       nonce: new Uint8Array(16),

@@ -113,7 +113,7 @@ test("says hello, proves the secret to a relay that has proved it, and is up whe
   const { link, events, say, open } = createLink();
   const dialed = open();
   const [role, id] = ["node", "node-1"] as const;
-  expect(dialed.said()).toEqual([{ type: "hello", version: 1, role, id, nonce: OURS }]);
+  expect(dialed.said()).toEqual([{ type: "hello", version: 2, role, id, nonce: OURS }]);
   link.sendMessage({ type: "ping" });
   say(challenge(SECRET));
   const proof = linkProof(SECRET, OURS, THEIRS, role, id);

@@ -20,11 +20,9 @@ export const ownProducer = (high: number, low: number): Producer => ownedBy(APP,
 /** The same on every node. */
 export class Identities {
   readonly #secret: string;
-  readonly #seed: bigint;
 
   constructor(secret: string) {
     this.#secret = secret;
-    this.#seed = createHmac("sha256", secret).update("owners").digest().readBigUInt64BE(0);
   }
 
   /** A client in a channel, by its user and the name that it has given itself. */
@@ -42,12 +40,15 @@ export class Identities {
     return this.#identify(["app-key", channel, key], undefined);
   }
 
+  /** `owner` undefined: the app. */
   #identify(parts: readonly (string | null)[], owner: string | undefined): Producer {
-    const mac = createHmac("sha256", this.#secret).update(JSON.stringify(parts)).digest();
+    const mac = this.#mac(parts);
     const among =
-      owner === undefined
-        ? APP
-        : 1 + Number(Bun.hash.wyhash(owner, this.#seed) % (BigInt(OWNERS) - 1n));
+      owner === undefined ? APP : 1 + (this.#mac(["owner", owner]).readUInt32BE(0) % (OWNERS - 1));
     return ownedBy(among, mac.readUInt32BE(0), mac.readUInt32BE(4));
+  }
+
+  #mac(parts: readonly (string | null)[]): Buffer {
+    return createHmac("sha256", this.#secret).update(JSON.stringify(parts)).digest();
   }
 }
