@@ -21,7 +21,7 @@ import type { ClientSession } from "./session/session.ts";
 import type { Refusal, Resumable, SessionContext } from "./session/session-context.ts";
 import { GROUPS, Sessions } from "./session/sessions.ts";
 import { BEAT_MS, Canary } from "./uplink/canary.ts";
-import { producerFor } from "./uplink/identity.ts";
+import { Identities } from "./uplink/identity.ts";
 import { type LinkPort, type OnLinkChange, Uplink } from "./uplink/uplink.ts";
 
 export type NodeCoreOptions = {
@@ -95,6 +95,7 @@ export class NodeCore {
   readonly context: SessionContext;
   readonly #options: NodeCoreOptions;
   readonly #ports: NodePorts;
+  readonly #identities: Identities;
   readonly #canaries: readonly Canary[];
   readonly #channels: Channels;
   readonly #cluster: Cluster;
@@ -118,6 +119,7 @@ export class NodeCore {
     const { clock, events } = ports;
     this.#options = options;
     this.#ports = ports;
+    this.#identities = new Identities(secret);
     this.#proven.promise.catch(() => {});
     this.#backlog = new Backlog(rules.limits.unsentBytes);
     this.#flushAlarm = new Alarm(clock, () => this.#channels.flush());
@@ -132,11 +134,8 @@ export class NodeCore {
       scheduleFlush: (dueMs) => this.#flushAlarm.set(dueMs),
     });
     this.#channels.open(EVERYONE, DEFAULT_ROUTE, true);
-    this.#cluster = createCluster(
-      id,
-      this.#channels,
-      (key) => producerFor(secret, "key", undefined, key),
-      (channel, code) => events.notPublished(channel, code),
+    this.#cluster = createCluster(id, this.#channels, this.#identities, (channel, code) =>
+      events.notPublished(channel, code),
     );
     const onProven = () => {
       if (this.#canaries.every((canary) => canary.isProven)) this.#proven.resolve();
@@ -229,13 +228,15 @@ export class NodeCore {
       random32,
       (change, reason) => {
         events.linkChanged(relay, change, reason);
+        // What waits for its answers need not wait for other relays'.
+        if (change === "link lost") for (const session of this.sessions) session.resume();
         if (reason === WRONG_SECRET) this.#proven.reject(otherSecret(relay));
       },
     );
   }
 
   #createContext(): SessionContext {
-    const { id, pingMs, connectMs, app, rules, secret } = this.#options;
+    const { id, pingMs, connectMs, app, rules } = this.#options;
     const { clock, events } = this.#ports;
     return {
       node: id,
@@ -251,7 +252,8 @@ export class NodeCore {
       refused: (refusal) => events.refused(refusal),
       channels: this.#channels,
       cluster: this.#cluster,
-      identify: (kind, user, text) => producerFor(secret, kind, user, text),
+      uplinkOf: (channel) => this.uplinks[ownerOf(channel, this.#options.relays)],
+      identities: this.#identities,
       resumeLater: (session) => this.#resumeLater(session),
       hookTimedOut: (hook, session) => events.hookTimedOut(hook, session),
       failed: (what, error, session) => events.failed(what, error, session),

@@ -1,20 +1,32 @@
 // Which publications have been seen: for each producer the highest seq and a window of the ones
 // before it. An open-addressed table in typed arrays, of bounded size; when it is full, a producer
-// that was not heard lately makes room.
+// of an owner who has far more than the others makes room, and else one not heard for long.
 
 import { readU32, writeU32 } from "../wire/bytes.ts";
 import { UNACKNOWLEDGED_MAX } from "../wire/client-messages.ts";
+import { OWNERS, ownerAmong } from "../wire/frame.ts";
 
 /** Seqs that are told apart below the highest: as many as a client may leave unacknowledged. */
 export const SEQ_WINDOW = UNACKNOWLEDGED_MAX;
-/** Bytes of one producer's snapshot: high, low, highest seq, window. */
-export const SNAPSHOT_BYTES = 12 + SEQ_WINDOW / 8;
+/** Bytes of a snapshot of version 1: high, low, highest seq, window. */
+export const SNAPSHOT_BYTES_VERSION_1 = 12 + SEQ_WINDOW / 8;
+/** Bytes of one producer's snapshot: the same, and when it was last heard, seconds since 1970. */
+export const SNAPSHOT_BYTES = SNAPSHOT_BYTES_VERSION_1 + 4;
+/** An owner, and when the latest of its producers that are forgotten was heard. */
+export const FORGOTTEN_BYTES = 6;
 
 const WORDS = SEQ_WINDOW / 32;
 const SLOTS_MIN = 1 << 10;
 const SLOTS_MAX = 1 << 18;
 /** Of a relay's memory, so that what the journal keeps of producers is a small part of it. */
 const MEMORY_BYTES_PER_SLOT = 512;
+/** Producers that are looked at for one to make room, and where an owner has far too many. */
+const LOOKED_AT = 64;
+const LOOKED_AT_FOR_CROWD = 512;
+/** How many times the average an owner may have before its producers make room for others'. */
+const FAIR_SHARES = 2;
+/** How much longer a repeat may have been on its way than the original, ms. */
+const WAY_MS = 10_000;
 
 /** How many slots suit a relay with that much memory: a power of two. */
 export const slotsFor = (memoryBytes: number): number =>
@@ -36,9 +48,15 @@ export class Producers {
    * Bit (seq mod SEQ_WINDOW) of a slot's words: whether seq was seen, for the seqs in the window.
    */
   #window = new Uint32Array(SLOTS_MIN * WORDS);
-  #heard = new Uint8Array(SLOTS_MIN);
+  /** When it was heard last, seconds since 1970. */
+  #heardAt = new Uint32Array(SLOTS_MIN);
   /** The pass in which the producer's last snapshot was taken. */
   #pass = new Float64Array(SLOTS_MIN);
+
+  /** By owner: how many producers are known, and when the latest forgotten one was heard. */
+  readonly #owned = new Uint32Array(OWNERS);
+  readonly #forgottenAt = new Uint32Array(OWNERS);
+  #owners = 0;
 
   /** `slotsMax`: a power of two; at most three quarters of it are filled. */
   constructor(slotsMax = SLOTS_MAX) {
@@ -50,24 +68,60 @@ export class Producers {
   }
 
   /**
-   * Records (producer, seq), seq ≥ 1. False: it was recorded before, or is too old to tell, which
-   * an honest producer's never is.
+   * Records (producer, seq), seq ≥ 1. Returns the highest seq before: `forget` needs it. A seq too
+   * old to tell counts as recorded.
    */
-  record(high: number, low: number, seq: number): boolean {
+  record(high: number, low: number, seq: number, nowMs: number): number {
     const slot = this.#claim(high, low);
     const highest = this.#highest[slot];
-    this.#heard[slot] = 1;
+    this.#heardAt[slot] = Math.max(this.#heardAt[slot], Math.ceil(nowMs / 1000));
     if (seq > highest) this.#raise(slot, seq);
-    else if (highest - seq >= SEQ_WINDOW || this.#bit(slot, seq)) return false;
-    this.#setBit(slot, seq);
-    return true;
+    if (this.#highest[slot] - seq < SEQ_WINDOW) this.#setBit(slot, seq);
+    return highest;
   }
 
-  /** Takes back the record of a publication that could not be stored. */
-  forget(high: number, low: number, seq: number): void {
+  /** Whether (producer, seq) is recorded; a seq that is too old to tell counts as recorded. */
+  has(high: number, low: number, seq: number): boolean {
     const slot = this.#find(high, low);
-    if (this.#highest[slot] !== 0)
-      this.#window[slot * WORDS + ((seq % SEQ_WINDOW) >>> 5)] &= ~(1 << (seq & 31));
+    const highest = this.#highest[slot];
+    return seq <= highest && (highest - seq >= SEQ_WINDOW || this.#bit(slot, seq));
+  }
+
+  /** Whether a publication with this identity was recorded before. */
+  isRepeat(high: number, low: number, seq: number): boolean {
+    return this.has(high, low, seq);
+  }
+
+  isKnown(high: number, low: number): boolean {
+    return this.#highest[this.#find(high, low)] !== 0;
+  }
+
+  /** Whether an unknown producer may be one that was forgotten after it was heard at that time. */
+  mayHaveForgotten(high: number, heardAtMs: number): boolean {
+    const forgottenAt = this.#forgottenAt[ownerAmong(high)];
+    return forgottenAt > 0 && heardAtMs <= forgottenAt * 1000 + WAY_MS;
+  }
+
+  /** A part of what was known is lost, whosever it was. */
+  lostSome(nowMs: number): void {
+    this.#forgottenAt.fill(Math.ceil(nowMs / 1000));
+  }
+
+  /**
+   * Takes back the record of a publication that could not be stored; of several, the newest first.
+   * `highestBefore`: what `record` returned.
+   */
+  forget(high: number, low: number, seq: number, highestBefore: number): void {
+    const slot = this.#find(high, low);
+    if (this.#highest[slot] === 0) return;
+    if (this.#highest[slot] - seq < SEQ_WINDOW) this.#clearBit(slot, seq);
+    if (this.#highest[slot] !== seq) return;
+    if (highestBefore === 0) return this.#remove(slot);
+    // The bits of these seqs gave way to higher ones. A publisher leaves none of them behind.
+    const oldest = Math.max(1, highestBefore - SEQ_WINDOW + 1);
+    const lost = Math.min(highestBefore, seq - SEQ_WINDOW);
+    this.#highest[slot] = highestBefore;
+    for (let each = oldest; each <= lost; each++) this.#setBit(slot, each);
   }
 
   /**
@@ -93,17 +147,41 @@ export class Producers {
     writeU32(into, at + 8, highest);
     for (let word = 0; word < WORDS; word++)
       writeU32(into, at + 12 + 4 * word, this.#window[slot * WORDS + word]);
+    writeU32(into, at + SNAPSHOT_BYTES_VERSION_1, this.#heardAt[slot]);
     return true;
+  }
+
+  /** When producers were heard that are forgotten, for a successor. */
+  forgotten(): Uint8Array {
+    const owners = [...this.#forgottenAt.keys()].filter((owner) => this.#forgottenAt[owner] > 0);
+    const bytes = Buffer.alloc(owners.length * FORGOTTEN_BYTES);
+    for (const [i, owner] of owners.entries()) {
+      bytes.writeUInt16BE(owner, i * FORGOTTEN_BYTES);
+      bytes.writeUInt32BE(this.#forgottenAt[owner], i * FORGOTTEN_BYTES + 2);
+    }
+    return bytes;
+  }
+
+  restoreForgotten(bytes: Uint8Array): void {
+    for (let at = 0; at + FORGOTTEN_BYTES <= bytes.length; at += FORGOTTEN_BYTES) {
+      const owner = ((bytes[at] << 8) | bytes[at + 1]) & (OWNERS - 1);
+      this.#forgottenAt[owner] = Math.max(this.#forgottenAt[owner], readU32(bytes, at + 2));
+    }
   }
 
   /**
    * Adds what a snapshot knows to what is known. A highest seq of 0 would be an empty slot: no
-   * snapshot says it.
+   * snapshot says it. `heardAtMs`: where the snapshot does not say it.
    */
-  restore(from: Uint8Array, at: number): void {
+  restore(from: Uint8Array, at: number, heardAtMs?: number): void {
     const highest = readU32(from, at + 8);
     if (highest === 0) return;
     const slot = this.#claim(readU32(from, at), readU32(from, at + 4));
+    const heardAt =
+      heardAtMs === undefined
+        ? readU32(from, at + SNAPSHOT_BYTES_VERSION_1)
+        : Math.ceil(heardAtMs / 1000);
+    this.#heardAt[slot] = Math.max(this.#heardAt[slot], heardAt);
     if (highest > this.#highest[slot]) this.#raise(slot, highest);
     const seen = (seq: number) =>
       (readU32(from, at + 12 + 4 * ((seq % SEQ_WINDOW) >>> 5)) >>> (seq & 31)) & 1;
@@ -131,6 +209,10 @@ export class Producers {
     this.#window[slot * WORDS + ((seq % SEQ_WINDOW) >>> 5)] |= 1 << (seq & 31);
   }
 
+  #clearBit(slot: number, seq: number): void {
+    this.#window[slot * WORDS + ((seq % SEQ_WINDOW) >>> 5)] &= ~(1 << (seq & 31));
+  }
+
   #home(high: number, low: number): number {
     const mixed = Math.imul(high ^ Math.imul(low, 0x9e3779b1), 0x85ebca6b);
     return ((mixed ^ (mixed >>> 15)) >>> 0) & (this.#slots - 1);
@@ -156,19 +238,21 @@ export class Producers {
     this.#low[slot] = low;
     this.#window.fill(0, slot * WORDS, (slot + 1) * WORDS);
     this.#pass[slot] = -1;
+    this.#heardAt[slot] = 0;
     this.#count++;
+    if (this.#owned[ownerAmong(high)]++ === 0) this.#owners++;
     return slot;
   }
 
   #grow(): void {
     const [slots, high, low, highest] = [this.#slots, this.#high, this.#low, this.#highest];
-    const [window, heard, pass] = [this.#window, this.#heard, this.#pass];
+    const [window, heardAt, pass] = [this.#window, this.#heardAt, this.#pass];
     this.#slots = 2 * slots;
     this.#high = new Uint32Array(this.#slots);
     this.#low = new Uint32Array(this.#slots);
     this.#highest = new Uint32Array(this.#slots);
     this.#window = new Uint32Array(this.#slots * WORDS);
-    this.#heard = new Uint8Array(this.#slots);
+    this.#heardAt = new Uint32Array(this.#slots);
     this.#pass = new Float64Array(this.#slots);
     for (let from = 0; from < slots; from++) {
       if (highest[from] === 0) continue;
@@ -177,27 +261,38 @@ export class Producers {
       this.#low[to] = low[from];
       this.#highest[to] = highest[from];
       this.#window.set(window.subarray(from * WORDS, (from + 1) * WORDS), to * WORDS);
-      this.#heard[to] = heard[from];
+      this.#heardAt[to] = heardAt[from];
       this.#pass[to] = pass[from];
     }
   }
 
   /**
-   * Second chance: the hand passes over producers heard since it came by last, and takes the first
-   * that was not.
+   * Forgets a producer. Of those that the hand passes, the one not heard for longest; but one of an
+   * owner with far more than the average before all others.
    */
   #evict(): void {
-    for (;;) {
+    const crowd = (FAIR_SHARES * this.#count) / this.#owners;
+    let victim = -1;
+    let isCrowded = false;
+    for (let looked = 0; looked < LOOKED_AT || (looked < LOOKED_AT_FOR_CROWD && !isCrowded); ) {
       this.#hand = (this.#hand + 1) & (this.#slots - 1);
-      if (this.#highest[this.#hand] === 0) continue;
-      if (this.#heard[this.#hand] === 0) break;
-      this.#heard[this.#hand] = 0;
+      const slot = this.#hand;
+      if (this.#highest[slot] === 0) continue;
+      looked++;
+      const isOfCrowd = this.#owned[ownerAmong(this.#high[slot])] > crowd;
+      if (isCrowded && !isOfCrowd) continue;
+      const isOlder = victim < 0 || this.#heardAt[slot] < this.#heardAt[victim];
+      if (isOlder || (isOfCrowd && !isCrowded)) victim = slot;
+      isCrowded ||= isOfCrowd;
     }
-    this.#remove(this.#hand);
+    const owner = ownerAmong(this.#high[victim]);
+    this.#forgottenAt[owner] = Math.max(this.#forgottenAt[owner], this.#heardAt[victim]);
+    this.#remove(victim);
   }
 
   /** Empties a slot and moves back what was pushed past it, so that searches need no tombstones. */
   #remove(slot: number): void {
+    if (--this.#owned[ownerAmong(this.#high[slot])] === 0) this.#owners--;
     let hole = slot;
     for (
       let next = (hole + 1) & (this.#slots - 1);
@@ -211,7 +306,7 @@ export class Producers {
       this.#low[hole] = this.#low[next];
       this.#highest[hole] = this.#highest[next];
       this.#window.copyWithin(hole * WORDS, next * WORDS, (next + 1) * WORDS);
-      this.#heard[hole] = this.#heard[next];
+      this.#heardAt[hole] = this.#heardAt[next];
       this.#pass[hole] = this.#pass[next];
       hole = next;
     }

@@ -44,8 +44,12 @@ const table = {
       policy: policyShape,
     },
   },
+  /** Snapshots of producers as version 1 laid them out. */
+  producers1: { opcode: 0x52, fields: { snapshots: binary(0, RECORD_BYTES_MAX) } },
+  /** When producers were heard that are forgotten, as Producers.forgotten lays it out. */
+  forgotten: { opcode: 0x57, fields: { owners: binary(0, RECORD_BYTES_MAX) } },
   /** Snapshots of producers, as Producers.snapshot lays them out. */
-  producers: { opcode: 0x52, fields: { snapshots: binary(0, RECORD_BYTES_MAX) } },
+  producers: { opcode: 0x58, fields: { snapshots: binary(0, RECORD_BYTES_MAX) } },
 } as const;
 
 export const { encode: encodeRecord, decode: decodeRecord } = codec(table);

@@ -17,11 +17,6 @@ export class RelayLink implements Receiver {
   readonly openings = new Map<number, Opening>();
   /** The outcomes of its PUBLISH frames of this turn, in order. */
   outcomes: number[] = [];
-  /**
-   * Ids of channels in which a publication of this link could not be stored. Until the link sends
-   * RETRY, its later publications there are refused too: they would overtake the repeat.
-   */
-  readonly refusing = new Set<number>();
   phase: "awaitingHello" | "awaitingProof" | "up" | "ended" = "awaitingHello";
   role: Role = "probe";
   /** The id of the process at the other end. */

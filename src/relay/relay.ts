@@ -202,9 +202,6 @@ export class Relay {
         return this.#closeChannel(link, message.id, nowMs);
       case "history":
         return this.#sendHistory(link, message, nowMs);
-      case "retry":
-        link.refusing.delete(message.id);
-        return;
       case "register": {
         const replaced = this.#registry.register(link, message);
         if (replaced !== undefined)

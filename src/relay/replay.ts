@@ -11,11 +11,12 @@ import {
   producerHighAt,
   producerLowAt,
   seqAt,
+  timeAt,
 } from "../wire/frame.ts";
 import { Malformed } from "../wire/shape.ts";
 import { batchKindOf, eraseDamage, readBatch } from "./batch.ts";
 import { Channel, NO_PLACE } from "./channel.ts";
-import { SNAPSHOT_BYTES } from "./producers.ts";
+import { SNAPSHOT_BYTES, SNAPSHOT_BYTES_VERSION_1 } from "./producers.ts";
 import { DEFINITION_BYTES_MIN, decodeRecord } from "./records.ts";
 import { type Place, SEGMENT_BYTES } from "./segments.ts";
 import type { Store } from "./store.ts";
@@ -81,10 +82,11 @@ export function* replay(
     yield;
   }
   for (const [i, { number }] of read.entries()) {
-    readPublications(store, found, number, layouts[i]);
+    readPublications(store, found, number, layouts[i], nowMs);
     yield;
   }
   const damages = layouts.flatMap((layout) => layout.damages);
+  if (damages.length > 0) store.producers.lostSome(nowMs);
   const isUnproven =
     mayHaveLost || layouts.some((each) => each.isVersion1 && each.damages.length > 0);
   const last = damages.at(-1);
@@ -190,6 +192,7 @@ function readPublications(
   found: Map<number, Found>,
   segment: number,
   { end, records }: Layout,
+  nowMs: number,
 ): void {
   const bytes = store.segments.bytes(segment);
   let record = 0;
@@ -204,19 +207,36 @@ function readPublications(
       known?.channel.restore(offsetAt(bytes, at), place, next - at);
       if (known !== undefined && !isCopy && place > known.provedAt) known.provedAt = place;
       store.channels.raiseNextId(id + 1);
-      store.producers.record(producerHighAt(bytes, at), producerLowAt(bytes, at), seqAt(bytes, at));
+      store.producers.record(
+        producerHighAt(bytes, at),
+        producerLowAt(bytes, at),
+        seqAt(bytes, at),
+        timeAt(bytes, at),
+      );
     } else if (at === records[record]) {
       record++;
-      restoreProducers(store, decodeRecord(bytes, at, next));
+      restoreProducers(store, decodeRecord(bytes, at, next), nowMs);
     } else {
       isCopy = batchKindOf(opcode) === "copy";
     }
   }
 }
 
-function restoreProducers(store: Store, record: ReturnType<typeof decodeRecord>): void {
-  if (record.type !== "producers") return;
-  const { snapshots } = record;
-  for (let at = 0; at + SNAPSHOT_BYTES <= snapshots.length; at += SNAPSHOT_BYTES)
-    store.producers.restore(snapshots, at);
+function restoreProducers(
+  store: Store,
+  record: ReturnType<typeof decodeRecord>,
+  nowMs: number,
+): void {
+  const { producers } = store;
+  if (record.type === "forgotten") return producers.restoreForgotten(record.owners);
+  if (record.type === "producers") {
+    const { snapshots } = record;
+    for (let at = 0; at + SNAPSHOT_BYTES <= snapshots.length; at += SNAPSHOT_BYTES)
+      producers.restore(snapshots, at);
+  } else if (record.type === "producers1") {
+    const { snapshots } = record;
+    const bytesEach = SNAPSHOT_BYTES_VERSION_1;
+    for (let at = 0; at + bytesEach <= snapshots.length; at += bytesEach)
+      producers.restore(snapshots, at, nowMs);
+  }
 }

@@ -25,15 +25,21 @@ export class Snapshots {
     this.#end = 0;
   }
 
-  addAll(snapshots: Uint8Array): void {
+  /** `bytesEach`: of a snapshot. */
+  addAll(snapshots: Uint8Array, bytesEach: number): void {
     const view = Buffer.from(snapshots.buffer, snapshots.byteOffset, snapshots.length);
-    for (let at = 0; at + SNAPSHOT_BYTES <= view.length; at += SNAPSHOT_BYTES)
+    for (let at = 0; at + bytesEach <= view.length; at += bytesEach)
       this.add(view.readUInt32BE(at), view.readUInt32BE(at + 4), 0);
   }
 
+  /** Also says when producers were heard that are known no more: once a segment. */
   records(): Uint8Array[] {
     const parts =
       this.#end === 0 ? this.#full : [...this.#full, this.#bytes.subarray(0, this.#end)];
-    return parts.map((snapshots) => encodeRecord({ type: "producers", snapshots }));
+    const records = parts.map((snapshots) => encodeRecord({ type: "producers", snapshots }));
+    const owners = this.#producers.forgotten();
+    return owners.length === 0
+      ? records
+      : [...records, encodeRecord({ type: "forgotten", owners })];
   }
 }

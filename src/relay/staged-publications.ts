@@ -20,6 +20,11 @@ export class StagedPublications {
   /** The indexes of their outcomes in the links' `outcomes`. */
   readonly #outcomes: number[] = [];
 
+  /** What Producers.record returned for each. */
+  readonly #seqsBefore: number[] = [];
+  /** Places in orders that the frames do not say: five numbers for each, see `placed`. */
+  readonly #ranks: number[] = [];
+
   constructor(segments: Segments) {
     this.#segments = segments;
   }
@@ -28,13 +33,25 @@ export class StagedPublications {
     return this.#channels.length === 0;
   }
 
-  /** To be called before the channel and the link's outcomes know of the publication. */
-  stage(channel: Channel, link: RelayLink, place: Place): void {
+  /**
+   * To be called before the channel and the link's outcomes know of the publication. `seqBefore`:
+   * what Producers.record returned.
+   */
+  stage(channel: Channel, link: RelayLink, place: Place, seqBefore: number): void {
+    this.#seqsBefore.push(seqBefore);
     this.#channels.push(channel);
     this.#places.push(place);
     this.#topsAt.push(channel.topAt);
     this.#links.push(link);
     this.#outcomes.push(link.outcomes.length);
+  }
+
+  /**
+   * The publication that is staged next has this place in its publisher's order; its frame does not
+   * say so. `before`: what Producers.record returned.
+   */
+  placed(high: number, low: number, seq: number, before: number): void {
+    this.#ranks.push(this.#channels.length, high, low, seq, before);
   }
 
   /** Queues the frames, which are contiguous up to the end of the head, for the channels' links. */
@@ -64,9 +81,14 @@ export class StagedPublications {
         segments.frameBytes(place),
         this.#topsAt[i],
       );
-      producers.forget(producerHighAt(head, at), producerLowAt(head, at), seqAt(head, at));
+      this.#forgetRank(i, producers);
+      producers.forget(
+        producerHighAt(head, at),
+        producerLowAt(head, at),
+        seqAt(head, at),
+        this.#seqsBefore[i],
+      );
       this.#links[i].outcomes[this.#outcomes[i]] = OUTCOME_STORAGE;
-      this.#links[i].refusing.add(channel.id);
     }
     return this.#places[0];
   }
@@ -77,5 +99,13 @@ export class StagedPublications {
     this.#topsAt.length = 0;
     this.#links.length = 0;
     this.#outcomes.length = 0;
+    this.#seqsBefore.length = 0;
+    this.#ranks.length = 0;
+  }
+
+  #forgetRank(index: number, producers: Producers): void {
+    if (this.#ranks.at(-5) !== index) return;
+    const [, high, low, seq, before] = this.#ranks.splice(-5);
+    producers.forget(high, low, seq, before);
   }
 }

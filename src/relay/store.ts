@@ -2,18 +2,25 @@
 // write, and only then forwards them. Recycles the ring of segments.
 
 import {
+  afterAt,
+  ageAt,
   channelIdAt,
   offsetAt,
   opcodeOf,
+  orderHighAt,
+  orderLowAt,
   PUBLICATION,
   producerHighAt,
   producerLowAt,
   seqAt,
+  setSeq,
   stamp,
 } from "../wire/frame.ts";
 import {
   OUTCOME_DUPLICATE,
+  OUTCOME_ORDER,
   OUTCOME_STORAGE,
+  OUTCOME_UNKNOWN,
   OUTCOME_UNKNOWN_CHANNEL,
   type Policy,
 } from "../wire/relay-messages.ts";
@@ -22,7 +29,7 @@ import { type BatchKind, isFiller } from "./batch.ts";
 import { Channel } from "./channel.ts";
 import { Channels } from "./channels.ts";
 import { type Disk, Head } from "./head.ts";
-import type { Producers } from "./producers.ts";
+import { type Producers, SNAPSHOT_BYTES, SNAPSHOT_BYTES_VERSION_1 } from "./producers.ts";
 import { CHANNEL_ID_MAX, decodeRecord, encodeRecord } from "./records.ts";
 import type { RelayLink } from "./relay-link.ts";
 import { type Place, SEGMENT_BYTES, type Segments } from "./segments.ts";
@@ -36,6 +43,8 @@ const ORIGINAL_SEARCH_MAX = 256;
  * and unused ends of segments.
  */
 const HISTORY_SHARE = 0.6;
+/** The one seq of the producer that a key stands for. */
+const KEY_SEQ = 1;
 /** Segment bytes that are reckoned for one channel's definition. */
 const BYTES_PER_CHANNEL = 1024;
 
@@ -124,34 +133,55 @@ export class Store {
       link.outcomes.push(OUTCOME_UNKNOWN_CHANNEL);
       return;
     }
-    const high = producerHighAt(frame, start);
-    const low = producerLowAt(frame, start);
     const seq = seqAt(frame, start);
     if (seq === 0) throw new Malformed("a publication's seq begins at 1");
     if (!this.#makeRoom(end - start)) {
-      this.#refuse(link, channel);
+      link.outcomes.push(OUTCOME_STORAGE);
       return;
     }
-    const { segments } = this;
-    if (!this.producers.record(high, low, seq)) {
-      // The original may be staged in this turn. If its commit fails, this is not a repeat.
-      this.commit();
-      if (!this.producers.record(high, low, seq)) {
-        const original = channel.offsetOf(high, low, seq, ORIGINAL_SEARCH_MAX);
-        link.outcomes.push(original ?? OUTCOME_DUPLICATE);
-        return;
-      }
-    }
-    const isRefused = link.refusing.size > 0 && link.refusing.has(channel.id);
-    if (isRefused || !this.#head.open("commit")) {
-      this.producers.forget(high, low, seq);
-      this.#refuse(link, channel);
+    const high = producerHighAt(frame, start);
+    const low = producerLowAt(frame, start);
+    const orderHigh = orderHighAt(frame, start);
+    const orderLow = orderLowAt(frame, start);
+    const { producers, segments } = this;
+    // One with a key is known by the key, and has its place in the order of its publisher.
+    const isPlaced = orderHigh !== 0 || orderLow !== 0;
+    const isKeyed = isPlaced && (orderHigh !== high || orderLow !== low);
+    const identitySeq = isKeyed ? KEY_SEQ : seq;
+    // The original may be staged in this turn. If its commit fails, this is not a repeat.
+    if (producers.isRepeat(high, low, identitySeq)) this.commit();
+    const after = afterAt(frame, start);
+    const isNext = after === 0 || producers.has(orderHigh, orderLow, after);
+    if (producers.isRepeat(high, low, identitySeq)) {
+      if (isKeyed && isNext) producers.record(orderHigh, orderLow, seq, nowMs);
+      const original = channel.offsetOf(high, low, identitySeq, ORIGINAL_SEARCH_MAX);
+      link.outcomes.push(original ?? OUTCOME_DUPLICATE);
       return;
+    }
+    if (!isNext) {
+      link.outcomes.push(OUTCOME_ORDER);
+      return;
+    }
+    const age = ageAt(frame, start);
+    if (age > 0 && !producers.isKnown(high, low) && producers.mayHaveForgotten(high, nowMs - age)) {
+      link.outcomes.push(OUTCOME_UNKNOWN);
+      return;
+    }
+    if (!this.#head.open("commit")) {
+      link.outcomes.push(OUTCOME_STORAGE);
+      return;
+    }
+    const before = producers.record(high, low, identitySeq, nowMs);
+    if (isKeyed) {
+      const placeBefore = producers.record(orderHigh, orderLow, seq, nowMs);
+      this.#staged.placed(orderHigh, orderLow, seq, placeBefore);
     }
     const position = segments.end;
     const place = segments.append(frame, start, end);
-    stamp(segments.bytes(segments.head), position, channel.top + 1, nowMs);
-    this.#staged.stage(channel, link, place);
+    const head = segments.bytes(segments.head);
+    stamp(head, position, channel.top + 1, nowMs);
+    if (isKeyed) setSeq(head, position, KEY_SEQ);
+    this.#staged.stage(channel, link, place, before);
     this.channels.historyBytes += channel.appendPublication(place, end - start, nowMs);
     link.outcomes.push(channel.top);
   }
@@ -168,12 +198,6 @@ export class Store {
   sweep(nowMs: number): void {
     this.commit();
     this.channels.sweep(nowMs);
-  }
-
-  /** Answers a publication that cannot be stored. */
-  #refuse(link: RelayLink, channel: Channel): void {
-    link.outcomes.push(OUTCOME_STORAGE);
-    link.refusing.add(channel.id);
   }
 
   #adoptPolicy(channel: Channel, policy: Policy): Channel | "storage" {
@@ -278,8 +302,9 @@ export class Store {
   ): boolean {
     if (isFiller(opcodeOf(bytes, at))) return true;
     const record = decodeRecord(bytes, at, end);
-    if (record.type === "producers") {
-      snapshots.addAll(record.snapshots);
+    if (record.type === "producers" || record.type === "producers1") {
+      const bytesEach = record.type === "producers" ? SNAPSHOT_BYTES : SNAPSHOT_BYTES_VERSION_1;
+      snapshots.addAll(record.snapshots, bytesEach);
       return true;
     }
     const channel = record.type === "define" ? this.channels.withId(record.id) : undefined;

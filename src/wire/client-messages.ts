@@ -25,8 +25,8 @@ export const SUBPROTOCOL_MSGPACK = "tutti.v1.msgpack";
 
 export const SEQ_MAX = 0xffff_ffff;
 /**
- * Publications with a `seq` that a client may have unacknowledged, and a relay's window of seqs, in
- * which it always recognizes a repeat. A multiple of 32.
+ * Publications that a client may have unacknowledged in one channel, and a relay's window of seqs,
+ * in which it always recognizes a repeat. A multiple of 32.
  */
 export const UNACKNOWLEDGED_MAX = 256;
 export const HISTORY_LIMIT_MAX = 1000;
@@ -53,6 +53,8 @@ const clientTable = {
     data: present,
     seq: optional(integer(1, SEQ_MAX)),
     key: optional(text(1, 128)),
+    after: optional(integer(0, SEQ_MAX)),
+    age: optional(integer(0, Number.MAX_SAFE_INTEGER)),
   },
   history: {
     id,

@@ -14,6 +14,11 @@ export const ERRORS = {
   rate: { retry: true, message: "Too many requests; slow down." },
   busy: { retry: true, message: "The cluster cannot take this right now; try again." },
   storage: { retry: true, message: "The publication could not be stored; try again." },
+  order: {
+    retry: true,
+    message: "The publication before this one was not taken; send that first.",
+  },
+  unknown: { retry: false, message: "Whether this was published is not known any more." },
   internal: { retry: false, message: "The app failed to answer." },
 } as const;
 export type ErrorCode = keyof typeof ERRORS;

@@ -16,6 +16,9 @@ export const HELLO_BYTES_MAX = 512;
 export const PUBLISH = 0x10;
 export const PUBLICATION = 0x11;
 
+/** The longest age of a PUBLISH, ms; what is older says this. */
+const AGE_MAX = 0xffff_ffff;
+
 const ARRAY_OF_7 = 0x97;
 const U32 = 0xce;
 const U64 = 0xcf;
@@ -25,6 +28,10 @@ const BIN32 = 0xc6;
  * The identity of a producer: a random or hashed 64-bit number, held as two unsigned 32-bit halves.
  */
 export type Producer = { readonly high: number; readonly low: number };
+
+/** Whose a producer is, in its lowest bits of the high half: a relay shares its memory by that. */
+export const OWNERS = 1 << 12;
+export const ownerAmong = (high: number): number => high & (OWNERS - 1);
 
 /** The opcode of the frame that begins at `start`: 0 when its second byte cannot be one. */
 export function opcodeOf(bytes: Uint8Array, start: number): number {
@@ -55,6 +62,14 @@ export const producerHighAt = (bytes: Uint8Array, start: number): number =>
 export const producerLowAt = (bytes: Uint8Array, start: number): number =>
   readU32(bytes, start + 34);
 export const seqAt = (bytes: Uint8Array, start: number): number => readU32(bytes, start + 39);
+// A PUBLISH has these where the relay writes offset and time.
+/** The producer in whose order the PUBLISH is; 0: in nobody's. */
+export const orderHighAt = (bytes: Uint8Array, start: number): number => readU32(bytes, start + 12);
+export const orderLowAt = (bytes: Uint8Array, start: number): number => readU32(bytes, start + 16);
+/** The seq, in that order, of what has to be taken before the PUBLISH; 0: nothing has to be. */
+export const afterAt = (bytes: Uint8Array, start: number): number => readU32(bytes, start + 21);
+/** How long ago it was sent for the first time, ms; 0: this is the first time. */
+export const ageAt = (bytes: Uint8Array, start: number): number => readU32(bytes, start + 25);
 /**
  * The payload of the publication at `start`…`end`: a view, valid as long as `bytes` is not reused.
  */
@@ -69,6 +84,26 @@ export function setChannelId(bytes: Uint8Array, start: number, channelId: number
   writeU32(bytes, start + 7, channelId);
 }
 
+/** Says in whose order the PUBLISH at `start` is. */
+export function setOrder(bytes: Uint8Array, start: number, producer: Producer): void {
+  writeU32(bytes, start + 12, producer.high);
+  writeU32(bytes, start + 16, producer.low);
+}
+
+/** Says what has to be taken before the PUBLISH at `start`. `seq` 0: nothing. */
+export function setAfter(bytes: Uint8Array, start: number, seq: number): void {
+  writeU32(bytes, start + 21, seq);
+}
+
+export function setSeq(bytes: Uint8Array, start: number, seq: number): void {
+  writeU32(bytes, start + 39, seq);
+}
+
+/** Says how long ago the PUBLISH at `start` was sent for the first time. */
+export function setAge(bytes: Uint8Array, start: number, ageMs: number): void {
+  writeU32(bytes, start + 25, Math.min(ageMs, AGE_MAX));
+}
+
 /**
  * Turns the PUBLISH at `start` into the PUBLICATION that every link and the journal get. `timeMs`:
  * since the Unix epoch.
@@ -79,7 +114,7 @@ export function stamp(bytes: Uint8Array, start: number, offset: number, timeMs: 
   writeU64(bytes, start + 21, timeMs);
 }
 
-/** A whole PUBLISH frame. `seq`: 1 to 2^32 − 1. */
+/** A whole PUBLISH frame, sent for the first time, in nobody's order. `seq`: 1 to 2^32 − 1. */
 export function encodePublish(
   channelId: number,
   producer: Producer,

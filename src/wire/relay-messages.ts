@@ -18,7 +18,7 @@ import {
   text,
 } from "./shape.ts";
 
-export const RELAY_PROTOCOL_VERSION = 1;
+export const RELAY_PROTOCOL_VERSION = 2;
 
 const u32 = integer(0, 0xffff_ffff);
 const milliseconds = integer(0, Number.MAX_SAFE_INTEGER);
@@ -62,6 +62,10 @@ export type Role = Shaped<typeof role>;
 export const OUTCOME_DUPLICATE = 0;
 export const OUTCOME_STORAGE = -1;
 export const OUTCOME_UNKNOWN_CHANNEL = -2;
+/** The publication that has to be taken before this one has not been. */
+export const OUTCOME_ORDER = -3;
+/** A repeat of what may be forgotten: whether it was taken is not known. */
+export const OUTCOME_UNKNOWN = -4;
 
 /** Each message's opcode, and its fields in the order they have on the wire. */
 export const RELAY_TABLE = {
@@ -86,11 +90,6 @@ export const RELAY_TABLE = {
    * OUTCOME_*.
    */
   ack: { opcode: 0x12, fields: { outcomes: list(integer(-16, Number.MAX_SAFE_INTEGER), 100_000) } },
-  /**
-   * This link knows that a publication to the channel could not be stored: what it publishes from
-   * here on may be taken again.
-   */
-  retry: { opcode: 0x13, fields: { id: u32 } },
 
   /**
    * `live`: this link wants the channel's publications; without it the link only learns the

@@ -35,7 +35,7 @@ const MEMBER = {
 } as const;
 
 const MESSAGES: RelayMessage[] = [
-  { type: "hello", version: 1, role: "node", id: "node-1", nonce: NONCE },
+  { type: "hello", version: 2, role: "node", id: "node-1", nonce: NONCE },
   { type: "challenge", nonce: NONCE, proof: new Uint8Array(32) },
   { type: "prove", proof: new Uint8Array(32) },
   { type: "welcome", relay: "relay-1", lineage: "l", uptimeMs: 1, pingMs: 1000 },
@@ -165,7 +165,7 @@ class FuzzedRelay {
     const link = this.#relay.connect();
     this.#say(
       link,
-      encodeRelayMessage({ type: "hello", version: 1, role: "node", id, nonce: NONCE }),
+      encodeRelayMessage({ type: "hello", version: 2, role: "node", id, nonce: NONCE }),
     );
     const proof = linkProof(SECRET, NONCE, new Uint8Array(16).fill(9), "node", id);
     this.#say(link, encodeRelayMessage({ type: "prove", proof }));

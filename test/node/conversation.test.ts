@@ -1,7 +1,7 @@
 // What a client and a node say to each other, through real sockets and a real relay.
 
 import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
-import { Refused } from "../../src/node/app/index.ts";
+import { Refused, type Session } from "../../src/node/app/index.ts";
 import { TestCluster, type TestNode, type TestRelay } from "./harness.ts";
 
 setDefaultTimeout(30_000);
@@ -52,6 +52,8 @@ const options = {
       { cluster }: { cluster: { broadcast(data: unknown): Promise<unknown> } },
       params: unknown,
     ) => cluster.broadcast(params),
+    keyed: ({ cluster }: Session, key: unknown) =>
+      cluster.publish("room:keys", "the app", { key: String(key) }),
   },
 };
 
@@ -318,12 +320,51 @@ test("a repeat by seq or by key is acknowledged with the first one's offset, and
   expect((await elsewhere.publish("room:repeat", "k", { key: "order-17" })).position).toEqual(
     keyed.position,
   );
-  expect(await writer.publish("room:repeat", 1, { key: "k", seq: 3 })).toMatchObject({
-    code: "bad_frame",
+  expect(await writer.publish("room:repeat", "k", { key: "order-17", seq: 3 })).toMatchObject({
+    position: keyed.position,
   });
-  await writer.publish("room:repeat", "end");
+  await writer.publish("room:repeat", "end", { seq: 4, after: 3 });
   expect(await reader.messages("room:repeat", 4)).toEqual(['1:"a"', '2:"b"', '3:"k"', '4:"end"']);
   expect(reader.inbox).toEqual([]);
+});
+
+test("a client's key does not stand for the app's, whichever comes first", async () => {
+  const [client, reader] = [await cluster.client(node), await cluster.client(other)];
+  await reader.subscribe("room:keys");
+  await client.publish("room:keys", "a client", { key: "invoice 1" });
+  expect(await client.ask({ type: "call", method: "keyed", params: "invoice 1" })).toMatchObject({
+    data: { offset: 2 },
+  });
+  await client.ask({ type: "call", method: "keyed", params: "invoice 2" });
+  await client.publish("room:keys", "another client", { key: "invoice 2" });
+  expect(await reader.messages("room:keys", 4)).toEqual([
+    '1:"a client"',
+    '2:"the app"',
+    '3:"the app"',
+    '4:"another client"',
+  ]);
+});
+
+test("a client that does not say what is before a publication keeps its order all the same", async () => {
+  const client = await cluster.client(node);
+  await client.ask({ type: "connect", producer: "of old times" });
+  const channel = "checked:old";
+  await client.publish(channel, 1, { seq: 1 });
+  // Refused for good: what follows is behind the one before.
+  expect(await client.publish(channel, "bad", { seq: 2 })).toMatchObject({ code: "refused" });
+  expect(await client.publish(channel, 3, { seq: 3 })).toMatchObject({ type: "ok" });
+  expect(await client.publish(channel, 7, { seq: 7, after: 6 })).toMatchObject({ code: "order" });
+  expect(await client.publish(channel, 7, { seq: 7, after: 3 })).toMatchObject({ type: "ok" });
+});
+
+test("seqs are counted in each channel by itself", async () => {
+  const client = await cluster.client(node);
+  await client.ask({ type: "connect", producer: "in two channels" });
+  const publish = (channel: string, seq: number) =>
+    client.publish(channel, seq, { seq, after: 0 }).then(({ position }) => Object(position).offset);
+  expect(await publish("room:seqs1", 1000)).toBe(1);
+  expect(await publish("room:seqs2", 1)).toBe(1);
+  expect(await publish("room:seqs2", 1000)).toBe(2);
 });
 
 test("publications keep their order though the app takes its time with each", async () => {

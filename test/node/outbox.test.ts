@@ -1,19 +1,35 @@
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { OUTBOX_ENTRIES_MAX, Outbox, type Outgoing } from "../../src/node/uplink/outbox.ts";
+import {
+  type Destination,
+  OUTBOX_ENTRIES_MAX,
+  Outbox,
+  type Outgoing,
+} from "../../src/node/uplink/outbox.ts";
+import { afterAt, ageAt, encodePublish } from "../../src/wire/frame.ts";
 
-const entry = (
-  destination: { id: number; unacknowledged: number; owesRetry: boolean },
-  takenAtMs = 0,
-  isRepeatable = true,
-): Outgoing => ({
-  destination,
-  frame: new Uint8Array(10),
-  isRepeatable,
-  takenAtMs,
-  publisher: { published: () => {} },
-  wasSent: false,
+const to = (id: number): Destination & { id: number } => ({
+  id,
+  unacknowledged: 0,
+  newestOwn: undefined,
 });
+
+/** `seq` 0: of a client; else this node's own. */
+function entry(destination: Destination, takenAtMs = 0, seq = 0): Outgoing {
+  return {
+    destination,
+    frame: encodePublish(0, { high: 1, low: 2 }, seq || 1, new Uint8Array(1)),
+    isRepeatable: seq === 0,
+    isOwn: seq > 0,
+    takenAtMs,
+    ageMs: 0,
+    publisher: { published: () => {} },
+    wasSent: false,
+    isAnswered: false,
+    before: undefined,
+    ordinal: 0,
+  };
+}
 
 const steps = fc.array(
   fc.oneof(
@@ -35,7 +51,7 @@ test("whatever happens, entries are sent in order, all again on a new connection
   fc.assert(
     fc.property(steps, (happened) => {
       const outbox = new Outbox();
-      const channels = [0, 1, 2].map(() => ({ id: 0, unacknowledged: 0, owesRetry: false }));
+      const channels = [0, 1, 2].map(() => to(0));
       const added: Outgoing[] = [];
       const left = new Set<Outgoing>();
       let onWire: Outgoing[] = [];
@@ -51,7 +67,11 @@ test("whatever happens, entries are sent in order, all again on a new connection
           expect(outbox.add(taken)).toBe(true);
           added.push(taken);
         } else if (step.type === "send") {
-          for (let sent = outbox.takeUnsent(); sent !== undefined; sent = outbox.takeUnsent())
+          for (
+            let sent = outbox.takeUnsent(nowMs);
+            sent !== undefined;
+            sent = outbox.takeUnsent(nowMs)
+          )
             onWire.push(sent);
         } else if (step.type === "answer") {
           for (let n = 0; n < step.count && onWire.length > 0; n++) {
@@ -87,70 +107,74 @@ test("whatever happens, entries are sent in order, all again on a new connection
   );
 });
 
-test("who has waited too long is told; what never left goes with all that waits behind it", () => {
+test("who has waited too long is told; what never left is given up", () => {
   const outbox = new Outbox();
-  const [open, closed] = [
-    { id: 1, unacknowledged: 0, owesRetry: false },
-    { id: 0, unacknowledged: 0, owesRetry: false },
-  ];
+  const [opened, closed] = [to(1), to(0)];
   const [own, sent, unsent, younger] = [
-    entry(open, 1, false),
-    entry(open, 2),
+    entry(opened, 1, 1),
+    entry(opened, 2),
     entry(closed, 3),
-    entry(open, 9),
+    entry(opened, 9),
   ];
   for (const each of [own, sent, unsent, younger]) outbox.add(each);
-  for (let n = 0; n < 3; n++) outbox.takeUnsent();
+  for (let n = 0; n < 3; n++) outbox.takeUnsent(0);
   expect(outbox.expire(1)).toEqual([]);
   // Nobody repeats the node's own: it stays until its fate is known.
   expect(outbox.expire(3)).toEqual([sent]);
-  expect(outbox.expire(4)).toEqual([sent, unsent, younger]);
-  expect(outbox.size).toBe(2);
-  expect([outbox.takeAnswered(), outbox.takeAnswered(), outbox.takeAnswered()]).toEqual([
-    own,
-    sent,
-    undefined,
-  ]);
+  expect(outbox.expire(4)).toEqual([sent, unsent]);
+  expect(outbox.takeUnsent(0)).toBe(younger);
+  expect(outbox.size).toBe(3);
+  const answered = [1, 2, 3, 4].map(() => outbox.takeAnswered());
+  expect(answered).toEqual([own, sent, younger, undefined]);
 });
 
-test("what went out behind one that could not be stored is not sent again ahead of its repeat", () => {
+test("the node's own are sent again, behind what is unanswered, when the one before was not taken", () => {
   const outbox = new Outbox();
-  const [full, other] = [
-    { id: 1, unacknowledged: 0, owesRetry: false },
-    { id: 2, unacknowledged: 0, owesRetry: false },
-  ];
-  const [refused, behind, own, elsewhere] = [
-    entry(full),
-    entry(full),
-    entry(full, 0, false),
-    entry(other),
-  ];
-  const unsent = entry(full);
-  for (const each of [refused, behind, own, elsewhere]) outbox.add(each);
-  while (outbox.takeUnsent() !== undefined);
-  outbox.add(unsent);
-  expect(outbox.takeAnswered()).toBe(refused);
-  expect(outbox.refused(refused)).toEqual([behind, unsent]);
-  // The next refusal is the same one's.
-  expect(outbox.refused(behind)).toBeUndefined();
-  outbox.linkLost();
-  // Nobody repeats the node's own: whatever the relay did with it, it is asked again.
-  expect([outbox.takeUnsent(), outbox.takeUnsent(), outbox.takeUnsent()]).toEqual([
-    own,
-    elsewhere,
-    undefined,
+  const [full, other] = [to(1), to(2)];
+  const own = [1, 2, 3, 4].map((seq) => entry(full, 0, seq));
+  const client = entry(full);
+  const elsewhere = entry(other, 0, 1);
+  for (const each of [...own.slice(0, 3), client, elsewhere]) outbox.add(each);
+  const sent = () => {
+    const taken: [Outgoing, number, number][] = [];
+    for (let each = outbox.takeUnsent(5000); each !== undefined; each = outbox.takeUnsent(5000))
+      taken.push([each, afterAt(each.frame, 0), ageAt(each.frame, 0)]);
+    return taken;
+  };
+  expect(sent()).toEqual([
+    [own[0], 0, 0],
+    [own[1], 1, 0],
+    [own[2], 2, 0],
+    [client, 0, 0],
+    [elsewhere, 0, 0],
   ]);
-  expect([full.unacknowledged, other.unacknowledged]).toEqual([1, 1]);
+  // The first could not be stored: that is told. The second was behind it.
+  expect(outbox.takeAnswered()).toBe(own[0]);
+  expect(outbox.takeAnswered(true)).toBe(own[1]);
+  outbox.add(own[3]);
+  expect(outbox.takeAnswered(true)).toBe(own[2]);
+  expect(sent()).toEqual([
+    [own[1], 0, 5000],
+    [own[2], 2, 5000],
+    [own[3], 3, 0],
+  ]);
+  // Of a client's, the client is told.
+  expect(outbox.takeAnswered(true)).toBe(client);
+  expect(outbox.size).toBe(4);
+  expect([full.unacknowledged, other.unacknowledged, full.newestOwn]).toEqual([3, 1, own[3]]);
+  outbox.linkLost();
+  expect(sent().map(([each]) => each)).toEqual([own[1], own[2], elsewhere, own[3]]);
+  for (let n = 0; n < 4; n++) outbox.takeAnswered();
+  expect([full.unacknowledged, full.newestOwn, outbox.size]).toEqual([0, undefined, 0]);
 });
 
 test("it is bounded", () => {
   const outbox = new Outbox();
-  const channel = { id: 0, unacknowledged: 0, owesRetry: false };
-  const big = { ...entry(channel), frame: new Uint8Array(1024 * 1024) };
+  const big = { ...entry(to(0)), frame: new Uint8Array(1024 * 1024) };
   let taken = 0;
   while (outbox.add({ ...big })) taken++;
   expect(taken).toBe(32);
   const small = new Outbox();
-  for (let n = 0; n < OUTBOX_ENTRIES_MAX; n++) small.add(entry(channel));
-  expect(small.add(entry(channel))).toBe(false);
+  for (let n = 0; n < OUTBOX_ENTRIES_MAX; n++) small.add(entry(to(0)));
+  expect(small.add(entry(to(0)))).toBe(false);
 });

@@ -4,9 +4,10 @@ import { expect, test } from "bun:test";
 import type { ChannelPort } from "../../src/node/uplink/broker.ts";
 import { type LinkPort, Uplink } from "../../src/node/uplink/uplink.ts";
 import type { LinkEvents } from "../../src/runtime/link-core.ts";
-import { encodePublish } from "../../src/wire/frame.ts";
+import { afterAt, encodePublish, seqAt } from "../../src/wire/frame.ts";
 import {
   type InvalidRelayMessage,
+  OUTCOME_ORDER,
   OUTCOME_STORAGE,
   type RelayMessage,
 } from "../../src/wire/relay-messages.ts";
@@ -28,9 +29,10 @@ const NEWS: ChannelPort = {
 function uplink() {
   const said: RelayMessage[] = [];
   const changes: string[] = [];
+  const frames: [number, number][] = [];
   const link: LinkPort = {
     isUp: true,
-    send() {},
+    send: (frame) => void frames.push([seqAt(frame, 0), afterAt(frame, 0)]),
     sendMessage: (message) => void said.push(message),
     close() {},
   };
@@ -46,6 +48,8 @@ function uplink() {
   );
   return {
     uplink: made,
+    /** The seqs of what it has published, each with what it names before it. */
+    published: () => frames.splice(0),
     take: () => said.splice(0).map(({ type }) => type),
     hear: (message: RelayMessage) => events?.message(message),
     misread: (readable: InvalidRelayMessage["readable"]) =>
@@ -84,31 +88,34 @@ test("a channel that was refused and closed is not asked for again", () => {
   expect(take()).toEqual([]);
 });
 
-test("a refusal that is heard while the channel is opened anew is answered once it is open, before anything is published", () => {
-  const { uplink: node, take, hear } = uplink();
+test("one that could not be stored is told; the node's own behind it go again, and then in order", () => {
+  const { uplink: node, hear, published } = uplink();
   const readable = { epoch: "e", first: 1, top: 0, trimmed: "expired" as const };
-  const opened = {
-    type: "opened" as const,
-    channel: "news",
-    id: 7,
-    ...readable,
-    gap: null,
-    missed: 0,
-    members: 0,
-  };
-  const port = { ...NEWS, isFollowed: false };
-  const opening = node.openChannel(port);
-  hear(opened);
+  const opened = { type: "opened" as const, channel: "news", id: 7, ...readable };
+  const opening = node.openChannel(NEWS);
+  hear({ ...opened, gap: null, missed: 0, members: 0 });
   const results: unknown[] = [];
-  const publisher = { published: (result: unknown) => void results.push(result) };
-  node.publish(opening, undefined, new Uint8Array(1), 0, publisher);
-  port.isFollowed = true;
-  node.followChannel(opening);
-  expect(take()).toEqual(["open", "close", "open"]);
-  hear({ type: "ack", outcomes: [OUTCOME_STORAGE] });
-  expect([results, take()]).toEqual([["storage"], []]);
-  hear(opened);
-  expect(take()).toEqual(["retry"]);
+  const publish = (name: string) =>
+    node.publish(opening, undefined, new Uint8Array(1), 0, {
+      published: (result) => void results.push([name, result]),
+    });
+  for (const name of ["a", "b", "c"]) publish(name);
+  expect(published()).toEqual([
+    [1, 0],
+    [2, 1],
+    [3, 2],
+  ]);
+  hear({ type: "ack", outcomes: [OUTCOME_STORAGE, OUTCOME_ORDER, OUTCOME_ORDER] });
+  expect(results).toEqual([["a", "storage"]]);
+  expect(published()).toEqual([
+    [2, 0],
+    [3, 2],
+  ]);
+  hear({ type: "ack", outcomes: [1, 2] });
+  expect(results.slice(1)).toEqual([
+    ["b", 1],
+    ["c", 2],
+  ]);
 });
 
 const OPENED = {

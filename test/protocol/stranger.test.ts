@@ -117,6 +117,17 @@ describe("the relay protocol", () => {
     expect(await outcomes(link, 4)).toEqual([1, 2, 1, -2]);
   });
 
+  test("a publication is taken behind the one it names, keyed or not", async () => {
+    using link = await dial("order");
+    const { id } = await open(link, "order", { live: false });
+    link.publish(id, 20n, 2, "second", { after: 1 });
+    link.publish(id, 20n, 1, "first");
+    link.publish(id, 21n, 2, "keyed", { order: 20n, after: 1 });
+    link.publish(id, 20n, 3, "third", { after: 2 });
+    link.publish(id, 21n, 1, "the same key");
+    expect(await outcomes(link, 5)).toEqual([-3, 1, 2, 3, 2]);
+  });
+
   test("missed publications come first, then live ones, over two links", async () => {
     using ann = await dial("ann");
     using bob = await dial("bob");
@@ -238,7 +249,7 @@ describe("the relay protocol", () => {
       "does not know the secret",
     );
     using liar = new RelayLink(relay.port);
-    liar.send("HELLO", { version: 1, role: "node", id: "liar", nonce: randomBytes(16) });
+    liar.send("HELLO", { version: 2, role: "node", id: "liar", nonce: randomBytes(16) });
     await liar.next("CHALLENGE");
     liar.send("PROVE", { proof: randomBytes(32) });
     expect((await liar.next()).name).toBe("BYE");
@@ -322,6 +333,11 @@ describe("the client protocol", () => {
       expect(message).toMatchObject({ channel, offset: 1, data });
       expect(Math.abs(Number(message.time) - Date.now())).toBeLessThan(60_000);
       expect(await client.ask("publish", { channel, data, seq: 1 })).toMatchObject(published);
+      expect(await client.ask("publish", { channel, data: 3, seq: 3, after: 2 })).toMatchObject({
+        type: "error",
+        code: "order",
+        retry: true,
+      });
       client.send({ type: "publish", channel, data: 2, seq: 2 });
       expect(await client.next()).toMatchObject({ type: "message", offset: 2, data: 2 });
 

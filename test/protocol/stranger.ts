@@ -285,6 +285,9 @@ const MARKS = Object.entries({
 });
 const PAYLOAD_AT = 48;
 
+/** What a PUBLISH says of its place. */
+type Order = { order?: bigint; after?: number; age?: number };
+
 export class RelayLink {
   readonly closed: Promise<void>;
   readonly #socket: Socket;
@@ -308,7 +311,7 @@ export class RelayLink {
   static async dial(port: number, secret: string, id: string, role = "node"): Promise<RelayLink> {
     const link = new RelayLink(port);
     const nonce = randomBytes(16);
-    link.send("HELLO", { version: 1, role, id, nonce });
+    link.send("HELLO", { version: 2, role, id, nonce });
     const challenge = await link.next("CHALLENGE");
     const theirs = bytesIn(challenge.nonce);
     if (!proofOf(secret, "tutti relay", nonce, theirs).equals(bytesIn(challenge.proof))) {
@@ -327,13 +330,16 @@ export class RelayLink {
     this.#socket.write(Buffer.concat([u32(array.length), array]));
   }
 
-  publish(channelId: Value, producer: bigint, seq: number, data: Value): void {
+  publish(channelId: Value, producer: bigint, seq: number, data: Value, more: Order = {}): void {
     const payload = Buffer.from(JSON.stringify(data));
     const frame = Buffer.alloc(PAYLOAD_AT + payload.length);
     frame.writeUInt32BE(frame.length - 4);
     for (const [at, mark] of MARKS) frame[Number(at)] = mark;
     frame[5] = PUBLISH;
     frame.writeUInt32BE(Number(channelId), 7);
+    frame.writeBigUInt64BE(more.order ?? producer, 12);
+    frame.writeUInt32BE(more.after ?? 0, 21);
+    frame.writeUInt32BE(more.age ?? 0, 25);
     frame.writeBigUInt64BE(producer, 30);
     frame.writeUInt32BE(seq, 39);
     frame.writeUInt32BE(payload.length, 44);

@@ -17,7 +17,7 @@ import { MemoryDisk, storeOn } from "./memory-disk.ts";
 
 const SECRET = "a secret that tests share";
 const NONCE = new Uint8Array(NONCE_BYTES);
-const HELLO: RelayMessage = { type: "hello", version: 1, role: "node", id: "n", nonce: NONCE };
+const HELLO: RelayMessage = { type: "hello", version: 2, role: "node", id: "n", nonce: NONCE };
 
 const packer = new Packr({ useRecords: false });
 
@@ -167,7 +167,7 @@ test("a wrong field in a message of a member refuses that message, and its link 
   member.say(
     { type: "open", channel: "room", policy, ...how },
     { type: "history", request: 7, id: 1, since: null, limit: -1, reverse: false },
-    { type: "retry", id: -1 },
+    { type: "close", id: -1 },
     { type: "ping" },
   );
   pass(0);
@@ -175,7 +175,7 @@ test("a wrong field in a message of a member refuses that message, and its link 
   expect(events).toEqual([
     expect.stringContaining("malformed: open.policy.ttlMs must be a whole number"),
     expect.stringContaining("malformed: history.limit"),
-    expect.stringContaining("malformed: retry.id"),
+    expect.stringContaining("malformed: close.id"),
   ]);
   expect([member.connection.link.phase, member.transport.state]).toEqual(["up", "open"]);
 });

@@ -6,9 +6,10 @@ import { gatherBuffer } from "../../src/relay/outbox.ts";
 import { RelayLink } from "../../src/relay/relay-link.ts";
 import { positionOf, SEGMENT_BYTES, segmentOf } from "../../src/relay/segments.ts";
 import type { Store } from "../../src/relay/store.ts";
-import { encodePublish, offsetAt, payloadOf } from "../../src/wire/frame.ts";
+import { encodePublish, offsetAt, payloadOf, setAfter, setOrder } from "../../src/wire/frame.ts";
 import {
   OUTCOME_DUPLICATE,
+  OUTCOME_ORDER,
   OUTCOME_STORAGE,
   OUTCOME_UNKNOWN_CHANNEL,
 } from "../../src/wire/relay-messages.ts";
@@ -37,6 +38,24 @@ function publish(
 ): RelayLink {
   const frame = encodePublish(channel.id, { high: 1, low: channel.id }, seq, encoder.encode(text));
   store.publish(link, frame, 0, frame.length, nowMs);
+  return link;
+}
+
+/** The same, behind another of its publisher; `key`: known by that, and only placed by its seq. */
+function publishAfter(
+  store: Store,
+  channel: Channel,
+  seq: number,
+  after: number,
+  link: RelayLink,
+  key?: number,
+): RelayLink {
+  const publisher = { high: 1, low: channel.id };
+  const producer = key === undefined ? publisher : { high: 2, low: key };
+  const frame = encodePublish(channel.id, producer, seq, encoder.encode(String(seq)));
+  setOrder(frame, 0, publisher);
+  setAfter(frame, 0, after);
+  store.publish(link, frame, 0, frame.length, 0);
   return link;
 }
 
@@ -126,24 +145,70 @@ describe("order and memory", () => {
     disk.isFull = false;
     // What was on its way behind it would overtake its repeat; what has been stored already is a
     // repeat, and others are not concerned.
-    publish(store, channel, 4, "4", link);
-    publish(store, channel, 1, "1", link);
-    expect(publish(store, open(store, "other"), 9, "9", link).outcomes.slice(4)).toEqual([
-      OUTCOME_STORAGE,
-      1,
-      1,
-    ]);
-    link.refusing.delete(channel.id);
-    publish(store, channel, 2, "2", link);
-    publish(store, channel, 3, "3", link);
+    publishAfter(store, channel, 4, 3, link);
+    publishAfter(store, channel, 1, 0, link);
+    publishAfter(store, open(store, "other"), 9, 0, link);
+    publishAfter(store, channel, 2, 1, link);
+    publishAfter(store, channel, 3, 2, link);
     store.commit();
-    expect(link.outcomes.slice(7)).toEqual([2, 3]);
+    expect(link.outcomes.slice(4)).toEqual([OUTCOME_ORDER, 1, 1, 2, 3]);
     const successor = storeOn(disk, 8).store;
     expect(remembered(successor, open(successor))).toEqual([
       [1, "1"],
       [2, "2"],
       [3, "3"],
     ]);
+  });
+
+  test("a publication is taken only behind the one it names, whatever identifies either", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 8);
+    const [channel, link] = [open(store), newLink()];
+    publishAfter(store, channel, 2, 1, link);
+    publishAfter(store, channel, 1, 0, link);
+    publishAfter(store, channel, 2, 1, link);
+    publishAfter(store, channel, 4, 3, link);
+    publishAfter(store, channel, 3, 2, link, 77);
+    publishAfter(store, channel, 4, 3, link);
+    // Its key was published with before: it counts as taken here too, but only in its turn.
+    publishAfter(store, channel, 6, 5, link, 77);
+    publishAfter(store, channel, 7, 6, link);
+    publishAfter(store, channel, 6, 4, link, 77);
+    publishAfter(store, channel, 7, 6, link);
+    store.commit();
+    const order = OUTCOME_ORDER;
+    expect(link.outcomes).toEqual([order, 1, 2, order, 3, 4, 3, order, 3, 5]);
+    // A successor knows keys by themselves; nobody names what has been acknowledged.
+    const successor = storeOn(disk, 8).store;
+    const again = open(successor);
+    publishAfter(successor, again, 3, 0, link, 77);
+    publishAfter(successor, again, 4, 3, link);
+    publishAfter(successor, again, 8, 0, link);
+    successor.commit();
+    expect(link.outcomes.slice(-3)).toEqual([3, 4, 6]);
+  });
+
+  test("what was staged and could not be stored is as if it had never come, far above the last seq too", () => {
+    const disk = new MemoryDisk();
+    const { store } = storeOn(disk, 8);
+    const [channel, link] = [open(store), newLink()];
+    publishAfter(store, channel, 1, 0, link);
+    publishAfter(store, channel, 2, 1, link);
+    store.commit();
+    disk.isFull = true;
+    for (let seq = 3; seq <= 1000; seq++) publishAfter(store, channel, seq, seq - 1, link, 5 + seq);
+    publishAfter(store, channel, 5000, 1000, link);
+    store.commit();
+    disk.isFull = false;
+    expect(new Set(link.outcomes.slice(2))).toEqual(new Set([OUTCOME_STORAGE]));
+    link.outcomes.length = 0;
+    publishAfter(store, channel, 5000, 1000, link);
+    publishAfter(store, channel, 2, 1, link);
+    publishAfter(store, channel, 3, 2, link, 8);
+    publishAfter(store, channel, 5000, 3, link);
+    store.commit();
+    // What the first attempt trimmed from the history stays trimmed.
+    expect(link.outcomes).toEqual([OUTCOME_ORDER, OUTCOME_DUPLICATE, 3, 4]);
   });
 
   test("a channel that nobody uses is freed once it remembers nothing", () => {

@@ -120,7 +120,7 @@ test("says hello, proves the secret to a relay that has proved it, and is up whe
   const { link, events, say, open } = createLink();
   const dialed = open();
   const [role, id] = ["node", "node-1"] as const;
-  expect(dialed.said()).toEqual([{ type: "hello", version: 1, role, id, nonce: OURS }]);
+  expect(dialed.said()).toEqual([{ type: "hello", version: 2, role, id, nonce: OURS }]);
   link.sendMessage({ type: "ping" });
   say(challenge(SECRET));
   const proof = linkProof(SECRET, OURS, THEIRS, role, id);
@@ -240,10 +240,10 @@ test("bytes that are no frames lose the link; messages and publications go to th
 test("a message with a wrong field is told to the owner, and the link stays up", () => {
   const { link, dials, events, say, up } = createLink();
   const dialed = up();
-  say(PAGE_OUT_OF_RANGE, { type: "retry", id: 1 });
+  say(PAGE_OUT_OF_RANGE, { type: "close", id: 1 });
   expect(events.splice(0)).toEqual([
     expect.stringContaining("invalid page: page.first must be a whole number"),
-    "retry",
+    "close",
   ]);
   expect([link.isUp, dialed.state, dials.length]).toEqual([true, "open", 1]);
   link.received(dials.at(-1) ?? 0, new Uint8Array([0, 0, 0, 2, 0x91, 0x81]));

@@ -70,7 +70,8 @@ export class SimClient {
     });
   }
 
-  publish(channel: string): void {
+  /** `isKeyed`: with a key of its own, besides its place. */
+  publish(channel: string, { isKeyed = false } = {}): void {
     this.process.run(() => {
       const ticket = ++this.#ticket;
       const value = `${this.name}.${ticket}`;
@@ -78,7 +79,7 @@ export class SimClient {
       this.publications.push(publication);
       this.#tickets.set(ticket, publication);
       const json = JSON.stringify({ value, padding: this.#padding });
-      this.step({ type: "publish", ticket, channel, json, key: undefined });
+      this.step({ type: "publish", ticket, channel, json, key: isKeyed ? value : undefined });
     });
   }
 
@@ -147,7 +148,7 @@ export class SimClient {
       case "failed":
         return this.#answered(
           effect.ticket,
-          effect.fault.code === "closed" ? "unknown" : "failed",
+          effect.fault.code === "closed" || effect.fault.code === "unknown" ? "unknown" : "failed",
           undefined,
         );
       case "tell_reader":

@@ -134,7 +134,7 @@ export function work(world: World, client: SimClient): void {
   const kind = weighted(random, WORK);
   switch (kind) {
     case "publish":
-      return client.publish(channel);
+      return client.publish(channel, { isKeyed: random() < 0.2 });
     case "open": {
       const name = `new-${world.channels.length}`;
       if (world.channels.length >= CHANNELS_MAX) return undefined;
@@ -142,7 +142,8 @@ export function work(world: World, client: SimClient): void {
       return client.subscribe(name);
     }
     case "burst":
-      for (let n = below(random, 300); n >= 0; n--) client.publish(pick(random, world.channels));
+      for (let n = below(random, 300); n >= 0; n--)
+        client.publish(pick(random, world.channels), { isKeyed: random() < 0.2 });
       return undefined;
     case "subscribe":
       return client.channels.includes(channel) ? undefined : client.subscribe(channel);

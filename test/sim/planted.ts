@@ -7,16 +7,18 @@ import { Reader } from "../../src/client/reader.ts";
 import { Subscription } from "../../src/client/subscription.ts";
 import { Subscriptions } from "../../src/client/subscriptions.ts";
 import { HistoryCache } from "../../src/node/channels/history-cache.ts";
-import { PublishWindow } from "../../src/node/session/publish-window.ts";
 import { Outbox as NodeOutbox } from "../../src/node/uplink/outbox.ts";
 import { Uplink } from "../../src/node/uplink/uplink.ts";
 import { Channel } from "../../src/relay/channel.ts";
 import { Producers } from "../../src/relay/producers.ts";
+import { Store } from "../../src/relay/store.ts";
 import { LinkCore } from "../../src/runtime/link-core.ts";
+import { setAfter } from "../../src/wire/frame.ts";
 import type { RelayMessage } from "../../src/wire/relay-messages.ts";
 import { MemoryDisk } from "../relay/memory-disk.ts";
 import { SimSocket } from "./node.ts";
 import type { RunOptions } from "./run.ts";
+import type { World } from "./world.ts";
 
 export type Planted = {
   readonly name: string;
@@ -80,6 +82,22 @@ const headOf = (disk: MemoryDisk) => [...disk.files.values()].at(-1);
 /** Where each disk's last write began. */
 const lastWrites = new WeakMap<MemoryDisk, number>();
 
+/** Disks are full now and then while publications are under way. */
+const withFullDisks = (world: World) => {
+  for (let atMs = 200; atMs < 2000; atMs += 200) {
+    for (const { disk } of world.relays) {
+      world.clock.after(atMs, () => {
+        disk.isFull = true;
+        for (const client of world.clients)
+          for (let n = 0; n < 20; n++) world.clock.after(n / 2, () => client.publish("a"));
+      });
+      world.clock.after(atMs + 5, () => {
+        disk.isFull = false;
+      });
+    }
+  }
+};
+
 const withPowerLoss = { losesPower: true, faultEveryMs: 400 } as const;
 
 export const PLANTED: readonly Planted[] = [
@@ -123,14 +141,17 @@ export const PLANTED: readonly Planted[] = [
   },
   {
     name: "the relay knows no repeats at all",
+    plant: () => patch(Producers.prototype, "isRepeat", () => () => false),
+  },
+  {
+    name: "the relay knows no repeats of publications with a key",
     plant: () =>
       patch(
         Producers.prototype,
-        "record",
+        "isRepeat",
         (original) =>
           function (this: Producers, high, low, seq) {
-            original.call(this, high, low, seq);
-            return true;
+            return seq > 1 && original.call(this, high, low, seq);
           },
       ),
   },
@@ -246,8 +267,30 @@ export const PLANTED: readonly Planted[] = [
       ),
   },
   {
-    name: "a node lets publications pass that were refused behind another",
-    plant: () => patch(PublishWindow.prototype, "mayPass", () => () => true),
+    name: "the relay takes publications whatever is missing before them",
+    plant: () =>
+      patch(
+        Store.prototype,
+        "publish",
+        (original) =>
+          function (this: Store, link, frame, start, end, nowMs) {
+            setAfter(frame, start, 0);
+            original.call(this, link, frame, start, end, nowMs);
+          },
+      ),
+    options: { prepare: withFullDisks },
+  },
+  {
+    name: "a client sends again only what was refused, and not what was behind it",
+    plant: () =>
+      patch(
+        ClientOutbox.prototype,
+        "publicationRefused",
+        (original) =>
+          function (this: ClientOutbox, request, fault, now, random) {
+            if (fault.code !== "order") original.call(this, request, fault, now, random);
+          },
+      ),
   },
   {
     name: "a node sends each message twice, and the client takes both",

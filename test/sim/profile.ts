@@ -1,7 +1,7 @@
 // The parameters of one run, decided by its seed: the size of the cluster, its history, faults and
 // load.
 
-import type { AppOptions } from "../../src/node/app/index.ts";
+import { type AppOptions, NotPublished } from "../../src/node/app/index.ts";
 import { below, between, pick, type Random, weighted } from "../../src/runtime/random.ts";
 
 export type Profile = {
@@ -16,7 +16,7 @@ export type Profile = {
   readonly history: "long" | "short" | "fleeting";
   /** Whether the power may fail, which loses the last writes. */
   readonly losesPower: boolean;
-  /** Whether the app has an asynchronous publish hook. */
+  /** Whether the app has an asynchronous publish hook, which refuses some for now. */
   readonly hasHook: boolean;
   /** How long there are work and faults, ms. */
   readonly troubleMs: number;
@@ -60,8 +60,12 @@ export function appOf(
   { history, hasHook, padding }: Profile,
   later: (run: () => void) => void,
 ): AppOptions<string> {
+  let calls = 0;
   const publish = (_: unknown, data: unknown) =>
-    new Promise<unknown>((resolve) => later(() => resolve(data)));
+    new Promise<unknown>((resolve, reject) => {
+      const isBusy = ++calls % 9 === 0;
+      later(() => (isBusy ? reject(new NotPublished("busy", "not now")) : resolve(data)));
+    });
   return {
     channels: { "{name}": { history: HISTORIES[history], ...(hasHook ? { publish } : {}) } },
     limits: {

@@ -6,6 +6,8 @@ import { check } from "../../src/chaos/checker.ts";
 import type { ReadEvent } from "../../src/chaos/history.ts";
 import { Store } from "../../src/relay/store.ts";
 import { seeded } from "../../src/runtime/random.ts";
+import { ownerOf } from "../../src/wire/channel-name.ts";
+import { setAfter } from "../../src/wire/frame.ts";
 import type { SimClient } from "./client.ts";
 import { heal } from "./faults.ts";
 import { SimSocket } from "./node.ts";
@@ -287,7 +289,7 @@ test("R18: what is on its way behind a refused publication does not overtake it 
       now.rest();
       now.relay.disk.isFull = true;
       for (let n = 0; n < 60; n++) {
-        now.publish(1);
+        now.writer.publish("a", { isKeyed: n % 5 === 0 });
         now.pass(0.2);
         if (n === 30) now.relay.disk.isFull = false;
       }
@@ -300,7 +302,7 @@ test("R18: what is on its way behind a refused publication does not overtake it 
   // Without the rule it does.
   const { publish } = Store.prototype;
   Store.prototype.publish = function (this: Store, link, frame, start, end, nowMs) {
-    link.refusing.clear();
+    setAfter(frame, start, 0);
     publish.call(this, link, frame, start, end, nowMs);
   };
   try {
@@ -308,6 +310,59 @@ test("R18: what is on its way behind a refused publication does not overtake it 
   } finally {
     Store.prototype.publish = publish;
   }
+});
+
+test("a hook that refuses some for now changes nothing of the order, keyed or not", () => {
+  for (let seed = 1; seed <= 10; seed++) {
+    const now = scenario({ hasHook: true }, seed);
+    for (let n = 0; n < 60; n++) {
+      now.writer.publish("a", { isKeyed: n % 3 === 0 });
+      now.pass(seed);
+    }
+    isWell(now);
+    expect(read(now.reader)).toBe(60);
+  }
+});
+
+test("a relay that is away holds up its own channels only, however much waits for them", () => {
+  const now = scenario({ relays: 2, clients: 3 });
+  const [, , other] = now.world.clients;
+  const channels = ["a", "b", "c", "d", "e", "f", "g", "h"];
+  for (const channel of channels) other.subscribe(channel);
+  now.rest();
+  const [near, far] = [0, 1].map((relay) =>
+    channels.filter((name) => ownerOf(name, ["relay-1", "relay-2"]) === relay),
+  );
+  expect([near.length, far.length].every((count) => count > 1)).toBe(true);
+  now.world.relays[1].kill();
+  for (let n = 0; n < 300; n++) for (const channel of channels) now.writer.publish(channel);
+  now.pass(5000);
+  const answered = (names: readonly string[]) =>
+    now.writer.publications.filter(
+      ({ channel, outcome }) => names.includes(channel) && outcome === "ok",
+    ).length;
+  expect(answered(far)).toBe(0);
+  expect(answered(near)).toBe(300 * near.length);
+  now.world.superviseSoon();
+  isWell(now);
+  expect(answered(far)).toBe(300 * far.length);
+});
+
+test("while a relay's disk is full its links stay, and its nodes are healthy", () => {
+  const now = scenario();
+  now.publish(3);
+  now.rest();
+  const cables = now.world.nodes.map(({ links }) => links[0].cable);
+  now.relay.disk.isFull = true;
+  for (let n = 0; n < 30; n++) {
+    now.publish(1);
+    now.pass(1000);
+    expect(now.world.nodes.map(({ isHealthy }) => isHealthy)).toEqual([true, true]);
+  }
+  expect(now.world.nodes.map(({ links }) => links[0].cable)).toEqual(cables);
+  now.relay.disk.isFull = false;
+  isWell(now);
+  expect(read(now.reader)).toBe(33);
 });
 
 test("R19: two kills in a row, of whatever", () => {

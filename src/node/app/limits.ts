@@ -73,6 +73,8 @@ export type NodeLimits = {
  * publications.
  */
 export const WAITING_REQUESTS_MAX = 2 * UNACKNOWLEDGED_MAX;
+/** Publications with a key that one session may begin per second: a relay keeps each in mind. */
+export const KEYS_PER_SECOND = 200;
 /** Calls of the app's methods that one session may have open. */
 export const OPEN_CALLS_MAX = 64;
 /** The protocol's pings that are answered; a client needs one every few seconds. */

@@ -6,16 +6,16 @@ import { PAYLOAD_BYTES_MAX, type Producer } from "../../wire/frame.ts";
 import type { Position } from "../../wire/position.ts";
 import { type Cluster, NotPublished } from "../app/index.ts";
 import { DEFAULT_ROUTE, type Route } from "../app/rules.ts";
+import { type Identity, NOBODY } from "../uplink/broker.ts";
+import type { Identities } from "../uplink/identity.ts";
+import type { PublishResult } from "../uplink/outbox.ts";
 import type { Channels } from "./channels.ts";
 
-/**
- * `producerOfKey`: the producer that a key of the app stands for. `failed`: for the log, a
- * publication failed.
- */
+/** `failed`: for the log, a publication failed. */
 export function createCluster(
   node: string,
   channels: Channels,
-  producerOfKey: (key: string) => Producer,
+  identities: Identities,
   failed: (channel: string, code: ErrorCode) => void,
 ): Cluster {
   function publish(channel: string, route: Route | undefined, data: unknown, key?: string) {
@@ -31,9 +31,8 @@ export function createCluster(
       if (route === undefined)
         return fail("refused", `The app has no pattern for the channel "${channel}".`);
       const open = channels.open(channel, route, false);
-      const identity =
-        key === undefined ? undefined : { producer: producerOfKey(`${channel}\n${key}`), seq: 1 };
-      const published = (result: number | "busy" | "storage") => {
+      const identity = key === undefined ? undefined : ownIdentity(identities.appKey(channel, key));
+      const published = (result: PublishResult) => {
         if (typeof result !== "number") fail(result);
         else resolve(result === 0 ? undefined : { epoch: open?.epoch ?? "", offset: result });
       };
@@ -54,3 +53,13 @@ export function createCluster(
     broadcast: (data: unknown) => publish(EVERYONE, DEFAULT_ROUTE, data),
   });
 }
+
+/** A publication of the app with a key: the uplink gives it its place. */
+const ownIdentity = (producer: Producer): Identity => ({
+  producer,
+  isOwn: true,
+  order: NOBODY,
+  seq: 1,
+  after: 0,
+  ageMs: 0,
+});

@@ -7,11 +7,15 @@ import {
   encodePublishOk,
   type RequestId,
 } from "../../wire/client-messages.ts";
+import { ERRORS, type ErrorCode } from "../../wire/codes.ts";
 import { HookTimeout } from "../app/hooks.ts";
+import { NotPublished } from "../app/index.ts";
 import type { Route } from "../app/rules.ts";
 import type { Channel } from "../channels/channel.ts";
+import { type Identity, NOBODY } from "../uplink/broker.ts";
 import type { Publisher, PublishResult } from "../uplink/outbox.ts";
 import { type Answered, callHook, jsonOf, sendFailure } from "./app-calls.ts";
+import type { PublishedChannel, RelayWindow } from "./publish-window.ts";
 import type { RequestingSession } from "./session-context.ts";
 
 const encoder = new TextEncoder();
@@ -19,73 +23,123 @@ const encoder = new TextEncoder();
 const NOTHING_RETURNED =
   "The app's publish function returned nothing: it has to return the data to publish, or true.";
 
-export function publish(session: RequestingSession, message: ClientMessageOf<"publish">): Answered {
+type Publish = ClientMessageOf<"publish">;
+
+/** `impliedAfter`: where the client does not say what is before; see PublishWindow. */
+export function publish(
+  session: RequestingSession,
+  message: Publish,
+  impliedAfter: number | undefined,
+): Answered {
   const { id, channel, data, seq, key } = message;
-  if (seq !== undefined && key !== undefined)
-    return session.refuseFrame(id, "publish takes seq or key, not both");
   if (seq !== undefined && session.producer === undefined)
     return session.refuseFrame(id, "seq needs a producer: name one in connect first");
+  if (key !== undefined && !session.publishWindow.takeKey(session.context.channels.nowMs()))
+    return session.sendError(id, "rate");
   const route = isReserved(channel) ? undefined : session.context.channels.routeOf(channel);
-  if (route === undefined)
-    return session.sendError(id, "refused", `There is no channel "${channel}" to publish to.`);
+  if (route === undefined) {
+    const text = `There is no channel "${channel}" to publish to.`;
+    return refuse(session, message, impliedAfter, "refused", text);
+  }
   const { options } = route.rule;
   const { publish: hook } = options;
-  if (hook === false)
-    return session.sendError(id, "refused", "Only the app publishes to this channel.");
-  if (hook === undefined) {
-    forward(session, message, route, data);
-    return undefined;
+  if (hook === false) {
+    const text = "Only the app publishes to this channel.";
+    return refuse(session, message, impliedAfter, "refused", text);
   }
+  if (hook === undefined) return forward(session, message, impliedAfter, route, data);
   return callHook(
     session,
     { name: "publish", channel },
     () => hook.call(options, session.view, data, route.params),
     (returned: unknown) => {
-      if (returned === undefined) return session.sendError(id, "refused", NOTHING_RETURNED);
-      if (returned === false) return session.sendError(id, "refused");
-      return forward(session, message, route, returned === true ? data : returned);
+      if (returned === undefined)
+        return refuse(session, message, impliedAfter, "refused", NOTHING_RETURNED);
+      if (returned === false) return refuse(session, message, impliedAfter, "refused");
+      return forward(session, message, impliedAfter, route, returned === true ? data : returned);
     },
     (error) => {
-      if (error instanceof HookTimeout) holdBack(session, channel, seq);
+      const mayRetry =
+        error instanceof HookTimeout || (error instanceof NotPublished && ERRORS[error.code].retry);
+      if (!mayRetry) giveUp(session, message, impliedAfter);
       sendFailure(session, id, error);
     },
   );
 }
 
-/** Publishes; the client is answered when the relay has answered. */
+function refuse(
+  session: RequestingSession,
+  message: Publish,
+  impliedAfter: number | undefined,
+  code: ErrorCode,
+  text?: string,
+): undefined {
+  if (!ERRORS[code].retry) giveUp(session, message, impliedAfter);
+  return session.sendError(message.id, code, text);
+}
+
+/** A publication is refused for good. */
+function giveUp(
+  session: RequestingSession,
+  { channel, seq }: Publish,
+  impliedAfter: number | undefined,
+): void {
+  if (seq !== undefined && impliedAfter !== undefined)
+    session.publishWindow.publicationRefused(channel, seq, impliedAfter);
+}
+
 function forward(
   session: RequestingSession,
-  message: ClientMessageOf<"publish">,
+  message: Publish,
+  impliedAfter: number | undefined,
   route: Route,
   data: unknown,
-): void {
-  const { id, channel: name, seq } = message;
-  const { channels, limits } = session.context;
+): undefined {
   const payload = encoder.encode(jsonOf(data));
-  if (payload.length > limits.told.dataBytes) return session.sendError(id, "too_large");
-  if (seq !== undefined && !session.publishWindow.mayPass(name, seq, channels.nowMs()))
-    return session.sendError(id, "busy");
-  const channel = channels.open(name, route, false);
-  const publication = channel && new Publication(session, id, channel, seq);
-  if (
-    publication === undefined ||
-    !channel?.publish(identityOf(session, message), payload, publication)
-  ) {
-    holdBack(session, name, seq);
-    return session.sendError(id, "busy");
-  }
-  session.publishWindow.inFlight++;
+  if (payload.length > session.context.limits.told.dataBytes)
+    return refuse(session, message, impliedAfter, "too_large");
+  if (!send(session, message, impliedAfter, route, payload))
+    return session.sendError(message.id, "busy");
   return undefined;
 }
 
-/** What the relay recognizes a repeat by. */
+/** Publishes; the client is answered when the relay has answered. False: not now. */
+function send(
+  session: RequestingSession,
+  message: Publish,
+  impliedAfter: number | undefined,
+  route: Route,
+  payload: Uint8Array,
+): boolean {
+  const { context, publishWindow: window } = session;
+  const published = window.channel(message.channel);
+  if (!window.hasRoom(published.relay)) return false;
+  const channel = context.channels.open(message.channel, route, false);
+  if (channel === undefined) return false;
+  const isNamed = message.after !== undefined;
+  const publication = new Publication(session, message.id, channel, published.relay, isNamed);
+  const identity = identityOf(session, message, published, impliedAfter);
+  if (!channel.publish(identity, payload, publication)) return false;
+  window.publicationSent(published.relay);
+  return true;
+}
+
+/** What the relay recognizes a repeat by, and its place. Undefined: nobody repeats it. */
 function identityOf(
-  { producer, context, user }: RequestingSession,
-  { channel, seq, key }: ClientMessageOf<"publish">,
-) {
-  if (key !== undefined)
-    return { producer: context.identify("key", user, `${channel}\n${key}`), seq: 1 };
-  return producer !== undefined && seq !== undefined ? { producer, seq } : undefined;
+  { context, user, producer: name }: RequestingSession,
+  { channel, seq, key, after, age: ageMs = 0 }: Publish,
+  published: PublishedChannel,
+  impliedAfter: number | undefined,
+): Identity | undefined {
+  const { identities } = context;
+  const keyed = key === undefined ? undefined : identities.key(user, channel, key);
+  if (seq === undefined || name === undefined)
+    return keyed && { producer: keyed, isOwn: false, order: NOBODY, seq: 1, after: 0, ageMs };
+  // Seqs are counted in each channel by itself.
+  published.producer ??= identities.producer(user, name, channel);
+  const order = published.producer;
+  const before = after ?? impliedAfter ?? 0;
+  return { producer: keyed ?? order, isOwn: false, order, seq, after: before, ageMs };
 }
 
 /** One publication of a client on its way to a relay. */
@@ -93,41 +147,32 @@ class Publication implements Publisher {
   readonly #session: RequestingSession;
   readonly #id: RequestId | undefined;
   readonly #channel: Channel;
-  readonly #seq: number | undefined;
+  readonly #relay: RelayWindow;
+  readonly #isNamed: boolean;
 
+  /** `isNamed`: the client has said what is before it. */
   constructor(
     session: RequestingSession,
     id: RequestId | undefined,
     channel: Channel,
-    seq: number | undefined,
+    relay: RelayWindow,
+    isNamed: boolean,
   ) {
     this.#session = session;
     this.#id = id;
     this.#channel = channel;
-    this.#seq = seq;
+    this.#relay = relay;
+    this.#isNamed = isNamed;
   }
 
   published(result: PublishResult): void {
     const session = this.#session;
     const id = this.#id;
-    const { name, nameText, epoch } = this.#channel;
-    session.publishWindow.inFlight--;
-    if (typeof result !== "number") {
-      holdBack(session, name, this.#seq);
-      session.sendError(id, result);
-    } else if (id !== undefined) {
-      session.sendLater(encodePublishOk(id, nameText, epoch, result));
-    }
+    const { nameText, epoch } = this.#channel;
+    session.publishWindow.publicationAnswered(this.#relay);
+    if (typeof result !== "number")
+      session.sendError(id, result === "order" && !this.#isNamed ? "busy" : result);
+    else if (id !== undefined) session.sendLater(encodePublishOk(id, nameText, epoch, result));
     session.resume();
   }
-}
-
-/** A publication was refused for now: later ones must not overtake its repeat. */
-export function holdBack(
-  session: RequestingSession,
-  channel: string,
-  seq: number | undefined,
-): void {
-  if (seq !== undefined)
-    session.publishWindow.holdBack(channel, seq, session.context.channels.nowMs());
 }

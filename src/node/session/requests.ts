@@ -21,7 +21,12 @@ import type { RequestingSession } from "./session-context.ts";
 const RELAY_MS = 10_000;
 const HISTORY_LIMIT = 100;
 
-export function answerRequest(session: RequestingSession, message: ClientMessage): Answered {
+/** `impliedAfter`: of a publish; see PublishWindow. */
+export function answerRequest(
+  session: RequestingSession,
+  message: ClientMessage,
+  impliedAfter?: number,
+): Answered {
   if (session.state.name !== "connected" && message.type !== "connect")
     return session.sendError(message.id, "not_connected");
   switch (message.type) {
@@ -32,7 +37,7 @@ export function answerRequest(session: RequestingSession, message: ClientMessage
     case "unsubscribe":
       return unsubscribe(session, message);
     case "publish":
-      return publish(session, message);
+      return publish(session, message, impliedAfter);
     case "history":
       return history(session, message);
     case "presence":

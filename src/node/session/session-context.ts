@@ -2,7 +2,6 @@
 
 import type { OutgoingMessage, RequestId } from "../../wire/client-messages.ts";
 import type { CloseName, ErrorCode } from "../../wire/codes.ts";
-import type { Producer } from "../../wire/frame.ts";
 import type { Admitted } from "../app/authentication.ts";
 import type { Hook } from "../app/hooks.ts";
 import type { AppOptions, Cluster, Session } from "../app/index.ts";
@@ -10,6 +9,8 @@ import type { NodeLimits } from "../app/limits.ts";
 import type { Channels } from "../channels/channels.ts";
 import type { Subscription } from "../channels/readers.ts";
 import type { Subscriber } from "../channels/subscriber.ts";
+import type { Identities } from "../uplink/identity.ts";
+import type { Uplink } from "../uplink/uplink.ts";
 import type { Backlog } from "./backlog.ts";
 import type { Budget, Budgets } from "./budget.ts";
 import type { PublishWindow } from "./publish-window.ts";
@@ -36,8 +37,10 @@ export type SessionContext = {
   readonly backlog: Backlog;
   readonly channels: Channels;
   readonly cluster: Cluster;
-  /** The producer that stands for this text from this user, the same on every node. */
-  identify(kind: "producer" | "key", user: string | undefined, text: string): Producer;
+  /** The link to the relay that owns a channel. */
+  uplinkOf(channel: string): Pick<Uplink, "isUp">;
+  /** What relays recognize repeats by. */
+  readonly identities: Identities;
   readonly monotonicMs: () => number;
   /** Ends the slowest clients where too much waits for all of them. */
   relieve(): void;
@@ -73,7 +76,7 @@ export type SessionState =
       readonly name: "connected";
       readonly client: Admitted;
       readonly hasSaidConnect: boolean;
-      readonly producer: Producer | undefined;
+      readonly producer: string | undefined;
     }
   | { readonly name: "refused"; readonly message: string }
   | { readonly name: "closed" };
@@ -88,7 +91,7 @@ export interface RequestingSession extends Subscriber, Resumable {
   readonly state: SessionState;
   readonly isOpen: boolean;
   readonly user: string | undefined;
-  readonly producer: Producer | undefined;
+  readonly producer: string | undefined;
   /** The session as the app's functions see it. */
   readonly view: Session;
   readonly subscriptions: Map<string, Readonly<Subscription>>;

@@ -11,7 +11,6 @@ import {
   type RequestId,
 } from "../../wire/client-messages.ts";
 import { CLOSES, type CloseName, ERRORS, type ErrorCode } from "../../wire/codes.ts";
-import type { Producer } from "../../wire/frame.ts";
 import { Malformed } from "../../wire/shape.ts";
 import { type Admitted, ANYONE } from "../app/authentication.ts";
 import { type Hook, HookTimeout } from "../app/hooks.ts";
@@ -24,7 +23,6 @@ import type { Receiving } from "./backlog.ts";
 import type { Budget } from "./budget.ts";
 import { ClientWriter, type Socket } from "./client-writer.ts";
 import { PublishWindow } from "./publish-window.ts";
-import { holdBack } from "./publishing.ts";
 import { RequestQueue } from "./request-queue.ts";
 import { answerRequest } from "./requests.ts";
 import type {
@@ -40,7 +38,12 @@ const ERROR_MESSAGE_LENGTH_MAX = 1000;
 /** What a WebSocket's close frame holds. */
 const CLOSE_REASON_BYTES_MAX = 123;
 
-type Received = { readonly message: ClientMessage; readonly bytes: number };
+/** `impliedAfter`: see PublishWindow. */
+type Received = {
+  readonly message: ClientMessage;
+  readonly bytes: number;
+  readonly impliedAfter: number | undefined;
+};
 
 export class ClientSession implements RequestingSession, Receiving {
   readonly id: string;
@@ -101,7 +104,7 @@ export class ClientSession implements RequestingSession, Receiving {
     return this.#client.user;
   }
 
-  get producer(): Producer | undefined {
+  get producer(): string | undefined {
     return this.#state.name === "connected" ? this.#state.producer : undefined;
   }
 
@@ -119,7 +122,7 @@ export class ClientSession implements RequestingSession, Receiving {
   }
 
   get publishWindow(): PublishWindow {
-    this.#window ??= new PublishWindow();
+    this.#window ??= new PublishWindow(this.context, this.context.limits.told.unacknowledged);
     return this.#window;
   }
 
@@ -257,10 +260,7 @@ export class ClientSession implements RequestingSession, Receiving {
 
   connectReceived(producer: string | undefined): void {
     if (this.#state.name !== "connected") return;
-    const { context, user } = this;
-    const identity =
-      producer === undefined ? undefined : context.identify("producer", user, producer);
-    this.#state = { ...this.#state, hasSaidConnect: true, producer: identity };
+    this.#state = { ...this.#state, hasSaidConnect: true, producer };
   }
 
   listenToEveryone(listens: boolean): void {
@@ -356,10 +356,9 @@ export class ClientSession implements RequestingSession, Receiving {
   #messageReceived(message: ClientMessage, bytes: number): void {
     if (message.type === "ping") return this.#answerPing(message.id);
     this.#queue ??= this.#createQueue();
-    if (!this.#queue.offer({ message, bytes })) {
-      if (message.type === "publish") holdBack(this, message.channel, message.seq);
-      this.#refuseRate(message.id);
-    }
+    const impliedAfter =
+      message.type === "publish" ? this.publishWindow.publicationArrived(message) : undefined;
+    if (!this.#queue.offer({ message, bytes, impliedAfter })) this.#refuseRate(message.id);
     if (this.#queue.isPaced) this.context.resumeLater(this);
   }
 
@@ -378,9 +377,9 @@ export class ClientSession implements RequestingSession, Receiving {
   #createQueue(): RequestQueue<Received> {
     const { limits, channels } = this.context;
     return new RequestQueue({
-      answer: ({ message }) => this.#answer(message),
+      answer: ({ message, impliedAfter }) => this.#answer(message, impliedAfter),
       isReady: ({ message }) =>
-        message.type !== "publish" || this.publishWindow.inFlight < limits.told.unacknowledged,
+        message.type !== "publish" || !this.publishWindow.mustWait(message.channel),
       take: ({ message, bytes }) => this.budget.take(message, bytes, channels.nowMs()),
       bytesMax: limits.bufferedBytes,
     });
@@ -400,9 +399,9 @@ export class ClientSession implements RequestingSession, Receiving {
     this.#budget = undefined;
   }
 
-  #answer(message: ClientMessage): Promise<void> | undefined {
+  #answer(message: ClientMessage, impliedAfter: number | undefined): Promise<void> | undefined {
     try {
-      return answerRequest(this, message);
+      return answerRequest(this, message, impliedAfter);
     } catch (error) {
       // A bug of ours: it must not touch other sessions.
       this.context.failed(message.type, error, this.id);

@@ -1,9 +1,10 @@
-// The interface between a channel and the uplink that serves it. Types only: another broker than
-// tutti's relay would implement it too.
+// The interface between a channel and the uplink that serves it: another broker than tutti's relay
+// would implement it too.
 
 import type { Producer } from "../../wire/frame.ts";
 import type { Gap, Position, Readable } from "../../wire/position.ts";
 import type { Policy, RelayMessageOf } from "../../wire/relay-messages.ts";
+import type { Outgoing } from "./outbox.ts";
 
 /**
  * A channel, as the uplink sees it: what it wants of the relay, and what it is told. Its methods
@@ -34,16 +35,31 @@ export type Opening = {
   unacknowledged: number;
   /** What was last asked of the relay on this connection. */
   asked: "nothing" | "open" | "open_followed";
-  /**
-   * The relay waits for `retry`: it could not store a publication. It is sent once the channel is
-   * open.
-   */
-  owesRetry: boolean;
+  /** This node's own producer in the channel, and the seq that it gave last. */
+  ownProducer: Producer | undefined;
+  ownSeq: number;
+  /** The newest of the node's own publications that is unanswered. */
+  newestOwn: Outgoing | undefined;
 };
 
-/** What a relay recognizes a repeated publication by. */
-export type Identity = { readonly producer: Producer; readonly seq: number };
+/** In whose order a publication is that is in nobody's. */
+export const NOBODY: Producer = { high: 0, low: 0 };
 
+/** What a relay recognizes a repeated publication by, and where in an order it belongs. */
+export type Identity = {
+  /** Its publisher in the channel, or a key. */
+  readonly producer: Producer;
+  /** This node keeps its order itself, and gives it its place. */
+  readonly isOwn: boolean;
+  /** Else in whose order it is: its publisher's, or nobody's. */
+  readonly order: Producer;
+  /** Its place in that order; 1 in nobody's. */
+  readonly seq: number;
+  /** What has to be taken before it; 0: nothing. */
+  readonly after: number;
+  /** How long ago its publisher sent it first, ms; 0: never before. */
+  readonly ageMs: number;
+};
 export type Question = {
   readonly since: Position | null;
   readonly limit: number;

@@ -1,12 +1,12 @@
 // The delivery health probe of one relay: it publishes to a channel of this node's own; while that
-// comes back, the relay delivers to this node. Pure.
+// comes back, or is refused because the relay's disk is full, the link to the relay is well. Pure.
 
 import { ownerOf } from "../../wire/channel-name.ts";
 import type { Position } from "../../wire/position.ts";
 import type { Policy } from "../../wire/relay-messages.ts";
 import { isRecord } from "../../wire/shape.ts";
 import type { ChannelPort, Opening } from "./broker.ts";
-import type { Publisher } from "./outbox.ts";
+import type { Publisher, PublishResult } from "./outbox.ts";
 import type { Uplink } from "./uplink.ts";
 
 export const BEAT_MS = 500;
@@ -41,7 +41,9 @@ export class Canary implements ChannelPort, Publisher {
   readonly #onProven: () => void;
   /** A publication is on its way to the relay. */
   #isOut = false;
-  /** When the latest publication that has come back was published. */
+  /** When the latest publication was published. */
+  #outAtMs = 0;
+  /** When the latest publication was published that has come back, or was refused for storage. */
   #provenAtMs = Number.NEGATIVE_INFINITY;
   #upSinceMs: number | undefined;
   #beatAtMs: number;
@@ -57,7 +59,7 @@ export class Canary implements ChannelPort, Publisher {
     this.#opening = uplink.openChannel(this);
   }
 
-  /** Whether the relay has delivered lately. */
+  /** Whether the relay has delivered lately, or would if it could store. */
   get isProven(): boolean {
     return this.#nowMs() - this.#provenAtMs <= PROOF_MS;
   }
@@ -77,18 +79,25 @@ export class Canary implements ChannelPort, Publisher {
       this.#uplink.redial("unresponsive");
     }
     if (this.#isOut) return;
+    this.#outAtMs = nowMs;
     const payload = new TextEncoder().encode(JSON.stringify({ nonce: this.#nonce, at: nowMs }));
     this.#isOut = this.#uplink.publish(this.#opening, undefined, payload, nowMs, this);
   }
 
-  published(): void {
+  /** A relay that answers that its disk is full answers: its link is well. */
+  published(result: PublishResult): void {
     this.#isOut = false;
+    if (result === "storage") this.#proven(this.#outAtMs);
   }
 
   publicationArrived(_offset: number, _timeMs: number, payload: string): void {
     const value: unknown = JSON.parse(payload);
     if (!isRecord(value) || value.nonce !== this.#nonce || typeof value.at !== "number") return;
-    this.#provenAtMs = value.at;
+    this.#proven(value.at);
+  }
+
+  #proven(atMs: number): void {
+    this.#provenAtMs = atMs;
     this.#onProven();
   }
 

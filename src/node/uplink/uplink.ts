@@ -9,24 +9,22 @@ import {
   offsetAt,
   type Producer,
   payloadOf,
-  setChannelId,
+  setAfter,
+  setOrder,
   timeAt,
 } from "../../wire/frame.ts";
 import {
   type InvalidRelayMessage,
   type Member,
+  OUTCOME_ORDER,
   OUTCOME_STORAGE,
+  OUTCOME_UNKNOWN,
   type RelayMessage,
   type RelayMessageOf,
 } from "../../wire/relay-messages.ts";
 import type { ChannelPort, Identity, OnPage, Opening, Question } from "./broker.ts";
-import {
-  type Destination,
-  Outbox,
-  type Outgoing,
-  type Publisher,
-  type PublishResult,
-} from "./outbox.ts";
+import { ownProducer } from "./identity.ts";
+import { Outbox, type Outgoing, type Publisher, type PublishResult } from "./outbox.ts";
 import { Questions } from "./questions.ts";
 
 export type LinkPort = Pick<LinkCore, "isUp" | "send" | "sendMessage" | "close">;
@@ -56,8 +54,8 @@ export class Uplink implements LinkEvents {
   readonly #refused = new Set<Opening>();
   readonly #outbox = new Outbox();
   readonly #questions = new Questions();
-  #producer: Producer;
-  #seq = 0;
+  /** When something was last published, or the last tick. */
+  #nowMs = 0;
   #membership: Membership | undefined;
   /** Why the last dial failed. */
   #dialFault = "";
@@ -73,7 +71,6 @@ export class Uplink implements LinkEvents {
     this.#connect = connect;
     this.#random32 = random32;
     this.#onChange = onChange;
-    this.#producer = { high: random32(), low: random32() };
     this.#link = connect(this);
   }
 
@@ -94,7 +91,15 @@ export class Uplink implements LinkEvents {
 
   /** Opens a channel, now or as soon as there is a link, and on every new link again. */
   openChannel(port: ChannelPort): Opening {
-    const opening: Opening = { port, id: 0, unacknowledged: 0, asked: "nothing", owesRetry: false };
+    const opening: Opening = {
+      port,
+      id: 0,
+      unacknowledged: 0,
+      asked: "nothing",
+      ownProducer: undefined,
+      ownSeq: 0,
+      newestOwn: undefined,
+    };
     this.#openings.set(port.name, opening);
     this.#openOnRelay(opening);
     return opening;
@@ -125,16 +130,25 @@ export class Uplink implements LinkEvents {
     nowMs: number,
     publisher: Publisher,
   ): boolean {
-    const { producer, seq } = identity ?? this.#ownIdentity();
-    const frame = encodePublish(0, producer, seq, payload);
-    const isRepeatable = identity !== undefined;
-    const entry = {
+    this.#nowMs = nowMs;
+    const isOwn = identity === undefined || identity.isOwn;
+    const order = isOwn ? this.#ownProducer(opening) : identity.order;
+    const seq = isOwn ? ++opening.ownSeq : identity.seq;
+    const frame = encodePublish(0, identity?.producer ?? order, seq, payload);
+    setOrder(frame, 0, order);
+    setAfter(frame, 0, isOwn ? 0 : identity.after);
+    const entry: Outgoing = {
       destination: opening,
       frame,
-      isRepeatable,
+      isRepeatable: identity !== undefined,
+      isOwn,
       takenAtMs: nowMs,
+      ageMs: identity?.ageMs ?? 0,
       publisher,
       wasSent: false,
+      isAnswered: false,
+      before: undefined,
+      ordinal: 0,
     };
     if (!this.#outbox.add(entry)) return false;
     this.#pump();
@@ -165,9 +179,10 @@ export class Uplink implements LinkEvents {
    * Once a second: opens refused channels again, and answers publishers that have waited too long.
    */
   tick(nowMs: number): void {
+    this.#nowMs = nowMs;
     for (const opening of this.#refused) this.#openOnRelay(opening);
     this.#refused.clear();
-    this.#tell(this.#outbox.expire(nowMs - PUBLISH_DEADLINE_MS), "busy");
+    for (const entry of this.#outbox.expire(nowMs - PUBLISH_DEADLINE_MS)) tell(entry, "busy");
   }
 
   /** Closes the link and dials a new one. */
@@ -202,7 +217,6 @@ export class Uplink implements LinkEvents {
     for (const opening of this.#openings.values()) {
       opening.id = 0;
       opening.asked = "nothing";
-      opening.owesRetry = false;
     }
     this.#questions.linkLost();
   }
@@ -301,7 +315,6 @@ export class Uplink implements LinkEvents {
     if (opening === undefined) return;
     opening.id = message.id;
     this.#byId.set(message.id, opening);
-    this.#retry(opening);
     opening.port.channelOpened(message);
     this.#openOnRelay(opening);
     this.#pump();
@@ -312,62 +325,49 @@ export class Uplink implements LinkEvents {
     if (opening === undefined) return;
     opening.asked = "nothing";
     this.#refused.add(opening);
-    this.#tell(this.#outbox.refuse(opening), reason === "storage" ? "storage" : "busy");
+    for (const entry of this.#outbox.refuse(opening))
+      tell(entry, reason === "storage" ? "storage" : "busy");
     opening.port.openRefused();
     this.#pump();
   }
 
   #answered(outcome: number): void {
-    const entry = this.#outbox.takeAnswered();
+    const isOutOfOrder = outcome === OUTCOME_ORDER;
+    const entry = this.#outbox.takeAnswered(isOutOfOrder);
     if (entry === undefined) return;
-    if (outcome === OUTCOME_STORAGE) this.#notStored(entry);
-    const refusal = outcome === OUTCOME_STORAGE ? "storage" : "busy";
-    this.#tell([entry], outcome < 0 ? refusal : outcome);
-  }
-
-  /** Sends `retry`, and refuses what was behind it, which must not overtake its repeat. */
-  #notStored(entry: Outgoing): void {
-    const refused = this.#outbox.refused(entry);
-    if (refused === undefined) return;
-    entry.destination.owesRetry = true;
-    this.#retry(entry.destination);
-    this.#tell([entry, ...refused], "storage");
-  }
-
-  #retry(destination: Destination): void {
-    const { id, owesRetry } = destination;
-    if (!owesRetry || id === 0) return;
-    destination.owesRetry = false;
-    this.#link.sendMessage({ type: "retry", id });
-  }
-
-  #tell(entries: readonly Outgoing[], result: PublishResult): void {
-    for (const entry of entries) {
-      const { publisher } = entry;
-      entry.publisher = undefined;
-      publisher?.published(result);
-    }
+    if (isOutOfOrder && entry.isOwn) this.#pump();
+    else tell(entry, outcome < 0 ? refusalOf(outcome) : outcome);
   }
 
   /** Sends what may be sent, in order. */
   #pump(): void {
     if (!this.#link.isUp) return;
     for (
-      let entry = this.#outbox.takeUnsent();
+      let entry = this.#outbox.takeUnsent(this.#nowMs);
       entry !== undefined;
-      entry = this.#outbox.takeUnsent()
-    ) {
-      setChannelId(entry.frame, 0, entry.destination.id);
+      entry = this.#outbox.takeUnsent(this.#nowMs)
+    )
       this.#link.send(entry.frame);
-    }
   }
 
-  /** The next number of this node's own, for publications that nobody but this node repeats. */
-  #ownIdentity(): Identity {
-    if (this.#seq === SEQ_MAX) {
-      this.#producer = { high: this.#random32(), low: this.#random32() };
-      this.#seq = 0;
+  /** This node in the channel: the producer of what nobody but this node repeats. */
+  #ownProducer(opening: Opening): Producer {
+    if (opening.ownProducer === undefined || opening.ownSeq === SEQ_MAX) {
+      opening.ownProducer = ownProducer(this.#random32(), this.#random32());
+      opening.ownSeq = 0;
     }
-    return { producer: this.#producer, seq: ++this.#seq };
+    return opening.ownProducer;
   }
+}
+
+function tell(entry: Outgoing, result: PublishResult): void {
+  const { publisher } = entry;
+  entry.publisher = undefined;
+  publisher?.published(result);
+}
+
+function refusalOf(outcome: number): PublishResult {
+  if (outcome === OUTCOME_STORAGE) return "storage";
+  if (outcome === OUTCOME_ORDER) return "order";
+  return outcome === OUTCOME_UNKNOWN ? "unknown" : "busy";
 }
