@@ -140,6 +140,20 @@ test("a publication refused for its rate is not overtaken by those behind it", a
   expect(seen).toEqual(Array.from({ length: refused + 1 }, (_, n) => n + 1));
 });
 
+test("keys are taken at a rate: what comes faster is refused for now", async () => {
+  const client = await cluster.client(node);
+  const answers = await Promise.all(
+    Array.from({ length: 3 * KEYS_PER_SECOND }, (_, n) =>
+      client.publish("keys", n, { key: `key ${n}` }),
+    ),
+  );
+  const refused = answers.filter(({ type }) => type === "error");
+  expect(refused.length).toBeGreaterThan(0);
+  expect(refused.every(({ code, retry }) => code === "rate" && retry === true)).toBe(true);
+  expect(answers.length - refused.length).toBeGreaterThanOrEqual(KEYS_PER_SECOND);
+  expect(await client.publish("keys", "without a key")).toMatchObject({ type: "ok" });
+});
+
 test("pings are answered out of turn, but not without limit", async () => {
   const client = await cluster.client(node, { isGreeted: true });
   const pings = await Promise.all(Array.from({ length: 30 }, () => client.ask({ type: "ping" })));
