@@ -86,7 +86,9 @@ export function* replay(
     yield;
   }
   const damages = layouts.flatMap((layout) => layout.damages);
-  if (damages.length > 0) store.producers.lostSome(nowMs);
+  // Version 1 knew producers by other numbers.
+  if (damages.length > 0 || layouts.some(({ isVersion1 }) => isVersion1))
+    store.producers.lostSome(nowMs);
   const isUnproven =
     mayHaveLost || layouts.some((each) => each.isVersion1 && each.damages.length > 0);
   const last = damages.at(-1);

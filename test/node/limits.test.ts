@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
 import { connect, type Socket } from "node:net";
+import { KEYS_PER_SECOND } from "../../src/node/app/limits.ts";
 import { eventually } from "../eventually.ts";
 import { type Client, TestCluster, type TestNode, type TestRelay } from "./harness.ts";
 
@@ -159,6 +160,20 @@ test("a publication refused for its rate is not overtaken by those behind it", a
     Number(text.split(":")[1]),
   );
   expect(seen).toEqual(Array.from({ length: refused + 1 }, (_, n) => n + 1));
+});
+
+test("keys are taken at a rate: what comes faster is refused for now", async () => {
+  const client = await cluster.client(node);
+  const answers = await Promise.all(
+    Array.from({ length: 2 * KEYS_PER_SECOND }, (_, n) =>
+      client.publish("keys", n, { key: `key ${n}` }),
+    ),
+  );
+  const refused = answers.filter(({ type }) => type === "error");
+  expect(refused.length).toBeGreaterThan(0);
+  expect(refused.every(({ code, retry }) => code === "rate" && retry === true)).toBe(true);
+  expect(answers.length - refused.length).toBeGreaterThanOrEqual(KEYS_PER_SECOND);
+  expect(await client.publish("keys", "without a key")).toMatchObject({ type: "ok" });
 });
 
 test("pings are answered out of turn, but not without limit", async () => {

@@ -7,6 +7,8 @@ import { join } from "node:path";
 import { Journal } from "../../src/relay/journal.ts";
 import { recover } from "../../src/relay/recover.ts";
 import { createLogger } from "../../src/runtime/log.ts";
+import { encodePublish, setAge } from "../../src/wire/frame.ts";
+import { OUTCOME_UNKNOWN } from "../../src/wire/relay-messages.ts";
 import { relayCommand, startRelay, TestLink, testFolder } from "./process.ts";
 
 setDefaultTimeout(60_000);
@@ -51,6 +53,11 @@ test("a journal of version 1 is read once and goes on with its positions, repeat
     link.publish(opened.id, 20, '"v20"');
     link.publish(opened.id, 100 + start, '"new"');
     expect((await link.next("ack")).outcomes).toEqual([20, 20 + start]);
+    // Version 1 knew clients by other numbers: an old one that is sent again may be there already.
+    const repeat = encodePublish(opened.id, { high: 99, low: 1 }, 1, Buffer.from('"old"'));
+    setAge(repeat, 0, 60_000);
+    link.link.send(repeat);
+    expect((await link.next("ack")).outcomes).toEqual([OUTCOME_UNKNOWN]);
     await relay.kill();
   }
   const run = JSON.parse(readFileSync(join(place.path, "relay/run.json"), "utf8"));

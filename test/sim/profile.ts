@@ -63,7 +63,7 @@ export function appOf(
   let calls = 0;
   const publish = (_: unknown, data: unknown) =>
     new Promise<unknown>((resolve, reject) => {
-      const isBusy = ++calls % 9 === 0;
+      const isBusy = ++calls % 40 === 0;
       later(() => (isBusy ? reject(new NotPublished("busy", "not now")) : resolve(data)));
     });
   return {
