@@ -5,6 +5,7 @@ import { connect, type TuttiError } from "tutti/client";
 import { type LineNote, Log } from "./log.ts";
 import type { Draft, Line, Name, Serving } from "./messages.ts";
 import { People } from "./people.ts";
+import { storyOfLoss } from "./story.ts";
 import { element, showServing, showStatus } from "./view.ts";
 import { nameOfWindow, rememberName } from "./who.ts";
 
@@ -18,11 +19,19 @@ const people = new People();
 const nameInput = element("name", HTMLInputElement);
 
 let node = "the node";
+/** Which process serves this page; undefined where it was lost before it could say so. */
+let serving: Promise<Serving | undefined> = Promise.resolve(undefined);
 /**
  * What happened to the connection, from when it was lost until all that was said meanwhile is here.
  */
 let loss:
-  | { story: string; at: number; missed: number; note: (words: string, isLoss: boolean) => void }
+  | {
+      before: typeof serving;
+      saidGoodbye: boolean;
+      at: number;
+      missed: number;
+      note: (words: string, isLoss: boolean) => void;
+    }
   | undefined;
 let saidGoodbye = false;
 
@@ -31,11 +40,10 @@ client.on("connected", async (connected) => {
   saidGoodbye = false;
   showStatus("connected", `connected to ${node}`);
   introduce();
-  try {
-    showServing(await client.call<Serving>("who-serves"));
-  } catch {
-    // Lost again already: the next connection asks anew.
-  }
+  // Where it is lost again already, the next connection asks anew.
+  serving = client.call<Serving>("who-serves").catch(() => undefined);
+  const known = await serving;
+  if (known !== undefined) showServing(known);
 });
 
 client.on("goodbye", () => {
@@ -46,8 +54,9 @@ client.on("disconnected", ({ wasConnected, reconnectInMs, reason }) => {
   if (reconnectInMs === undefined) return showStatus("closed", `disconnected: ${reason}`);
   showStatus("waiting", "connecting again");
   if (!wasConnected || loss !== undefined) return;
-  const story = `${node} ${saidGoodbye ? "went away" : "was lost"}`;
-  loss = { story, at: performance.now(), missed: 0, note: log.event(story, true) };
+  const story = saidGoodbye ? `${node} went away` : `the connection to ${node} was lost`;
+  const note = log.event(story, true);
+  loss = { before: serving, saidGoodbye, at: performance.now(), missed: 0, note };
   showServing(undefined);
 });
 
@@ -59,16 +68,16 @@ chat.on("subscribed", async () => {
     return;
   }
   if (loss === undefined) return;
-  const { story, at, missed, note } = loss;
+  const { before, at, missed, note } = loss;
+  const tookMs = Math.round(performance.now() - at);
+  const wasTold = loss.saidGoodbye;
+  loss = undefined;
+  const story = storyOfLoss(await before, await serving, wasTold);
   const recovered =
     missed === 0
       ? "nothing missed"
       : `${missed} missed message${missed === 1 ? "" : "s"} recovered`;
-  note(
-    `${story} — reconnected to ${node} in ${Math.round(performance.now() - at)} ms, ${recovered}`,
-    false,
-  );
-  loss = undefined;
+  note(`${story} — reconnected to ${node} in ${tookMs} ms, ${recovered}`, false);
 });
 
 chat.on("message", (message) => {
