@@ -5,6 +5,7 @@ import { connect, type TuttiError } from "tutti/client";
 import { MessageList, type PendingLine } from "./message-list.ts";
 import type { Draft, Line, Name, Serving } from "./messages.ts";
 import { People } from "./people.ts";
+import { storyOfLoss } from "./story.ts";
 import { nameOfWindow, rememberName } from "./user-name.ts";
 import { element, showServing, showStatus } from "./view.ts";
 
@@ -18,9 +19,17 @@ const people = new People();
 const nameInput = element("name", HTMLInputElement);
 
 let node = "the node";
+/** The process that serves this page; undefined where it was lost before it could say so. */
+let serving: Promise<Serving | undefined> = Promise.resolve(undefined);
 /** The current interruption: from the loss of the connection until all missed messages are here. */
 let interruption:
-  | { cause: string; atMs: number; missed: number; note: (text: string, isLoss: boolean) => void }
+  | {
+      before: typeof serving;
+      hadGoodbye: boolean;
+      atMs: number;
+      missed: number;
+      note: (text: string, isLoss: boolean) => void;
+    }
   | undefined;
 let isGoodbyeReceived = false;
 
@@ -29,11 +38,10 @@ client.on("connected", async (connected) => {
   isGoodbyeReceived = false;
   showStatus("connected", `connected to ${node}`);
   publishName();
-  try {
-    showServing(await client.call<Serving>("who-serves"));
-  } catch {
-    // The connection is lost again; the next one asks again.
-  }
+  // If the connection is lost again already, the next one asks again.
+  serving = client.call<Serving>("who-serves").catch(() => undefined);
+  const known = await serving;
+  if (known !== undefined) showServing(known);
 });
 
 client.on("goodbye", () => {
@@ -44,8 +52,14 @@ client.on("disconnected", ({ wasConnected, reconnectInMs, reason }) => {
   if (reconnectInMs === undefined) return showStatus("closed", `disconnected: ${reason}`);
   showStatus("waiting", "reconnecting");
   if (!wasConnected || interruption !== undefined) return;
-  const cause = `${node} ${isGoodbyeReceived ? "shut down" : "was lost"}`;
-  interruption = { cause, atMs: performance.now(), missed: 0, note: list.addEvent(cause, true) };
+  const cause = isGoodbyeReceived ? `${node} shut down` : `the connection to ${node} was lost`;
+  interruption = {
+    before: serving,
+    hadGoodbye: isGoodbyeReceived,
+    atMs: performance.now(),
+    missed: 0,
+    note: list.addEvent(cause, true),
+  };
   showServing(undefined);
 });
 
@@ -57,16 +71,15 @@ chat.on("subscribed", async () => {
     return;
   }
   if (interruption === undefined) return;
-  const { cause, atMs, missed, note } = interruption;
+  const { before, hadGoodbye, atMs, missed, note } = interruption;
+  const tookMs = Math.round(performance.now() - atMs);
+  interruption = undefined;
+  const story = storyOfLoss(await before, await serving, hadGoodbye);
   const recovered =
     missed === 0
       ? "nothing missed"
       : `${missed} missed message${missed === 1 ? "" : "s"} recovered`;
-  note(
-    `${cause} — reconnected to ${node} in ${Math.round(performance.now() - atMs)} ms, ${recovered}`,
-    false,
-  );
-  interruption = undefined;
+  note(`${story} — reconnected to ${node} in ${tookMs} ms, ${recovered}`, false);
 });
 
 chat.on("message", (message) => {

@@ -1,9 +1,11 @@
-// One process of the cluster over all its runs: started, and restarted when it exits, until it is
-// stopped or exits too often.
+// One process of the cluster over all its runs: started, and started again whenever it exits, until
+// it is stopped.
 
-import { rmSync } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
+import { formatAddress } from "../runtime/arguments.ts";
 import type { Logger } from "../runtime/log.ts";
-import { lastLines } from "./log-file.ts";
+import { LogFile, lastLines } from "./log-file.ts";
+import { type LogRecord, logRecord } from "./output.ts";
 import { type Environment, type Exit, ProcessRun } from "./process-run.ts";
 import { Refusal } from "./refusal.ts";
 import type { ProcessState, ProcessStatus, Role } from "./status.ts";
@@ -21,10 +23,10 @@ const ENVIRONMENTS: Readonly<Record<Role, Environment>> = {
   lb: {},
 };
 
-const READY_TIMEOUT_MS = 30_000;
 const ANSWER_TIMEOUT_MS = 1000;
 const EMPTY_POLL_MS = 50;
 const LOG_LINES_SHOWN = 12;
+const EMPTY_CHECK_MS = 500;
 
 /** What a process is and how to start it. */
 export type Program = {
@@ -33,6 +35,8 @@ export type Program = {
   readonly logFile: string;
   /** Its unix socket, if any: a killed process leaves the file behind. */
   readonly socketFile?: string;
+  /** How long a start may take without a sign of progress. */
+  readonly readyMs: number;
   /** How long a graceful stop may take. */
   readonly graceMs: number;
   /**
@@ -44,7 +48,8 @@ export type Program = {
 export class ChildProcess {
   readonly #program: Program;
   readonly #logger: Logger;
-  readonly #onCrashLoop: (sentence: string) => void;
+  readonly #log: LogFile;
+  readonly #recordWritten: (record: LogRecord) => void;
   #current: ProcessRun | undefined;
   #address: string | undefined;
   #runs = 0;
@@ -52,14 +57,17 @@ export class ChildProcess {
   #exits = NO_EXITS;
   #restartTimer: ReturnType<typeof setTimeout> | undefined;
   #ready = Promise.withResolvers<string>();
-  /** Someone awaits this start: if it fails they are told, and it is not retried. */
-  #isStartAwaited = false;
+  #readyTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Why it is down, as long as that takes. */
+  #failure: string | undefined;
   #desiredState: "up" | "drained" | "stopped" = "up";
 
-  constructor(program: Program, logger: Logger, onCrashLoop: (sentence: string) => void) {
+  /** `recordWritten` is called with each line of its log. */
+  constructor(program: Program, logger: Logger, recordWritten: (record: LogRecord) => void) {
     this.#program = program;
     this.#logger = logger.child({ process: program.id });
-    this.#onCrashLoop = onCrashLoop;
+    this.#log = new LogFile(program.logFile);
+    this.#recordWritten = recordWritten;
   }
 
   get id(): string {
@@ -81,6 +89,7 @@ export class ChildProcess {
       ...(this.#current?.counters === undefined ? {} : { counters: this.#current.counters }),
       restarts: Math.max(0, this.#runs - 1),
       since: this.#startedAt.toISOString(),
+      ...(this.#failure === undefined ? {} : { reason: this.#failure }),
     };
   }
 
@@ -88,23 +97,48 @@ export class ChildProcess {
     if (this.#current !== undefined) return this.#current.state;
     if (this.#desiredState === "stopped") return "stopped";
     if (this.#runs === 0) return "starting";
-    return this.#restartTimer === undefined ? "failed" : "restarting";
+    return this.#failure === undefined ? "restarting" : "failed";
   }
 
-  /** Starts it. Resolves to its address when it is ready; rejects with a Refusal. */
+  get role(): Role {
+    return this.#program.role;
+  }
+
+  /** Whether its socket file is missing although it runs: nobody new can reach it. */
+  get hasLostSocket(): boolean {
+    const { socketFile } = this.#program;
+    const isServing = this.#state === "up" || this.#state === "draining";
+    if (socketFile === undefined || !isServing) return false;
+    return this.#address === formatAddress({ unix: socketFile }) && !existsSync(socketFile);
+  }
+
+  /** Whether clients are to be kept from it. */
+  get isDrained(): boolean {
+    return this.#desiredState === "drained";
+  }
+
+  /** Whether this lb sends clients to the node; true where it does not say. */
+  knows(node: string): boolean {
+    const nodes = this.#current?.counters?.nodes;
+    return nodes === undefined || nodes.some(({ id, health }) => id === node && health === "up");
+  }
+
+  /**
+   * Starts it. Resolves to its address when it is ready; rejects with a Refusal. One that was ready
+   * before is started again all the same.
+   */
   async start(): Promise<string> {
-    this.#isStartAwaited = true;
     this.#ready = Promise.withResolvers<string>();
-    const timer = setTimeout(
-      () => this.#ready.reject(this.#refusalWithLog("is not ready after 30 s")),
-      READY_TIMEOUT_MS,
+    const { readyMs } = this.#program;
+    this.#readyTimer = setTimeout(
+      () => this.#ready.reject(this.#refusalWithLog(`is not ready after ${readyMs / 1000} s`)),
+      readyMs,
     );
     this.#startRun();
     try {
       return await this.#ready.promise;
     } finally {
-      this.#isStartAwaited = false;
-      clearTimeout(timer);
+      clearTimeout(this.#readyTimer);
     }
   }
 
@@ -112,6 +146,7 @@ export class ChildProcess {
   async restart(): Promise<void> {
     this.#cancelRestart();
     await this.#terminateRun();
+    this.#failure = undefined;
     if (this.#desiredState === "stopped") throw new Refusal(`${this.id} is being stopped.`);
     await this.start();
   }
@@ -121,6 +156,23 @@ export class ChildProcess {
     this.#markStopped();
     await this.#terminateRun();
     this.#removeSocket();
+    this.#log.close();
+  }
+
+  /**
+   * Takes no new clients from now on, and stops for good when the last one has gone, or after
+   * `timeoutMs`. Resolves then.
+   */
+  async retire(timeoutMs: number): Promise<void> {
+    const deadline = performance.now() + timeoutMs;
+    await this.drain();
+    this.#markStopped();
+    while (this.#current !== undefined && performance.now() < deadline) {
+      await this.requestStatus(ANSWER_TIMEOUT_MS);
+      if (this.status.connections === 0) break;
+      await Bun.sleep(EMPTY_CHECK_MS);
+    }
+    await this.stop();
   }
 
   /** Kills it, for good. */
@@ -156,6 +208,11 @@ export class ChildProcess {
     }
   }
 
+  /** Looks whether its log was deleted. */
+  checkLog(): void {
+    this.#log.check();
+  }
+
   /** Refreshes `status`, if the process answers within `timeoutMs`. */
   async requestStatus(timeoutMs: number): Promise<void> {
     await this.#current?.requestStatus(timeoutMs);
@@ -164,7 +221,8 @@ export class ChildProcess {
   #markStopped(): void {
     this.#desiredState = "stopped";
     this.#cancelRestart();
-    if (this.#isStartAwaited) this.#ready.reject(new Refusal(`${this.id} is being stopped.`));
+    this.#ready.promise.catch(() => {});
+    this.#ready.reject(new Refusal(`${this.id} is being stopped.`));
   }
 
   async #terminateRun(): Promise<void> {
@@ -187,10 +245,16 @@ export class ChildProcess {
     this.#cancelRestart();
     try {
       this.#removeSocket();
-      const { role, command, logFile } = this.#program;
+      const { role, id, command } = this.#program;
       const environment = { ...ENVIRONMENTS[role], ...process.env };
-      this.#current = new ProcessRun(command(), environment, logFile, {
+      this.#current = new ProcessRun(command(), environment, {
+        onProgress: () => void this.#readyTimer?.refresh(),
         onReady: (address) => this.#onReady(address),
+        onLine: (stream, line) => {
+          const record = logRecord(line, { role, id, stream }, new Date().toISOString());
+          this.#log.append(record.line);
+          this.#recordWritten(record);
+        },
         onExit: (exit) => this.#onExit(exit),
       });
     } catch (error) {
@@ -206,6 +270,8 @@ export class ChildProcess {
 
   #onReady(address: string): void {
     this.#address = address;
+    if (this.#failure !== undefined) this.#logger.info("it is back");
+    this.#failure = undefined;
     // The startup banner shows the first start.
     const level = this.#runs === 1 ? "debug" : "info";
     this.#logger[level]({ pid: this.#current?.pid, address }, "ready");
@@ -215,39 +281,49 @@ export class ChildProcess {
 
   #onExit(exit: Exit): void {
     this.#current = undefined;
-    if (exit.wasTold) return;
-    if (this.#address === undefined || (this.#isStartAwaited && exit.fatal !== undefined)) {
-      this.#ready.reject(
-        exit.fatal === undefined
-          ? this.#refusalWithLog(`exited (${exit.how}) before it was ready`)
-          : new Refusal(exit.fatal),
+    if (exit.wasTold || this.#desiredState === "stopped") return;
+    const { how, fatal, servedMs } = exit;
+    if (this.#address === undefined)
+      return this.#ready.reject(
+        fatal === undefined
+          ? this.#refusalWithLog(`exited (${how}) before it was ready`)
+          : new Refusal(fatal),
       );
-      return;
-    }
-    const { exits, delayMs } = afterExit(this.#exits, performance.now(), exit.servedMs);
+    const kind = { servedMs, isRefusal: fatal !== undefined };
+    const { exits, delayMs, isCrashLoop } = afterExit(this.#exits, performance.now(), kind);
     this.#exits = exits;
-    if (delayMs === undefined) return this.#giveUp(exit);
-    const { how, fatal } = exit;
-    this.#logger.warn(
-      { how, livedMs: Math.round(exit.livedMs), fatal, delayMs },
-      "exited, to be restarted",
-    );
     this.#restartTimer = setTimeout(() => this.#startRun(), delayMs);
+    if (isCrashLoop) this.#crashLooped(exit, delayMs);
+    else if (fatal !== undefined) this.#cannotStart(fatal);
+    else
+      this.#logger.warn(
+        { how, livedMs: Math.round(exit.livedMs), delayMs },
+        "exited, to be restarted",
+      );
   }
 
-  #giveUp(exit: Exit): void {
-    const often = `exited more than ${EXITS_MAX} times in ${CRASH_WINDOW_MS / 1000} s, last: ${exit.how}`;
-    const refusal = this.#refusalWithLog(often);
-    if (this.#isStartAwaited) this.#ready.reject(refusal);
-    this.#onCrashLoop(refusal.message);
+  #crashLooped({ how }: Exit, delayMs: number): void {
+    const { id, logFile } = this.#program;
+    const times = `more than ${EXITS_MAX} times in ${CRASH_WINDOW_MS / 1000} s`;
+    const sentence = `${id} exits again and again (${times}), last: ${how}`;
+    this.#failure = `${sentence}; its log is ${logFile}.`;
+    this.#logger.error({ delayMs, logFile, last: lastLines(logFile, 1) }, sentence);
+    this.#ready.reject(this.#refusalWithLog(`exits again and again (${times}), last: ${how}`));
+  }
+
+  /** Tries again every two seconds at most, and says so once for each reason. */
+  #cannotStart(fatal: string): void {
+    const sentence = `${this.id} cannot start and will try again: ${fatal}`.slice(0, 1000);
+    const level = this.#failure === sentence ? "debug" : "error";
+    this.#failure = sentence;
+    this.#logger[level](sentence);
+    this.#ready.reject(new Refusal(fatal));
   }
 
   /** A sentence about this process, with the last lines of its log. */
   #refusalWithLog(what: string): Refusal {
     const { id, logFile } = this.#program;
     const lines = lastLines(logFile, LOG_LINES_SHOWN);
-    return new Refusal(
-      `${id} ${what}; its log is ${logFile}${lines === "" ? "." : `; its last lines:\n${lines}`}`,
-    );
+    return new Refusal(`${id} ${what}${lines === "" ? "." : `; its last lines:\n${lines}`}`);
   }
 }

@@ -1,7 +1,8 @@
 // The command line of `bun run cluster`: commands, flags and help. Pure.
 
 import { parseCommandLine, UsageError } from "../runtime/arguments.ts";
-import { SETTING_FLAGS } from "./config.ts";
+import { SETTING_FLAGS, settingNames } from "./config.ts";
+import { table } from "./status-text.ts";
 
 export const HELP = `A WebSocket cluster in a box.
 
@@ -10,8 +11,8 @@ export const HELP = `A WebSocket cluster in a box.
   bun run cluster scale N      start nodes, or drain and stop them, until there are N
   bun run cluster drain ID     move a node's clients to other nodes and give it no new ones
   bun run cluster undrain ID   give a drained node clients again
-  bun run cluster restart      restart the nodes, one after another
-  bun run cluster restart ID   restart one process
+  bun run cluster restart      replace the nodes, one after another, by new ones
+  bun run cluster restart ID   replace one node or lb, or restart a relay
   bun run cluster stop         stop the cluster gracefully; returns when it is gone
 
 Flags of start
@@ -39,6 +40,14 @@ Flags of every command
 
 Flags override environment variables (TUTTI_NODES=4), which override the config file.
 Lists are separated by commas in variables and are arrays in the config file.
+
+${table([
+  ["Flag", "Variable", "In the config file"],
+  ...settingNames(),
+  ["--config", "TUTTI_CONFIG", ""],
+])
+  .map((line) => `  ${line}`)
+  .join("\n")}
 `;
 
 const HINT = 'See "bun run cluster --help".';
@@ -68,12 +77,14 @@ export function readCommand(typed: readonly string[]): Command {
   const isNamed = typed.length > 0 && !typed[0].startsWith("-");
   const name = isNamed ? typed[0] : "start";
   if (!isCommand(name)) throw new UsageError(`There is no command "${name}". ${HINT}`);
-  const args = joined(typed.slice(isNamed ? 1 : 0), "--lb-flags");
   const options = flagsOf(name);
-  const { values, positionals } = parseCommandLine(
+  const given = typed.slice(isNamed ? 1 : 0);
+  const { args, negatives } = withoutDashes(given, options);
+  const { values, positionals: words } = parseCommandLine(
     { args, options, allowPositionals: true, allowNegative: true },
     HINT,
   );
+  const positionals = [...words, ...negatives];
   const { operandsMin, operandsMax, operand } = COMMANDS[name];
   if (positionals.length < operandsMin) throw new UsageError(`"${name}" needs ${operand}.`);
   if (positionals.length > operandsMax)
@@ -83,19 +94,33 @@ export function readCommand(typed: readonly string[]): Command {
   return { name, flags: values, operand: positionals[0] };
 }
 
-/** Joins a flag and its value: parseArgs refuses values that look like flags. */
-function joined(args: readonly string[], flag: string): string[] {
-  const at = args.indexOf(flag);
-  return at < 0 || at === args.length - 1
-    ? [...args]
-    : [...args.slice(0, at), `${flag}=${args[at + 1]}`, ...args.slice(at + 2)];
+type FlagOptions = Record<string, { type: "string" | "boolean"; multiple?: boolean }>;
+
+/**
+ * What parseArgs would take for flags: the values of --lb-flags, and negative numbers, which are
+ * joined to their flag or, as operands, set apart.
+ */
+function withoutDashes(
+  typed: readonly string[],
+  options: FlagOptions,
+): { args: string[]; negatives: string[] } {
+  const args: string[] = [];
+  const negatives: string[] = [];
+  for (const word of typed) {
+    const flag = args.at(-1) ?? "";
+    const isValue = flag.startsWith("--") && options[flag.slice(2)]?.type === "string";
+    const isNegative = /^-\d/.test(word);
+    if (isValue && (isNegative || (flag === "--lb-flags" && word.startsWith("-"))))
+      args[args.length - 1] = `${flag}=${word}`;
+    else if (isNegative) negatives.push(word);
+    else args.push(word);
+  }
+  return { args, negatives };
 }
 
 const isCommand = (word: string): word is keyof typeof COMMANDS => Object.hasOwn(COMMANDS, word);
 
-function flagsOf(
-  name: keyof typeof COMMANDS,
-): Record<string, { type: "string" | "boolean"; multiple?: boolean }> {
+function flagsOf(name: keyof typeof COMMANDS): FlagOptions {
   const common = { data: SETTING_FLAGS.data, config: { type: "string" } } as const;
   if (name === "start") return { ...SETTING_FLAGS, ...common };
   return name === "status"

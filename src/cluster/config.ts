@@ -6,6 +6,7 @@ import { inspect } from "node:util";
 import { parseInteger, UsageError } from "../runtime/arguments.ts";
 import { LOG_LEVELS, type LogLevel } from "../runtime/log.ts";
 import { isRecord } from "../wire/shape.ts";
+import { nearest } from "./nearest.ts";
 
 /** The settings among the flags of `cluster start`, in the form of parseArgs. */
 export const SETTING_FLAGS = {
@@ -59,6 +60,8 @@ export type Settings = {
   readonly accessLog: string | undefined;
   /** Further arguments of every lb. */
   readonly lbFlags: readonly string[];
+  /** Where a setting comes from, by flag, unless it is the flag: "TUTTI_TRUST". */
+  readonly origins: Readonly<Record<string, string>>;
 };
 
 /** The sources, the strongest first. `fileName` names the config file in errors. */
@@ -72,8 +75,9 @@ export type Sources = {
 export const NODES_MAX = 256;
 export const DEFAULT_DATA = ".tutti";
 
-/** All settings; throws UsageError for a bad value or an unknown key of the config file. */
+/** All settings; throws UsageError for a bad value or an unknown variable or key. */
 export function resolveSettings(sources: Sources): Settings {
+  refuseUnknownVariables(sources);
   refuseUnknownKeys(sources);
   const pick = <T, D>(flag: string, read: Read<T>, fallback: D): T | D => {
     const found = find(sources, flag);
@@ -98,6 +102,7 @@ export function resolveSettings(sources: Sources): Settings {
     tlsKey: pick("tls-key", texts, []),
     accessLog: pick("access-log", accessLogFile, undefined),
     lbFlags: pick("lb-flags", lbFlags, []),
+    origins: originsOf(sources),
   };
 }
 
@@ -106,8 +111,32 @@ export function isLoopback(host: string): boolean {
   return host === "localhost" || host === "::1" || /^127\.\d{1,3}\.\d{1,3}\.\d{1,3}$/.test(host);
 }
 
+/**
+ * A sentence of a process about one of its flags, about the setting that the operator made: a bad
+ * TUTTI_TRUST is no bad --trust. A usage text that follows the sentence stays as it is.
+ */
+export function inWordsOf({ origins }: Settings, sentence: string): string {
+  const [first, ...rest] = sentence.split("\n\n");
+  const named = first.replace(/--([a-z][a-z-]*)/g, (flag, name: string) => origins[name] ?? flag);
+  return [named, ...rest].join("\n\n");
+}
+
+function originsOf(sources: Sources): Record<string, string> {
+  const origins: Record<string, string> = {};
+  for (const flag of Object.keys(SETTING_FLAGS)) {
+    const where = find(sources, flag)?.where;
+    if (where !== undefined && where !== `--${flag}`) origins[flag] = where;
+  }
+  return origins;
+}
+
+/** Each setting's flag, variable and key of the config file, in that order. */
+export const settingNames = (): string[][] =>
+  Object.keys(SETTING_FLAGS).map((flag) => [`--${flag}`, variableOf(flag), keyOf(flag)]);
+
+const PREFIX = "TUTTI_";
 /** "lb-workers" → "TUTTI_LB_WORKERS". */
-const variableOf = (flag: string): string => `TUTTI_${flag.toUpperCase().replaceAll("-", "_")}`;
+const variableOf = (flag: string): string => `${PREFIX}${flag.toUpperCase().replaceAll("-", "_")}`;
 /** "lb-workers" → "lbWorkers". */
 const keyOf = (flag: string): string =>
   flag.replace(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
@@ -125,11 +154,27 @@ function find(
   return undefined;
 }
 
+/** Variables that look like none of ours are the environment's, such as TUTTI_SERVICE_HOST. */
+function refuseUnknownVariables({ environment }: Sources): void {
+  const known = [...Object.keys(SETTING_FLAGS).map(variableOf), `${PREFIX}CONFIG`];
+  for (const [variable, value] of Object.entries(environment)) {
+    if (!variable.startsWith(PREFIX) || known.includes(variable) || !value) continue;
+    const bare = (name: string) => name.slice(PREFIX.length);
+    const meant = nearest(bare(variable), known.map(bare));
+    if (meant !== undefined)
+      throw new UsageError(
+        `${variable} is not a variable of tutti: did you mean ${PREFIX}${meant}?`,
+      );
+  }
+}
+
 function refuseUnknownKeys({ file, fileName }: Sources): void {
   const known = Object.keys(SETTING_FLAGS).map(keyOf);
   const unknown = Object.keys(file).find((key) => !known.includes(key));
   if (unknown === undefined) return;
-  throw new UsageError(`"${unknown}" in ${fileName} is not a setting: use ${known.join(", ")}.`);
+  const meant = nearest(unknown, known);
+  const advice = meant === undefined ? `use ${known.join(", ")}.` : `did you mean ${meant}?`;
+  throw new UsageError(`"${unknown}" in ${fileName} is not a setting: ${advice}`);
 }
 
 /**

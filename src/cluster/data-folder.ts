@@ -3,19 +3,26 @@
 import {
   chmodSync,
   existsSync,
+  lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
   realpathSync,
   renameSync,
   rmdirSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
 import { unixPath } from "../runtime/arguments.ts";
 import { type Lock, lockFile } from "../runtime/lock.ts";
-import { NODES_MAX } from "./config.ts";
+import { removeOldLogs } from "./log-file.ts";
+import { quoted } from "./quoted.ts";
 import { Refusal } from "./refusal.ts";
+
+/** Ids grow as nodes are replaced; a socket's path has to hold them. */
+const LONGEST_ID = "node-999999";
 
 /** The paths in a data folder. */
 export const layout = (folder: string) => ({
@@ -35,8 +42,10 @@ export type Layout = ReturnType<typeof layout>;
 export class DataFolder {
   readonly path: string;
   readonly layout: Layout;
-  readonly #lock: Lock;
+  #lock: Lock;
   readonly #isNew: boolean;
+  #secret = "";
+  #isKept = false;
 
   private constructor(path: string, lock: Lock, isNew: boolean) {
     this.path = path;
@@ -52,9 +61,10 @@ export class DataFolder {
   static claim(wanted: string): DataFolder {
     const isNew = !existsSync(wanted);
     const path = make(resolve(wanted));
+    if (!isNew) refuseForeign(path);
     const { pidFile, lockPath, nodeSocket } = layout(path);
     try {
-      unixPath(nodeSocket(`node-${NODES_MAX}`), "--data");
+      unixPath(nodeSocket(LONGEST_ID), "--data");
       const lock = lockFile(lockPath);
       if (lock === undefined) throw new Refusal(occupied(path, pidFile));
       return new DataFolder(path, lock, isNew);
@@ -66,44 +76,82 @@ export class DataFolder {
 
   /** Creates what the processes need and removes what a killed cluster left. */
   prepare(): void {
-    const { pidFile, runFolder, logFolder } = this.layout;
+    const { secretFile, logFolder } = this.layout;
     try {
       this.#clear();
-      writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
-      mkdirSync(runFolder, { mode: 0o700 });
-      mkdirSync(logFolder, { recursive: true, mode: 0o700 });
-      this.#keepSecret();
+      this.#makeFolders();
+      if (!existsSync(secretFile))
+        this.#writeSecret(`${crypto.getRandomValues(new Uint8Array(32)).toHex()}\n`);
+      refuseForeignSecret(secretFile);
+      this.#secret = readFileSync(secretFile, "utf8");
+      removeOldLogs(logFolder, Date.now());
+    } catch (error) {
+      throw error instanceof Refusal ? error : unusable(this.path, error);
+    }
+  }
+
+  /** The cluster is up: what it made stays when it ends. */
+  keep(): void {
+    this.#isKept = true;
+  }
+
+  /** What was deleted of that which the running cluster needs; to be looked at now and then. */
+  missing(): string[] {
+    const { adminSocket, secretFile, lockPath, runFolder, logFolder, pidFile } = this.layout;
+    return [this.path, runFolder, logFolder, secretFile, adminSocket, lockPath, pidFile].filter(
+      (path) => !existsSync(path),
+    );
+  }
+
+  /** Makes it anew, but for the sockets. Throws a Refusal where it cannot. */
+  restore(): void {
+    try {
+      this.#makeFolders();
+      const { secretFile, lockPath } = this.layout;
+      if (!existsSync(secretFile)) this.#writeSecret(this.#secret);
+      // A lock on a file that was removed excludes nobody.
+      if (!existsSync(lockPath)) this.#lock = lockFile(lockPath) ?? this.#lock;
     } catch (error) {
       throw unusable(this.path, error);
     }
   }
 
   /**
-   * Removes sockets, pid file and lock, and the folder if it was created here and is empty.
+   * Removes sockets, pid file and lock, and all that was made here for a cluster that never was up.
    */
   release(): void {
     this.#clear();
-    rmSync(this.layout.pidFile, { force: true });
+    if (this.#isNew && !this.#isKept) this.#removeTraces();
     this.#lock.release();
     if (this.#isNew) removeIfEmpty(this.path);
   }
 
-  /**
-   * Creates the cluster secret once, atomically: it must outlive the cluster.
-   */
-  #keepSecret(): void {
+  #removeTraces(): void {
+    const { secretFile, logFolder } = this.layout;
+    const relays = existsSync(this.path)
+      ? readdirSync(this.path).filter((name) => /^relay-\d+$/.test(name))
+      : [];
+    for (const trace of [secretFile, logFolder, ...relays.map((id) => join(this.path, id))])
+      rmSync(trace, { recursive: true, force: true });
+  }
+
+  #makeFolders(): void {
+    const { pidFile, runFolder, logFolder } = this.layout;
+    for (const folder of [this.path, runFolder, logFolder])
+      mkdirSync(folder, { recursive: true, mode: 0o700 });
+    if (!existsSync(pidFile)) writeFileSync(pidFile, `${process.pid}\n`, { mode: 0o600 });
+  }
+
+  /** Atomically: the cluster secret outlives the cluster. */
+  #writeSecret(secret: string): void {
     const { secretFile, secretDraft } = this.layout;
-    if (!existsSync(secretFile)) {
-      const secret = crypto.getRandomValues(new Uint8Array(32)).toHex();
-      writeFileSync(secretDraft, `${secret}\n`, { mode: 0o600 });
-      renameSync(secretDraft, secretFile);
-    }
-    chmodSync(secretFile, 0o600);
+    writeFileSync(secretDraft, secret, { mode: 0o600 });
+    renameSync(secretDraft, secretFile);
   }
 
   #clear(): void {
-    const { runFolder, adminSocket, secretDraft } = this.layout;
-    for (const left of [runFolder, adminSocket, secretDraft])
+    const { runFolder, adminSocket, secretDraft, pidFile } = this.layout;
+    for (const left of [runFolder, adminSocket, secretDraft, pidFile])
       rmSync(left, { recursive: true, force: true });
   }
 }
@@ -117,10 +165,47 @@ function make(path: string): string {
   }
 }
 
+const octal = (mode: number): string => (mode & 0o777).toString(8).padStart(4, "0");
+/** The user that this process runs as; undefined where the system has none. */
+const ownUser = (): number | undefined => process.getuid?.();
+
+/**
+ * Refuses a folder that another user may have filled, or may fill: a secret planted there is no
+ * secret. One that is empty, or that others may only read, becomes the owner's alone.
+ */
+function refuseForeign(path: string): void {
+  const { uid, mode } = statSync(path);
+  if (ownUser() !== undefined && uid !== ownUser())
+    throw new Refusal(
+      `The data folder ${path} belongs to another user (uid ${uid}): run as that user, or choose another with --data.`,
+    );
+  if ((mode & 0o022) !== 0 && readdirSync(path).length > 0)
+    throw new Refusal(
+      `The data folder ${path} can be written by others (mode ${octal(mode)}): check what is in it, then "chmod 700 ${quoted(path)}", or choose another with --data.`,
+    );
+  if ((mode & 0o077) !== 0) chmodSync(path, 0o700);
+}
+
+/** Refuses a secret that others may know or have written. */
+function refuseForeignSecret(path: string): void {
+  const found = lstatSync(path);
+  const wrong = !found.isFile()
+    ? "is no file"
+    : ownUser() !== undefined && found.uid !== ownUser()
+      ? `belongs to another user (uid ${found.uid})`
+      : (found.mode & 0o077) !== 0
+        ? `is open to others (mode ${octal(found.mode)})`
+        : undefined;
+  if (wrong === undefined) return;
+  throw new Refusal(
+    `The cluster secret ${path} ${wrong}: remove it for a new one, or "chmod 600 ${quoted(path)}" if nobody has seen it.`,
+  );
+}
+
 function occupied(path: string, pidFile: string): string {
   const pid = readPid(pidFile);
   const who = pid === undefined ? "" : ` (pid ${pid})`;
-  return `Another cluster is already running on ${path}${who}: stop it with "bun run cluster stop --data ${path}", or choose another folder with --data.`;
+  return `Another cluster is already running on ${path}${who}: stop it with "bun run cluster stop --data ${quoted(path)}", or choose another folder with --data.`;
 }
 
 /** The pid of the supervisor that holds a folder, if any. */

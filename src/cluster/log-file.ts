@@ -1,38 +1,86 @@
-// The log files of the processes: opened to append, rotated, and read back to explain a failure.
+// The log file of a process: appended to, rotated, made again where it was deleted, and read back
+// to explain a failure.
 
 import {
   closeSync,
-  copyFileSync,
-  existsSync,
   fstatSync,
+  mkdirSync,
   openSync,
+  readdirSync,
   readSync,
+  renameSync,
+  rmSync,
   statSync,
-  truncateSync,
+  writeSync,
 } from "node:fs";
+import { dirname, join } from "node:path";
+import { readable } from "./output.ts";
 
 const LOG_BYTES_MAX = 10 * 1024 * 1024;
-const TAIL_BYTES = 8 * 1024;
+const TAIL_BYTES = 16 * 1024;
+/** Logs of processes that are no more are kept for a week. */
+const KEPT_MS = 7 * 24 * 60 * 60 * 1000;
 
-/** A descriptor that a child may inherit: it appends, even after the file was truncated. */
-export function openLog(path: string): number {
-  keepLogSmall(path);
-  return openSync(path, "a", 0o600);
-}
+export class LogFile {
+  readonly path: string;
+  #descriptor: number | undefined;
+  #bytes = 0;
 
-/** Copies a log that is too long to `<path>.1` and truncates it; its process keeps it open. */
-export function keepLogSmall(path: string): void {
-  const bytes = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
-  if (bytes <= LOG_BYTES_MAX) return;
-  try {
-    copyFileSync(path, `${path}.1`);
-  } catch {
-    // The disk is full: the old lines are lost.
+  constructor(path: string) {
+    this.path = path;
   }
-  if (existsSync(path)) truncateSync(path);
+
+  /**
+   * Appends a line. A full disk or a folder that cannot be written loses log lines and must not end
+   * the cluster.
+   */
+  append(line: string): void {
+    try {
+      if (this.#bytes > LOG_BYTES_MAX) this.#rotate();
+      this.#descriptor ??= this.#open();
+      this.#bytes += writeSync(this.#descriptor, `${line}\n`);
+    } catch {
+      this.close();
+    }
+  }
+
+  /** Opens it anew at the next line, if it was deleted or moved away. To be called now and then. */
+  check(): void {
+    if (this.#descriptor === undefined) return;
+    const there = statSync(this.path, { throwIfNoEntry: false });
+    if (there?.ino !== fstatSync(this.#descriptor).ino) this.close();
+  }
+
+  close(): void {
+    if (this.#descriptor !== undefined) closeSync(this.#descriptor);
+    this.#descriptor = undefined;
+  }
+
+  #open(): number {
+    mkdirSync(dirname(this.path), { recursive: true, mode: 0o700 });
+    const descriptor = openSync(this.path, "a", 0o600);
+    this.#bytes = fstatSync(descriptor).size;
+    return descriptor;
+  }
+
+  /** What is older than the last rotation goes. */
+  #rotate(): void {
+    this.close();
+    this.#bytes = 0;
+    renameSync(this.path, `${this.path}.1`);
+  }
 }
 
-/** The last lines of a log; empty when there is none. */
+/** Removes logs to which nothing was added for a week: of nodes and lbs that were replaced. */
+export function removeOldLogs(folder: string, nowMs: number): void {
+  for (const name of readdirSync(folder)) {
+    const path = join(folder, name);
+    const { mtimeMs = nowMs } = statSync(path, { throwIfNoEntry: false }) ?? {};
+    if (nowMs - mtimeMs > KEPT_MS) rmSync(path, { force: true });
+  }
+}
+
+/** The last lines of a log as a person reads them; empty when there is none. */
 export function lastLines(path: string, lines: number): string {
   let descriptor: number;
   try {
@@ -44,7 +92,8 @@ export function lastLines(path: string, lines: number): string {
     const { size } = fstatSync(descriptor);
     const tail = Buffer.alloc(Math.min(size, TAIL_BYTES));
     const read = readSync(descriptor, tail, 0, tail.length, size - tail.length);
-    return tail.toString("utf8", 0, read).trimEnd().split("\n").slice(-lines).join("\n");
+    const whole = tail.toString("utf8", 0, read).trimEnd().split("\n").slice(-lines);
+    return whole.map(readable).join("\n");
   } finally {
     closeSync(descriptor);
   }

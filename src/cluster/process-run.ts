@@ -1,11 +1,10 @@
 // One run of a process: started, pinged every second, and killed when it is unresponsive.
 // child-process.ts decides what follows it.
 
-import { closeSync } from "node:fs";
 import type { Subprocess } from "bun";
 import { type ChildStatus, type LbCounters, type Order, reportIn } from "../runtime/child-ipc.ts";
 import { Malformed } from "../wire/shape.ts";
-import { keepLogSmall, openLog } from "./log-file.ts";
+import { LineSplitter } from "./output.ts";
 import { PING_MS, Responsiveness } from "./supervision-rules.ts";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
@@ -23,14 +22,20 @@ export type Exit = {
 };
 
 export type ProcessRunEvents = {
+  /** It starts, and is not done yet. */
+  onProgress(): void;
   onReady(address: string): void;
+  onLine(stream: "stdout" | "stderr", line: string): void;
   onExit(exit: Exit): void;
 };
 
+/** A grandchild may hold the output open after the exit. */
+const LAST_LINES_MS = 200;
+
 export class ProcessRun {
   readonly #startedAtMs = performance.now();
-  readonly #child: Subprocess<"ignore", number, number>;
-  readonly #logFile: string;
+  readonly #child: Subprocess<"ignore", "pipe", "pipe">;
+  readonly #output: Promise<unknown>;
   readonly #events: ProcessRunEvents;
   readonly #ticker = setInterval(() => this.#checkAndPing(), PING_MS);
   #phase: "starting" | "ready" | "ending" | "over" = "starting";
@@ -43,35 +48,26 @@ export class ProcessRun {
   #statusReceived = Promise.withResolvers<void>();
   readonly #exitHandled = Promise.withResolvers<void>();
 
-  /**
-   * Starts `bun …command` with its output appended to the log. Throws when it cannot be started.
-   */
-  constructor(
-    command: readonly string[],
-    environment: Environment,
-    logFile: string,
-    events: ProcessRunEvents,
-  ) {
-    this.#logFile = logFile;
+  /** Starts `bun …command`. Throws when it cannot be started. */
+  constructor(command: readonly string[], environment: Environment, events: ProcessRunEvents) {
     this.#events = events;
-    const log = openLog(logFile);
     try {
       this.#child = Bun.spawn([process.execPath, "--no-orphans", ...command], {
         stdin: "ignore",
-        stdout: log,
-        stderr: log,
+        stdout: "pipe",
+        stderr: "pipe",
         env: environment,
         // A session of its own: the terminal's Ctrl-C must reach the supervisor alone.
         detached: true,
         ipc: (message) => this.#messageReceived(message),
-        onExit: () => this.#exited(),
+        onExit: () => void this.#exited(),
       });
     } catch (error) {
       clearInterval(this.#ticker);
       throw error;
-    } finally {
-      closeSync(log);
     }
+    const { stdout, stderr } = this.#child;
+    this.#output = Promise.all([this.#read(stdout, "stdout"), this.#read(stderr, "stderr")]);
   }
 
   get pid(): number {
@@ -131,7 +127,9 @@ export class ProcessRun {
     this.#responsiveness.messageReceived(performance.now());
     try {
       const report = reportIn(message);
-      if (report?.type === "ready") {
+      if (report?.type === "progress") {
+        this.#events.onProgress();
+      } else if (report?.type === "ready") {
         if (this.#phase === "starting") this.#phase = "ready";
         this.#readyAtMs = Math.min(this.#readyAtMs, performance.now());
         this.#responsiveness.becameReady();
@@ -151,7 +149,6 @@ export class ProcessRun {
   }
 
   #checkAndPing(): void {
-    keepLogSmall(this.#logFile);
     if (this.#responsiveness.isUnresponsive(performance.now())) {
       this.#isUnresponsive = true;
       this.#child.kill("SIGKILL");
@@ -160,12 +157,23 @@ export class ProcessRun {
     }
   }
 
-  #exited(): void {
+  async #read(output: ReadableStream<Uint8Array>, stream: "stdout" | "stderr"): Promise<void> {
+    const splitter = new LineSplitter();
+    for await (const chunk of output)
+      for (const line of splitter.push(chunk)) this.#events.onLine(stream, line);
+    for (const line of splitter.end()) this.#events.onLine(stream, line);
+  }
+
+  async #exited(): Promise<void> {
+    clearInterval(this.#ticker);
+    const nowMs = performance.now();
+    const late = Promise.withResolvers<void>();
+    const timer = setTimeout(late.resolve, LAST_LINES_MS);
+    await Promise.race([this.#output, late.promise]);
+    clearTimeout(timer);
     const wasTold = this.#phase === "ending";
     this.#phase = "over";
-    clearInterval(this.#ticker);
     this.#statusReceived.resolve();
-    const nowMs = performance.now();
     this.#events.onExit({
       how: this.#isUnresponsive ? "killed: unresponsive" : this.#exitCause(),
       livedMs: nowMs - this.#startedAtMs,

@@ -2,10 +2,12 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { createLogger, type Logger } from "../runtime/log.ts";
+import { createLinePrinter, createLogger, type Logger } from "../runtime/log.ts";
 import { serveAdmin } from "./admin-server.ts";
-import { DEFAULT_DATA, type Settings } from "./config.ts";
+import { DEFAULT_DATA, inWordsOf, type Settings } from "./config.ts";
 import { DataFolder } from "./data-folder.ts";
+import { Echo } from "./output.ts";
+import { quoted } from "./quoted.ts";
 import { Refusal } from "./refusal.ts";
 import { startupBanner } from "./status-text.ts";
 import { type Programs, Supervisor } from "./supervisor.ts";
@@ -14,6 +16,8 @@ import { type Programs, Supervisor } from "./supervisor.ts";
 const SAME_KEYSTROKE_MS = 500;
 const PARENT_CHECK_MS = 500;
 const ENDED_BY_CTRL_C = 130;
+/** How often it is looked whether something was deleted that the cluster needs. */
+const FOLDER_CHECK_MS = 500;
 
 /** Why the cluster ends. `failure`: a sentence for the operator; undefined: it was stopped. */
 type End = { readonly failure?: string };
@@ -41,8 +45,9 @@ async function supervise(
   const logger = createLogger("cluster", "cluster", settings.logLevel);
   const ended = Promise.withResolvers<End>();
   const end = () => ended.resolve({});
-  const supervisor = new Supervisor(settings, folder.layout, programs, logger, (failure) =>
-    ended.resolve({ failure }),
+  const echo = new Echo(settings.logLevel, createLinePrinter());
+  const supervisor = new Supervisor(settings, folder.layout, programs, logger, (record) =>
+    echo.recordWritten(record),
   );
   endOnSignals(logger, end, () => {
     supervisor.kill();
@@ -51,10 +56,16 @@ async function supervise(
   });
   try {
     serveAdmin(folder.layout.adminSocket, supervisor, end);
-    start(supervisor, folder, logger).catch((error: unknown) => {
-      if (error instanceof Refusal) ended.resolve({ failure: error.message });
-      else ended.reject(error);
-    });
+    start(supervisor, folder, logger)
+      .then(() => {
+        echo.clusterIsUp();
+        watchFolder(folder, supervisor, logger, end);
+      })
+      .catch((error: unknown) => {
+        if (error instanceof Refusal)
+          ended.resolve({ failure: inWordsOf(settings, error.message) });
+        else ended.reject(error);
+      });
     const { failure } = await ended.promise;
     if (failure !== undefined) process.stderr.write(`${failure}\n`);
     else logger.info("stopping");
@@ -67,6 +78,7 @@ async function supervise(
 
 async function start(supervisor: Supervisor, folder: DataFolder, logger: Logger): Promise<void> {
   await supervisor.start();
+  folder.keep();
   const status = await supervisor.status();
   const isTerminal = process.stdout.isTTY === true;
   const screen = startupBanner({
@@ -76,11 +88,49 @@ async function start(supervisor: Supervisor, folder: DataFolder, logger: Logger)
     command: process.env.npm_config_user_agent?.startsWith("npm/")
       ? "npm run cluster --"
       : "bun run cluster",
-    commandFlags: folder.path === resolve(DEFAULT_DATA) ? "" : ` --data ${folder.path}`,
+    commandFlags: folder.path === resolve(DEFAULT_DATA) ? "" : ` --data ${quoted(folder.path)}`,
     isTerminal,
   });
   process.stdout.write(screen);
   if (!isTerminal) logger.info({ address: status.address }, "up");
+}
+
+/**
+ * Looks whether what the cluster needs was deleted, says so at once, and makes it anew. Runs until
+ * the process exits.
+ */
+function watchFolder(
+  folder: DataFolder,
+  supervisor: Supervisor,
+  logger: Logger,
+  onStop: () => void,
+): void {
+  const { adminSocket } = folder.layout;
+  let said = "";
+  const check = async () => {
+    const missing = folder.missing();
+    if (missing.length > 0) {
+      const sentence = `deleted while the cluster runs: ${missing.join(", ")}`;
+      if (sentence !== said) logger.error(sentence);
+      said = sentence;
+      folder.restore();
+      if (!existsSync(adminSocket)) serveAdmin(adminSocket, supervisor, onStop);
+      logger.warn("what was deleted was made anew, but for what was in it");
+      said = "";
+    }
+    await supervisor.repair();
+  };
+  const checkLater = () =>
+    setTimeout(() => {
+      check()
+        .catch((error: unknown) => {
+          if (!(error instanceof Error)) throw error;
+          if (said !== error.message) logger.error(error.message);
+          said = error.message;
+        })
+        .finally(checkLater);
+    }, FOLDER_CHECK_MS);
+  checkLater();
 }
 
 /**

@@ -58,7 +58,9 @@ export function statusTable({ address, scheme, processes }: ClusterStatus, nowMs
     String(row.restarts),
     upFor(row, nowMs),
   ]);
-  return `${address === null ? "starting" : `${scheme}://${reachable(address)}`}\n\n${table([head, ...rows], numbers).join("\n")}\n`;
+  const reasons = processes.flatMap(({ reason }) => (reason === undefined ? [] : ["", reason]));
+  const lines = [...table([head, ...rows], numbers), ...reasons];
+  return `${address === null ? "starting" : `${scheme}://${reachable(address)}`}\n\n${lines.join("\n")}\n`;
 }
 
 function upFor({ pid, since }: ProcessStatus, nowMs: number): string {

@@ -15,8 +15,8 @@ import {
 const count = integer(0, Number.MAX_SAFE_INTEGER);
 
 /**
- * `restarting`: exited, about to be started again. `failed`: it cannot start, until `cluster
- * restart`.
+ * `restarting`: exited, about to be started again. `failed`: it exits again and again or cannot
+ * start; it is started again after longer and longer pauses.
  */
 const state = oneOf("starting", "up", "draining", "stopping", "restarting", "failed", "stopped");
 export type ProcessState = Shaped<typeof state>;
@@ -35,6 +35,8 @@ const processStatus = object({
   restarts: count,
   /** When this run was started, as ISO 8601. */
   since: text(1, 40),
+  /** Why it is `failed`, as a sentence. */
+  reason: optional(text(0, 1000)),
   /** The counters of an lb since this start. */
   counters: optional(lbCounters),
 });

@@ -1,12 +1,15 @@
 // The processes of the cluster: the order in which they start and stop, and the operator's
 // operations on them, one at a time.
 
+import { existsSync, mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { formatAddress } from "../runtime/arguments.ts";
 import type { Logger } from "../runtime/log.ts";
 import { ChildProcess } from "./child-process.ts";
 import { isLoopback, type Settings } from "./config.ts";
 import type { Layout } from "./data-folder.ts";
+import { removeOldLogs } from "./log-file.ts";
+import type { LogRecord } from "./output.ts";
 import { Refusal } from "./refusal.ts";
 import type { ClusterStatus, Role } from "./status.ts";
 
@@ -21,31 +24,45 @@ const DISCONNECTS_PER_LB_MAX = 3000;
 /** How long the nodes of a stopping cluster may take to drain. */
 const DRAIN_ON_STOP_MS = 4000;
 const GRACE_MS: Readonly<Record<Role, number>> = { lb: 5000, node: 6000, relay: 5000 };
+/** How long a start may take without a sign of progress. */
+const READY_MS = 30_000;
+/** How long a node that is replaced may take to send its clients away. */
+const NODE_RETIRES_MS = 60_000;
+/** How long an lb that was replaced keeps its connections. */
+const LB_RETIRES_MS = 10 * 60_000;
+/** How long the lbs may take to find out that a new node is up. */
+const KNOWN_WITHIN_MS = 5000;
+const KNOWN_POLL_MS = 50;
 
 export class Supervisor {
   readonly #settings: Settings;
   readonly #layout: Layout;
   readonly #programs: Programs;
   readonly #logger: Logger;
-  readonly #onCrashLoop: (sentence: string) => void;
+  readonly #recordWritten: (record: LogRecord) => void;
   readonly #relays: ChildProcess[] = [];
   #nodes: ChildProcess[] = [];
-  readonly #lbs: ChildProcess[] = [];
+  #lbs: ChildProcess[] = [];
+  /** Lbs that were replaced and still have connections. */
+  readonly #retiring = new Set<ChildProcess>();
+  /** Where clients connect, once the first lb was ready. */
+  #address: string | undefined;
   #operation: string | undefined;
   #stopped: Promise<void> | undefined;
 
+  /** `recordWritten` is called with each line of the processes' logs. */
   constructor(
     settings: Settings,
     layout: Layout,
     programs: Programs,
     logger: Logger,
-    onCrashLoop: (sentence: string) => void,
+    recordWritten: (record: LogRecord) => void,
   ) {
     this.#settings = settings;
     this.#layout = layout;
     this.#programs = programs;
     this.#logger = logger;
-    this.#onCrashLoop = onCrashLoop;
+    this.#recordWritten = recordWritten;
     for (let n = 1; n <= settings.relays; n++) this.#relays.push(this.#createRelay(`relay-${n}`));
     for (let n = 1; n <= settings.nodes; n++) this.#nodes.push(this.#createNode(`node-${n}`));
     for (let n = 1; n <= settings.lbWorkers; n++) this.#lbs.push(this.#createLb(`lb-${n}`));
@@ -74,7 +91,7 @@ export class Supervisor {
   async status(): Promise<ClusterStatus> {
     await Promise.all(this.#all.map((child) => child.requestStatus(ANSWER_TIMEOUT_MS)));
     return {
-      address: this.#lbs[0]?.address ?? null,
+      address: this.#address ?? null,
       scheme: this.#settings.tlsCert.length > 0 ? "https" : "http",
       processes: this.#all.map((child) => child.status),
     };
@@ -84,17 +101,26 @@ export class Supervisor {
   scale(count: number): Promise<string> {
     return this.#runOperation(`scale ${count}`, async () => {
       const before = this.#nodes.length;
-      if (count > before) await this.#addNodes(before, count);
-      else await this.#removeNodes(count);
-      return before === count
-        ? `The cluster already has ${nodes(count)}.`
-        : `The cluster now has ${nodes(count)}.`;
+      if (before === count) return `The cluster already has ${nodes(count)}.`;
+      if (count < before) {
+        await this.#removeNodes(this.#nodes.slice(count));
+        return `The cluster now has ${nodes(count)}.`;
+      }
+      await this.#addNodes(count - before);
+      return `The cluster now has ${nodes(count)}. Clients stay where they are; new ones go to the new nodes first, and "restart" moves all.`;
     });
   }
 
+  /** Refused for the last node that takes clients. */
   drain(id: string): Promise<string> {
     return this.#runOperation(`drain ${id}`, async () => {
-      await this.#findNode(id).drain();
+      const node = this.#findNode(id);
+      const isOther = (other: ChildProcess) => other !== node && other.status.state === "up";
+      if (!this.#nodes.some(isOther))
+        throw new Refusal(
+          `${id} is the only node that accepts clients: start another first with "scale ${this.#nodes.length + 1}".`,
+        );
+      await node.drain();
       return `${id} accepts no new clients until it is undrained.`;
     });
   }
@@ -107,22 +133,43 @@ export class Supervisor {
   }
 
   /**
-   * Restarts one process or, without an id, the nodes one after another, while the others serve.
+   * Restarts one process or, without an id, the nodes one after another. A node or an lb gets a
+   * successor with a new id that is up before it goes; a relay is stopped and started.
    */
   restart(id?: string): Promise<string> {
     return this.#runOperation(id === undefined ? "restart" : `restart ${id}`, async () => {
-      const children = id === undefined ? this.#nodes : [this.#find(id, this.#all, "process")];
-      for (const child of children) await restartProcess(child);
-      return `Restarted ${children.map((child) => child.id).join(", ")}.`;
+      const one = id === undefined ? undefined : this.#find(id, this.#all, "process");
+      if (one?.role === "relay") {
+        await one.restart();
+        return `Restarted ${id}.`;
+      }
+      return one?.role === "lb" ? this.#replaceLb(one) : this.#replaceNodes(one);
+    });
+  }
+
+  /**
+   * To be called about once a second: makes good what was deleted from under the processes. The
+   * folders that they share are there again.
+   */
+  async repair(): Promise<void> {
+    for (const child of this.#all) child.checkLog();
+    if (this.#operation !== undefined || this.#stopped !== undefined) return;
+    for (const relay of this.#relays) this.#repairJournal(relay);
+    const lost = this.#nodes.filter((node) => node.hasLostSocket);
+    if (lost.length === 0) return;
+    const ids = lost.map(({ id }) => id).join(", ");
+    this.#logger.error(`the sockets of ${ids} were deleted: they are replaced`);
+    await this.#runOperation("replace nodes whose socket was deleted", async () => {
+      for (const node of lost) await this.#replaceNode(node);
     });
   }
 
   get #all(): ChildProcess[] {
-    return [...this.#relays, ...this.#nodes, ...this.#lbs];
+    return [...this.#relays, ...this.#nodes, ...this.#lbs, ...this.#retiring];
   }
 
   async #runOperation<T>(operation: string, run: () => Promise<T>): Promise<T> {
-    if (this.#stopped !== undefined) throw new Refusal("The cluster is stopping.");
+    this.#refuseIfStopping();
     if (this.#operation !== undefined)
       throw new Refusal(
         `The cluster is busy with "${this.#operation}": try again when that is done.`,
@@ -136,38 +183,130 @@ export class Supervisor {
     }
   }
 
+  #refuseIfStopping(): void {
+    if (this.#stopped !== undefined) throw new Refusal("The cluster is stopping.");
+  }
+
   /** With port 0 the first lb finds a free port, which the others share. */
   async #startLbs(): Promise<void> {
-    if (this.#settings.port !== 0) return startAll(this.#lbs);
-    await startAll(this.#lbs.slice(0, 1));
-    await startAll(this.#lbs.slice(1));
+    const [first, ...others] = this.#lbs;
+    this.#address = await first.start();
+    await startAll(others);
   }
 
   /** The lbs accept no new clients but run until the nodes are drained. */
   async #stopInOrder(): Promise<void> {
     await Promise.all(this.#lbs.map((lb) => lb.drainAndWait(0)));
     await Promise.all(this.#nodes.map((node) => node.drainAndWait(DRAIN_ON_STOP_MS)));
-    await stopAll(this.#lbs);
+    await stopAll([...this.#lbs, ...this.#retiring]);
     await stopAll(this.#nodes);
     await stopAll(this.#relays);
   }
 
-  async #addNodes(from: number, to: number): Promise<void> {
-    const added = Array.from({ length: to - from }, (_, index) =>
-      this.#createNode(`node-${from + index + 1}`),
+  async #addNodes(count: number): Promise<void> {
+    const from = nextNumber(this.#nodes);
+    const added = Array.from({ length: count }, (_, index) =>
+      this.#createNode(`node-${from + index}`),
     );
     this.#nodes = [...this.#nodes, ...added];
     try {
       await startAll(added);
     } catch (error) {
-      await this.#removeNodes(from);
+      await this.#removeNodes(added);
       throw error;
     }
   }
 
-  async #removeNodes(from: number): Promise<void> {
-    await stopAll(this.#nodes.slice(from));
-    this.#nodes = this.#nodes.slice(0, from);
+  /** Drains and stops them. */
+  async #removeNodes(removed: readonly ChildProcess[]): Promise<void> {
+    await Promise.all(
+      removed.map(async (node) => {
+        await node.drainAndWait(NODE_RETIRES_MS);
+        await node.stop();
+      }),
+    );
+    this.#nodes = this.#nodes.filter((node) => !removed.includes(node));
+    removeOldLogs(this.#layout.logFolder, Date.now());
+  }
+
+  /** Replaces one node, or all; each that is not replaced goes on as it was. */
+  async #replaceNodes(one: ChildProcess | undefined): Promise<string> {
+    const old = one === undefined ? this.#nodes : [one];
+    const successors: ChildProcess[] = [];
+    for (const [index, node] of old.entries()) {
+      try {
+        successors.push(await this.#replaceNode(node));
+      } catch (error) {
+        this.#refuseIfStopping();
+        if (!(error instanceof Refusal)) throw error;
+        const left = idsOf(old.slice(index));
+        throw new Refusal(
+          `No successor of ${node.id} could be started; ${left} ${old.length - index === 1 ? "goes" : "go"} on as before: ${error.message}`,
+        );
+      }
+    }
+    return `Restarted ${idsOf(old)} as ${idsOf(successors)}.`;
+  }
+
+  /** The successor is up, and the lbs know it, before the node is drained and stopped. */
+  async #replaceNode(node: ChildProcess): Promise<ChildProcess> {
+    this.#refuseIfStopping();
+    const successor = this.#createNode(`node-${nextNumber(this.#nodes)}`);
+    if (node.isDrained) await successor.drain();
+    this.#nodes = [...this.#nodes, successor];
+    try {
+      await successor.start();
+    } catch (error) {
+      await this.#removeNodes([successor]);
+      throw error;
+    }
+    if (!successor.isDrained) await this.#untilKnown(successor);
+    await this.#removeNodes([node]);
+    this.#refuseIfStopping();
+    return successor;
+  }
+
+  async #untilKnown(node: ChildProcess): Promise<void> {
+    const deadline = performance.now() + KNOWN_WITHIN_MS;
+    while (performance.now() < deadline) {
+      await Promise.all(this.#lbs.map((lb) => lb.requestStatus(ANSWER_TIMEOUT_MS)));
+      if (this.#lbs.every((lb) => lb.knows(node.id))) return;
+      await Bun.sleep(KNOWN_POLL_MS);
+    }
+    this.#logger.warn({ node: node.id }, "not every lb sends clients to the new node yet");
+  }
+
+  /**
+   * The successor listens on the same port before the lb stops to; the lb keeps the connections
+   * that it has.
+   */
+  async #replaceLb(lb: ChildProcess): Promise<string> {
+    if (this.#retiring.has(lb)) throw new Refusal(`${lb.id} was replaced already.`);
+    const successor = this.#createLb(`lb-${nextNumber([...this.#lbs, ...this.#retiring])}`);
+    this.#lbs = [...this.#lbs, successor];
+    try {
+      await successor.start();
+    } catch (error) {
+      await successor.stop();
+      this.#lbs = this.#lbs.filter((each) => each !== successor);
+      if (!(error instanceof Refusal)) throw error;
+      throw new Refusal(
+        `No successor of ${lb.id} could be started; ${lb.id} goes on as before: ${error.message}`,
+      );
+    }
+    this.#lbs = this.#lbs.filter((each) => each !== lb);
+    this.#retiring.add(lb);
+    void lb.retire(LB_RETIRES_MS).finally(() => this.#retiring.delete(lb));
+    return `Restarted ${lb.id} as ${successor.id}; ${lb.id} keeps its connections until they end, for ${LB_RETIRES_MS / 60_000} minutes at most.`;
+  }
+
+  #repairJournal(relay: ChildProcess): void {
+    const folder = this.#layout.relayFolder(relay.id);
+    if (relay.status.state !== "up" || existsSync(folder)) return;
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    this.#logger.error(
+      `the journal of ${relay.id}, ${folder}, was deleted: what it holds is lost when it stops`,
+    );
   }
 
   #findNode(id: string): ChildProcess {
@@ -204,12 +343,13 @@ export class Supervisor {
   }
 
   #createLb(id: string): ChildProcess {
-    const { host, port, lbWorkers } = this.#settings;
+    const { host, port } = this.#settings;
     return this.#createProcess("lb", id, () => [
       ...this.#lbFlags(),
-      ...["--listen", this.#lbs[0]?.address ?? formatAddress({ host, port })],
+      ...["--listen", this.#address ?? formatAddress({ host, port })],
       ...this.#relayFlags(),
-      ...(lbWorkers > 1 ? ["--reuse-port"] : []),
+      // A successor listens before its predecessor stops to.
+      "--reuse-port",
     ]);
   }
 
@@ -256,24 +396,14 @@ export class Supervisor {
         id,
         logFile: this.#layout.logFile(id),
         socketFile: role === "node" ? this.#layout.nodeSocket(id) : undefined,
+        readyMs: READY_MS,
         graceMs: GRACE_MS[role],
         command: () => [this.#programs[role], "--id", id, ...flags(child), ...common],
       },
       this.#logger,
-      this.#onCrashLoop,
+      this.#recordWritten,
     );
     return child;
-  }
-}
-
-async function restartProcess(child: ChildProcess): Promise<void> {
-  try {
-    await child.restart();
-  } catch (error) {
-    if (!(error instanceof Refusal)) throw error;
-    throw new Refusal(
-      `${child.id} did not restart, and the nodes after it were not restarted: ${error.message}`,
-    );
   }
 }
 
@@ -286,3 +416,10 @@ async function stopAll(children: readonly ChildProcess[]): Promise<void> {
 }
 
 const nodes = (count: number): string => (count === 1 ? "1 node" : `${count} nodes`);
+
+const idsOf = (children: readonly ChildProcess[]): string =>
+  children.map(({ id }) => id).join(", ");
+
+/** One more than the highest number among the ids: ids are not given twice while in use. */
+const nextNumber = (children: readonly ChildProcess[]): number =>
+  1 + Math.max(0, ...children.map(({ id }) => Number(/\d+$/.exec(id)?.[0] ?? 0)));

@@ -2,6 +2,7 @@
 // Payloads, cookies and secrets are never logged.
 
 import pino, { type Logger } from "pino";
+import type PinoPretty from "pino-pretty";
 
 export type { Logger } from "pino";
 
@@ -23,13 +24,22 @@ export function createLogger(role: string, id: string, level: LogLevel): Logger 
     destination.on("error", () => {});
     return pino(options, destination);
   }
-  const stream = pretty({
+  return pino(options, prettyStream(pretty));
+}
+
+function prettyStream(create: typeof PinoPretty) {
+  return create({
     destination: 2,
     sync: true,
     ignore: "role,id",
     messageFormat: "{role} {id}: {msg}",
   });
-  return pino(options, stream);
+}
+
+/** Prints log lines of other processes to standard error, coloured on a terminal. */
+export function createLinePrinter(): (line: string) => void {
+  const stream = pretty === undefined ? process.stderr : prettyStream(pretty);
+  return (line) => void stream.write(`${line}\n`);
 }
 
 /** Prepares untrusted text for a log line: control characters escaped, length limited. */

@@ -31,9 +31,13 @@ async function refusal(words: readonly string[], env: object = {}): Promise<stri
 
 /** A start that must fail once processes run; resolves to what it says. */
 async function failedStart(...flags: string[]): Promise<string> {
-  const err = await refusal(["--nodes", "2", "--port", "0", "--data", data, ...flags]);
-  const logs = /^(?:logs|secret|relay-1)$/;
-  expect(readdirSync(data).filter((name) => !logs.test(name))).toEqual([]);
+  return await failedStartIn({}, ...flags);
+}
+
+async function failedStartIn(env: object, ...flags: string[]): Promise<string> {
+  const wasThere = existsSync(data);
+  const err = await refusal(["--nodes", "2", "--port", "0", "--data", data, ...flags], env);
+  expect(existsSync(data)).toBe(wasThere);
   return err;
 }
 
@@ -45,10 +49,24 @@ test("flags, values and keys of the config file that do not exist", async () => 
   expect(await refusal([], { TUTTI_PORT: "http" })).toBe(
     'TUTTI_PORT "http" must be a whole number from 0 to 65535.\n',
   );
+  expect(await refusal(["--nodes", "-1"])).toBe(
+    '--nodes "-1" must be a whole number from 1 to 256.\n',
+  );
+  expect(await refusal(["scale", "-1"])).toBe('scale "-1" must be a whole number from 1 to 256.\n');
+  expect(await refusal([], { TUTTI_NODE: "4" })).toBe(
+    "TUTTI_NODE is not a variable of tutti: did you mean TUTTI_NODES?\n",
+  );
+  expect(await refusal([], { TUTTI_WORKERS: "4" })).toBe(
+    "TUTTI_WORKERS is not a variable of tutti: did you mean TUTTI_LB_WORKERS?\n",
+  );
   expect(await refusal(["stort"])).toStartWith('There is no command "stort".');
   file("tutti.config.ts", "export default { node: 4 };");
   expect(await refusal([])).toStartWith(
-    '"node" in tutti.config.ts is not a setting: use nodes, host, port,',
+    '"node" in tutti.config.ts is not a setting: did you mean nodes?\n',
+  );
+  file("tutti.config.ts", "export default { threads: 4 };");
+  expect(await refusal([])).toStartWith(
+    '"threads" in tutti.config.ts is not a setting: use nodes, host, port,',
   );
   expect(readdirSync(work)).toEqual(["tutti.config.ts"]);
 });
@@ -76,6 +94,9 @@ test("flags that the lb refuses: its own sentence", async () => {
   expect(await failedStart("--lb-flags", "--rice 1")).toContain("Unknown option '--rice'");
   expect(await failedStart("--trust", "10.0.0.0/33")).toContain(
     '--trust "10.0.0.0/33" is not an address',
+  );
+  expect(await failedStartIn({ TUTTI_TRUST: "10.0.0.0/33" })).toStartWith(
+    'TUTTI_TRUST "10.0.0.0/33" is not an address',
   );
   expect(await failedStart("--tls-cert", "a.pem")).toContain(
     "--tls-cert and --tls-key go in pairs",
@@ -134,7 +155,7 @@ test("a data folder that cannot be one", async () => {
 
 test("a cluster secret that is none", async () => {
   mkdirSync(data);
-  writeFileSync(join(data, "secret"), "short\n");
+  writeFileSync(join(data, "secret"), "short\n", { mode: 0o600 });
   expect(await failedStart()).toBe(
     `--secret-file ${join(data, "secret")} must hold at least 16 characters.\n`,
   );

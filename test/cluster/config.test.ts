@@ -40,6 +40,7 @@ test("without any source the defaults hold", () => {
     tlsKey: [],
     accessLog: undefined,
     lbFlags: [],
+    origins: {},
   });
 });
 
@@ -81,9 +82,9 @@ test("every setting can come from every source", () => {
   const environment = Object.fromEntries(
     asText.map(([flag, text]) => [`TUTTI_${flag.toUpperCase().replaceAll("-", "_")}`, text]),
   );
-  expect(resolveSettings(sources({ file: asFile }))).toEqual(asFile);
-  expect(resolveSettings(sources({ flags }))).toEqual(asFile);
-  expect(resolveSettings(sources({ environment }))).toEqual(asFile);
+  expect(resolveSettings(sources({ file: asFile }))).toMatchObject(asFile);
+  expect(resolveSettings(sources({ flags }))).toMatchObject(asFile);
+  expect(resolveSettings(sources({ environment }))).toMatchObject(asFile);
 });
 
 test("a flag can take back what another source has switched on, and an empty variable is none", () => {
@@ -118,8 +119,8 @@ test("what cannot be used is refused with a sentence that says where it stands",
   expect(complaint({ flags: { "log-level": "loud" } })).toBe(
     '--log-level "loud" must be one of debug, info, warn, error, silent.',
   );
-  expect(complaint({ file: { ports: 1 } })).toStartWith(
-    '"ports" in tutti.config.ts is not a setting: use nodes, host,',
+  expect(complaint({ file: { threads: 1 } })).toStartWith(
+    '"threads" in tutti.config.ts is not a setting: use nodes, host,',
   );
 });
 

@@ -1,5 +1,6 @@
 import { afterAll, afterEach, expect, test } from "bun:test";
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -7,6 +8,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
@@ -28,10 +30,12 @@ test("folder, secret and sockets are for their owner alone, and the secret is ma
   expect(mode(secretFile)).toBe(0o600);
   const secret = readFileSync(secretFile, "utf8");
   expect(secret).toMatch(/^[0-9a-f]{64}\n$/);
+  folder.keep();
   folder.release();
 
   const again = DataFolder.claim(path);
   again.prepare();
+  again.keep();
   expect(readFileSync(secretFile, "utf8")).toBe(secret);
   again.release();
   expect(readdirSync(path).sort()).toEqual(["logs", "secret"]);
@@ -86,6 +90,68 @@ test("a folder that was made for nothing is removed, one that was there is not",
   mkdirSync(path);
   DataFolder.claim(path).release();
   expect(existsSync(path)).toBe(true);
+});
+
+test("a cluster that was never up leaves nothing in a folder of its own", () => {
+  const folder = DataFolder.claim(path);
+  folder.prepare();
+  mkdirSync(folder.layout.relayFolder("relay-1"));
+  folder.release();
+  expect(existsSync(path)).toBe(false);
+});
+
+test("a folder that others may have filled is refused, one that they may read is closed", () => {
+  mkdirSync(path);
+  chmodSync(path, 0o777);
+  DataFolder.claim(path).release();
+  expect(mode(path)).toBe(0o700);
+  writeFileSync(join(path, "secret"), `${"0".repeat(64)}\n`, { mode: 0o600 });
+  for (const open of [0o777, 0o770, 0o702]) {
+    chmodSync(path, open);
+    expect(() => DataFolder.claim(path)).toThrow(
+      `The data folder ${path} can be written by others (mode 0${open.toString(8)}): check what is in it, then "chmod 700 ${path}", or choose another with --data.`,
+    );
+    expect(mode(path)).toBe(open);
+  }
+  chmodSync(path, 0o755);
+  DataFolder.claim(path).release();
+  expect(mode(path)).toBe(0o700);
+});
+
+test("a secret that others may know or have planted is refused", () => {
+  mkdirSync(path);
+  const secret = join(path, "secret");
+  const expectRefusal = (sentence: string) => {
+    const folder = DataFolder.claim(path);
+    expect(() => folder.prepare()).toThrow(sentence);
+    folder.release();
+  };
+  writeFileSync(secret, `${"0".repeat(64)}\n`);
+  chmodSync(secret, 0o644);
+  expectRefusal(
+    `The cluster secret ${secret} is open to others (mode 0644): remove it for a new one, or "chmod 600 ${secret}" if nobody has seen it.`,
+  );
+  rmSync(secret);
+  symlinkSync("/etc/hostname", secret);
+  expectRefusal("is no file");
+});
+
+test("what is deleted of a running cluster's folder is found and made anew", () => {
+  const folder = DataFolder.claim(path);
+  folder.prepare();
+  const { secretFile, runFolder, adminSocket } = folder.layout;
+  expect(folder.missing()).toEqual([adminSocket]);
+  const secret = readFileSync(secretFile, "utf8");
+  rmSync(runFolder, { recursive: true });
+  expect(folder.missing()).toEqual([runFolder, adminSocket]);
+  rmSync(path, { recursive: true });
+  expect(folder.missing()).toContain(path);
+  folder.restore();
+  expect(folder.missing()).toEqual([adminSocket]);
+  expect(readFileSync(secretFile, "utf8")).toBe(secret);
+  expect(mode(path)).toBe(0o700);
+  expect(() => DataFolder.claim(path)).toThrow("Another cluster is already running");
+  folder.release();
 });
 
 test("what cannot be a data folder is refused with a sentence", () => {

@@ -1,32 +1,48 @@
 import { afterAll, expect, test } from "bun:test";
 import {
-  closeSync,
+  mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
-  statSync,
+  utimesSync,
   writeFileSync,
-  writeSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { keepLogSmall, lastLines, openLog } from "../../src/cluster/log-file.ts";
+import { LogFile, lastLines, removeOldLogs } from "../../src/cluster/log-file.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "tutti-"));
 const log = join(folder, "node-1.log");
 afterAll(() => rmSync(folder, { recursive: true }));
 
 test("a log that has grown too long moves aside while its process goes on writing", () => {
-  const descriptor = openLog(log);
-  writeSync(descriptor, "x".repeat(10 * 1024 * 1024));
-  keepLogSmall(log);
-  expect(statSync(log).size).toBe(10 * 1024 * 1024);
-  writeSync(descriptor, "the last straw\n");
-  keepLogSmall(log);
-  writeSync(descriptor, "and on it goes\n");
-  closeSync(descriptor);
+  const file = new LogFile(log);
+  file.append("x".repeat(10 * 1024 * 1024));
+  file.append("and on it goes");
+  file.close();
   expect(readFileSync(log, "utf8")).toBe("and on it goes\n");
-  expect(readFileSync(`${log}.1`, "utf8")).toEndWith("xxxthe last straw\n");
+  expect(readFileSync(`${log}.1`, "utf8")).toEndWith("xxx\n");
+});
+
+test("a log that was deleted with its folder is there again with the next line", () => {
+  const inner = join(folder, "logs");
+  const file = new LogFile(join(inner, "node-1.log"));
+  file.append("before");
+  rmSync(inner, { recursive: true });
+  file.check();
+  file.append("after");
+  file.close();
+  expect(readFileSync(file.path, "utf8")).toBe("after\n");
+});
+
+test("logs to which nothing was added for a week go", () => {
+  const inner = join(folder, "old");
+  mkdirSync(inner);
+  for (const name of ["node-1.log", "node-2.log"]) writeFileSync(join(inner, name), "x");
+  utimesSync(join(inner, "node-1.log"), 0, 0);
+  removeOldLogs(inner, Date.now());
+  expect(readdirSync(inner)).toEqual(["node-2.log"]);
 });
 
 test("the last lines of a log", () => {

@@ -1,7 +1,7 @@
 // The real cluster, all roles as they are, seen from outside: by its clients and by its operator.
 
 import { expect, setDefaultTimeout, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { readdirSync, rmSync } from "node:fs";
 import { eventually } from "../eventually.ts";
 import { isRunning, startCluster, untilGone } from "./start.ts";
 
@@ -97,11 +97,76 @@ test("a rolling restart fails no request, and every client is told goodbye", asy
   const load = (async () => {
     while (!isDone) statuses.add((await fetch(`http://${cluster.address}/`)).status);
   })();
-  expect((await cluster.run("restart")).out).toBe("Restarted node-1, node-2, node-3.\n");
+  expect((await cluster.run("restart")).out).toBe(
+    "Restarted node-1, node-2, node-3 as node-4, node-5, node-6.\n",
+  );
   isDone = true;
   await load;
   expect([...statuses]).toEqual([200]);
   for (const { closed } of clients) expect((await closed).code).toBe(1012);
+});
+
+test("a rolling restart leaves the clients even", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  const ended = new AbortController();
+  const stay = async () => {
+    while (!ended.signal.aborted) {
+      const client = await connect(cluster.address).catch(() => undefined);
+      await client?.closed;
+    }
+  };
+  const clients = Array.from({ length: 20 }, stay);
+  const counts = async () =>
+    (await cluster.status()).processes
+      .filter(({ role }) => role === "node")
+      .map(({ id, connections }) => `${id} ${connections}`);
+  await eventually(counts, (now) => now.join() === "node-1 10,node-2 10");
+  await cluster.run("restart");
+  const total = (now: string[]) => now.reduce((sum, each) => sum + Number(each.split(" ")[1]), 0);
+  const after = await eventually(counts, (now) => total(now) === 20);
+  expect(after).toHaveLength(2);
+  for (const count of after) expect(Math.abs(Number(count.split(" ")[1]) - 10)).toBeLessThan(4);
+  ended.abort();
+  await cluster.stop();
+  await Promise.all(clients);
+});
+
+test("a deleted data folder is said at once and survived, with its sockets", async () => {
+  await using cluster = await startCluster({ nodes: 2 });
+  const client = await connect(cluster.address);
+  rmSync(cluster.dataDir, { recursive: true });
+  const ids = async () =>
+    (await cluster.status().catch(() => ({ processes: [] }))).processes.map(
+      ({ id, state }) => `${id} ${state}`,
+    );
+  await eventually(ids, (now) => now.join() === "relay-1 up,node-3 up,node-4 up,lb-1 up");
+  expect((await client.closed).code).toBe(1012);
+  await untilServed(cluster.address);
+  const { socket } = await connect(cluster.address);
+  socket.close();
+  await cluster.kill("node-3");
+  await cluster.until("node-3", ({ state, restarts }) => state === "up" && restarts === 1);
+  const { code, err } = await cluster.stop();
+  expect(code).toBe(0);
+  expect(err).toContain(`deleted while the cluster runs: ${cluster.dataDir}`);
+  expect(err).toContain("the journal of relay-1");
+});
+
+test("a client stays connected while the lb is replaced", async () => {
+  await using cluster = await startCluster({ nodes: 1 });
+  const { socket, closed } = await connect(cluster.address);
+  expect((await cluster.run("restart", "lb-1")).out).toStartWith("Restarted lb-1 as lb-2;");
+  const answered = new Promise((resolve) => socket.addEventListener("message", resolve));
+  socket.send(JSON.stringify({ type: "publish", id: 1, channel: "here", data: "still" }));
+  await answered;
+  expect((await cluster.process("lb-1")).state).toBe("draining");
+  const other = await connect(cluster.address);
+  expect((await cluster.process("lb-2")).connections).toBe(1);
+  other.socket.close();
+  socket.close();
+  await closed;
+  const ids = async () => (await cluster.status()).processes.map(({ id }) => id);
+  await eventually(ids, (now) => !now.includes("lb-1"));
 });
 
 test("a drained node sends its clients elsewhere and gets none until it is undrained; a new node gets its share", async () => {

@@ -2,7 +2,8 @@
 
 import { existsSync, writeFileSync } from "node:fs";
 
-const mark = `${process.argv[process.argv.indexOf("--secret-file") + 1]}-started-once`;
+const argument = (name: string): string => process.argv[process.argv.indexOf(name) + 1] ?? "";
+const mark = `${argument("--secret-file")}-${argument("--id")}-started-once`;
 if (existsSync(mark)) throw new Error("it broke on the way");
 writeFileSync(mark, "");
 await import("./well.ts");

@@ -12,12 +12,14 @@ import {
 const flag = (name: string): string => process.argv[process.argv.indexOf(name) + 1] ?? "";
 const address = parseAddress(flag("--listen"), "--listen");
 let state: ChildStatus["state"] = "up";
+let stopListening = () => {};
 
 console.error(`started with ${process.argv.slice(2).join(" ")}`);
 obeySupervisor({
   status: () => ({ state, connections: 0 }),
   drain: () => {
     state = "draining";
+    if (process.argv.includes("--reuse-port")) stopListening();
   },
   undrain: () => {
     state = "up";
@@ -37,6 +39,8 @@ try {
     const reusePort = process.argv.includes("--reuse-port");
     const options = { hostname: address.host, port: address.port, socket, reusePort };
     const server = Bun.listen(options);
+    stopListening = () => server.stop();
+    console.error(`listening on ${address.host}:${server.port}`);
     report({ type: "ready", address: `${address.host}:${server.port}` });
   }
 } catch (error) {
