@@ -2,6 +2,7 @@
 
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
+import { RELAY_PROTOCOL_VERSION } from "../wire/relay-messages.ts";
 import { isRecord } from "../wire/shape.ts";
 import { layout, readPid } from "./data-folder.ts";
 import { Refusal } from "./refusal.ts";
@@ -27,6 +28,19 @@ export class AdminClient {
   async status(): Promise<ClusterStatus> {
     const response = await this.#fetch("/status", undefined, QUICK_TIMEOUT_MS);
     return clusterStatus(await response.json(), "status");
+  }
+
+  /**
+   * Rejects with a Refusal where a process that is started now could not join the cluster: its
+   * program has been replaced since by one of another release.
+   */
+  async assertSameRelease(): Promise<void> {
+    const { relayProtocol = 1 } = await this.status();
+    if (relayProtocol === RELAY_PROTOCOL_VERSION) return;
+    throw new Refusal(
+      `The running cluster is of another release (relay protocol ${relayProtocol}, not ${RELAY_PROTOCOL_VERSION}), and nothing was changed. ` +
+        'Stop it with "bun run cluster stop" and start it again: clients resume, and its journal goes on.',
+    );
   }
 
   /**

@@ -34,15 +34,18 @@ async function run({ name, flags, operand = "" }: Command): Promise<number> {
     }
     case "scale": {
       const nodes = parseInteger(operand, "scale", 1, NODES_MAX);
-      return print(await (await adminClientFor(flags)).run("scale", { nodes }));
+      const admin = await adminClientFor(flags);
+      await admin.assertSameRelease();
+      return print(await admin.run("scale", { nodes }));
     }
     case "drain":
     case "undrain":
       return print(await (await adminClientFor(flags)).run(name, { id: operand }));
-    case "restart":
-      return print(
-        await (await adminClientFor(flags)).run("restart", operand === "" ? {} : { id: operand }),
-      );
+    case "restart": {
+      const admin = await adminClientFor(flags);
+      await admin.assertSameRelease();
+      return print(await admin.run("restart", operand === "" ? {} : { id: operand }));
+    }
     case "stop":
       await (await adminClientFor(flags)).stop();
       return print("The cluster has stopped.");

@@ -47,6 +47,8 @@ export type ProcessStatus = Shaped<typeof processStatus>;
  * speak TLS.
  */
 export const clusterStatus = object({
+  /** The version of the relay protocol that its processes speak; missing before version 2. */
+  relayProtocol: optional(count),
   address: nullable(text(1, 255)),
   scheme: oneOf("http", "https"),
   processes: list(processStatus, 1000),

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
 import { formatAddress } from "../runtime/arguments.ts";
 import type { Logger } from "../runtime/log.ts";
+import { RELAY_PROTOCOL_VERSION } from "../wire/relay-messages.ts";
 import { ChildProcess } from "./child-process.ts";
 import { isLoopback, type Settings } from "./config.ts";
 import type { Layout } from "./data-folder.ts";
@@ -93,6 +94,7 @@ export class Supervisor {
     return {
       address: this.#address ?? null,
       scheme: this.#settings.tlsCert.length > 0 ? "https" : "http",
+      relayProtocol: RELAY_PROTOCOL_VERSION,
       processes: this.#all.map((child) => child.status),
     };
   }

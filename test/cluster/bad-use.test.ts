@@ -211,3 +211,21 @@ test("settings come from the config file, the environment and flags, and tell co
   expect((await runCommand(["stop"], { cwd: work })).code).toBe(0);
   expect(await supervisor.exited).toBe(0);
 });
+
+test("a running cluster of another release is left as it is: nothing of this one could join it", async () => {
+  mkdirSync(data, { recursive: true });
+  const asked: string[] = [];
+  using server = Bun.serve({
+    unix: join(data, "admin.sock"),
+    fetch: (request) => {
+      asked.push(new URL(request.url).pathname);
+      return Response.json({ address: "127.0.0.1:8080", scheme: "http", processes: [] });
+    },
+  });
+  for (const words of [["restart"], ["restart", "node-1"], ["scale", "3"]])
+    expect(await refusal([...words, "--data", data])).toContain(
+      "another release (relay protocol 1, not 2), and nothing was changed",
+    );
+  expect(asked).toEqual(["/status", "/status", "/status"]);
+  await server.stop();
+});

@@ -123,7 +123,7 @@ function answerMeaning(pieces: readonly Uint8Array[]): string {
     const answering = {
       framing,
       closes: true,
-      added: "X: y\r\n",
+      sticky: "X: y\r\n",
       statedLength: undefined,
       date: "Sun, 06 Nov 1994 08:49:37 GMT",
       cookieName: "T",

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { setsCookie, splitCookie } from "../../src/lb/http/cookie.ts";
+import { privateCacheControl, setsCookie, splitCookie } from "../../src/lb/http/cookie.ts";
 import { cookieValue, viaName } from "../../src/lb/http/keyed.ts";
 
 describe("the cookie", () => {
@@ -47,4 +47,13 @@ describe("the cookie", () => {
     expect(cookieValue("k", "node-1")).toMatch(/^[\w-]{22}$/);
     expect(viaName("k")).not.toBe(viaName("l"));
   });
+});
+
+test("a response that sets the cookie has one Cache-Control, which no shared cache may pass over", () => {
+  const of = (...values: string[]) => privateCacheControl(values).trim();
+  expect(of()).toBe("Cache-Control: private");
+  expect(of("no-cache")).toBe("Cache-Control: no-cache, private");
+  expect(of("public, max-age=60")).toBe("Cache-Control: max-age=60, private");
+  expect(of("no-store", "private")).toBe("Cache-Control: no-store, private");
+  expect(of("No-Store")).toBe("Cache-Control: No-Store");
 });

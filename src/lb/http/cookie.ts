@@ -30,8 +30,21 @@ export function splitCookie(value: string, name: string | undefined): CookieSpli
 export const setsCookie = (value: string, name: string): boolean =>
   value.includes(name) && value.slice(0, value.indexOf("=")).trim() === name;
 
-/** The response fields that set the cookie. No shared cache may store the response. */
-export function cookieFields(policy: CookiePolicy, value: string, overTls: boolean): string {
+/** The response field that sets the cookie. */
+export function cookieField(policy: CookiePolicy, value: string, overTls: boolean): string {
   const secure = policy.secure || overTls ? "; Secure" : "";
-  return `Set-Cookie: ${policy.name}=${value}; Path=/; HttpOnly; SameSite=${policy.sameSite}${secure}\r\nCache-Control: private\r\n`;
+  return `Set-Cookie: ${policy.name}=${value}; Path=/; HttpOnly; SameSite=${policy.sameSite}${secure}\r\n`;
+}
+
+/**
+ * The Cache-Control of a response that sets the cookie, which no shared cache may store. `values`:
+ * those of the node's own Cache-Control fields.
+ */
+export function privateCacheControl(values: readonly string[]): string {
+  const directives = values
+    .flatMap((value) => value.split(","))
+    .map((directive) => directive.trim())
+    .filter((directive) => directive !== "" && directive.toLowerCase() !== "public");
+  const isPrivate = directives.some((each) => /^(?:private|no-store)$/i.test(each));
+  return `Cache-Control: ${(isPrivate ? directives : [...directives, "private"]).join(", ")}\r\n`;
 }

@@ -20,6 +20,7 @@ const KNOWN = [
   "x-forwarded-host",
   "cookie",
   "set-cookie",
+  "cache-control",
   "via",
   "expect",
   "date",

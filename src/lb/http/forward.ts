@@ -3,7 +3,7 @@
 
 import type { ByteSink } from "../net/byte-sink.ts";
 import { clientAddress, type Trust } from "../net/trust.ts";
-import { setsCookie, splitCookie } from "./cookie.ts";
+import { privateCacheControl, setsCookie, splitCookie } from "./cookie.ts";
 import { HttpFault } from "./faults.ts";
 import type { Fields, Key } from "./fields.ts";
 import type { Framing } from "./framing.ts";
@@ -171,8 +171,8 @@ export type Answering = {
   readonly framing: Framing;
   /** Adds `Connection: close`. */
   readonly closes: boolean;
-  /** Complete field lines that this hop adds. */
-  readonly added: string;
+  /** The field line that gives the client its sticky cookie; empty: it is given none. */
+  readonly sticky: string;
   /** A Content-Length that states the size of an omitted body (to HEAD, and in a 304). */
   readonly statedLength: number | undefined;
   readonly cookieName: string | undefined;
@@ -187,12 +187,12 @@ export function forwardResponse(
   output: ByteSink,
 ): void {
   output.text(statusLine(start));
-  writeEndToEnd(fields, answering.cookieName, output);
-  const { statedLength, closes, added, framing, date } = answering;
+  const { statedLength, closes, sticky, framing, date } = answering;
+  writeEndToEnd(fields, answering.cookieName, sticky !== "", output);
   const isDated = fields.has("date") && !fields.list("connection").includes("date");
   const stated = statedLength === undefined ? "" : `Content-Length: ${statedLength}\r\n`;
   output.text(
-    `${isDated ? "" : `Date: ${date}\r\n`}${added}${framingLine(framing)}${stated}` +
+    `${isDated ? "" : `Date: ${date}\r\n`}${cookieLines(fields, sticky)}${framingLine(framing)}${stated}` +
       `${start.status === 426 ? upgradeOffered(fields, closes) : connectionLine(closes)}\r\n`,
   );
 }
@@ -209,7 +209,7 @@ function upgradeOffered(fields: Fields, closes: boolean): string {
 /** A 1xx on its way to the client (RFC 9110, 15.2). */
 export function forwardInterim(start: StatusLine, fields: Fields, output: ByteSink): void {
   output.text(statusLine(start));
-  writeEndToEnd(fields, undefined, output);
+  writeEndToEnd(fields, undefined, false, output);
   output.text("\r\n");
 }
 
@@ -217,19 +217,27 @@ export function forwardInterim(start: StatusLine, fields: Fields, output: ByteSi
 export function forwardSwitching(
   start: StatusLine,
   fields: Fields,
-  added: string,
+  sticky: string,
   cookieName: string | undefined,
   output: ByteSink,
 ): void {
   output.text(`${statusLine(start)}Connection: Upgrade\r\nUpgrade: websocket\r\n`);
-  writeEndToEnd(fields, cookieName, output);
-  output.text(`${added}\r\n`);
+  writeEndToEnd(fields, cookieName, sticky !== "", output);
+  output.text(`${cookieLines(fields, sticky)}\r\n`);
 }
 
 const statusLine = ({ status, reason }: StatusLine): string => `HTTP/1.1 ${status} ${reason}\r\n`;
 
-/** Writes the end-to-end fields of a response. */
-function writeEndToEnd(fields: Fields, cookieName: string | undefined, output: ByteSink): void {
+const cookieLines = (fields: Fields, sticky: string): string =>
+  sticky === "" ? "" : sticky + privateCacheControl(fields.values("cache-control"));
+
+/** Writes the end-to-end fields of a response. `givesCookie`: Cache-Control is written anew. */
+function writeEndToEnd(
+  fields: Fields,
+  cookieName: string | undefined,
+  givesCookie: boolean,
+  output: ByteSink,
+): void {
   const named = fieldsNamedBy(fields.list("connection"));
   fields.write((line) => {
     switch (fields.keys[line]) {
@@ -241,6 +249,9 @@ function writeEndToEnd(fields: Fields, cookieName: string | undefined, output: B
       case "te":
       case "upgrade":
         return false;
+      case "cache-control":
+        if (givesCookie) return false;
+        break;
       case "set-cookie":
         if (cookieName !== undefined && setsCookie(fields.value(line), cookieName)) return false;
     }

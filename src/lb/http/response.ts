@@ -24,7 +24,7 @@ export type AnswerTerms = {
   /** The time now, as a Date tells it. */
   readonly date: string;
   /** Field lines that give the client its sticky cookie. */
-  stickyFields(): string;
+  stickyField(): string;
   /** The client's connection ends after this answer. `nodeStays`: the node's does not. */
   mustClose(nodeStays: boolean): boolean;
 };
@@ -94,7 +94,7 @@ export class Response {
     }
     this.phase = "switched";
     this.status = 101;
-    forwardSwitching(start, fields, this.#terms.stickyFields(), this.#terms.cookieName, output);
+    forwardSwitching(start, fields, this.#terms.stickyField(), this.#terms.cookieName, output);
   }
 
   /** A 1xx is forwarded at once, except to HTTP/1.0, which does not define it (RFC 9110, 15.2). */
@@ -127,7 +127,7 @@ export class Response {
     const answering = {
       framing: this.#framing,
       closes: this.closes,
-      added: this.#terms.stickyFields(),
+      sticky: this.#terms.stickyField(),
       statedLength:
         isBodyless && framed.lengths.length === 1 ? parseLength(framed.lengths[0]) : undefined,
       cookieName: this.#terms.cookieName,

@@ -1,7 +1,7 @@
 // One request and its answer, without its sockets: where it may go, what it has tried, and what
 // follows from a failure. The connection asks and acts; nothing here calls back.
 
-import { cookieFields } from "../http/cookie.ts";
+import { cookieField } from "../http/cookie.ts";
 import { HttpFault, unavailable } from "../http/faults.ts";
 import type { ForwardedRequest } from "../http/forward.ts";
 import type { Request } from "../http/request.ts";
@@ -181,12 +181,12 @@ export class Exchange implements AnswerTerms {
     return this.#context.date.text;
   }
 
-  stickyFields(): string {
+  stickyField(): string {
     const { cookie } = this.#context.options;
     const node = this.#node;
     if (cookie === undefined || node === undefined || node === this.stickTo) return "";
     this.account.cookieGiven();
-    return cookieFields(cookie, node.cookie, this.#forwarded.isSecure);
+    return cookieField(cookie, node.cookie, this.#forwarded.isSecure);
   }
 
   mustClose(nodeStays: boolean): boolean {

@@ -62,7 +62,7 @@ export function publish(
       const mayRetry =
         error instanceof HookTimeout || (error instanceof NotPublished && ERRORS[error.code].retry);
       if (!mayRetry) giveUp(session, message, impliedAfter);
-      sendFailure(session, id, error);
+      sendFailure(session, id, error, `the app's publish for ${JSON.stringify(channel)}`);
     },
   );
 }

@@ -77,7 +77,7 @@ function connect(session: RequestingSession, message: ClientMessageOf<"connect">
       accept();
     },
     (error) => {
-      sendFailure(session, id, error, undefined, true);
+      sendFailure(session, id, error, "the app's connect", true);
       session.close(isRefused(error) ? "refused" : "internal");
     },
   );
@@ -107,7 +107,7 @@ function subscribe(session: RequestingSession, message: ClientMessageOf<"subscri
     },
     (error) => {
       endSubscription(session, channel);
-      sendFailure(session, id, error, undefined, true);
+      sendFailure(session, id, error, `the app's subscribe for ${JSON.stringify(channel)}`, true);
     },
   );
 }
