@@ -41,6 +41,7 @@ test("the screen names every process, and status says the same in exactly this s
   expect(status).toStrictEqual({
     address: cluster.address,
     scheme: "http",
+    relayProtocol: 2,
     processes: [
       up("relay", "relay-1"),
       up("node", "node-1"),

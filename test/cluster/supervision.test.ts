@@ -77,7 +77,11 @@ for (const role of ["relay", "lb"] as const)
     await using cluster = await startCluster({ nodes: 1, standIns: WELL });
     const port = portOf(cluster, `${role}-1`);
     const nobody = { hostname: "127.0.0.1", port, socket: { data() {} } };
-    const before = await cluster.kill(`${role}-1`);
+    const { pid: before } = await cluster.process(`${role}-1`);
+    if (before === null) throw new Error("it has no process");
+    // The supervisor sleeps meanwhile: its process must not take the port again first.
+    process.kill(cluster.pid, "SIGSTOP");
+    process.kill(before, "SIGKILL");
     const stranger = await eventually(() => {
       try {
         return Bun.listen(nobody);
@@ -86,6 +90,7 @@ for (const role of ["relay", "lb"] as const)
       }
     });
     if (stranger === undefined) throw new Error("no stranger");
+    process.kill(cluster.pid, "SIGCONT");
     const failed = await cluster.until(`${role}-1`, ({ state }) => state === "failed");
     expect(failed.reason).toStartWith(`${role}-1 cannot start and will try again: ${role}-1`);
     expect((await cluster.process("node-1")).restarts).toBe(0);

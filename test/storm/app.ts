@@ -8,5 +8,6 @@ export default app({
     "kept:{n}": { history: { size: 5000, bytes: 64 * 1024 * 1024 } },
     "short:{n}": { history: { size: 5 } },
   },
-  limits: { bufferedBytes: 256 * 1024 },
+  // The publisher floods on purpose.
+  limits: { bufferedBytes: 256 * 1024, requestBytesPerSecond: 1024 * 1024 * 1024 },
 });
