@@ -28,6 +28,7 @@ const FOLDERS: Record<string, string[]> = {
 const ROOMS: Record<string, string[]> = {
   node: ["codec", "app", "uplink", "channels", "session"],
   lb: ["net", "http", "telemetry", "upstreams", "accept", "proxying"],
+  relay: ["journal", "channels", "links", "store"],
 };
 
 /** The public entries, as others import them. */
@@ -43,7 +44,7 @@ const SHELLS: Record<string, string[]> = {
     ...["arguments.ts", "child-ipc.ts", "clock.ts", "file-descriptors.ts"],
     ...["link.ts", "lock.ts", "log.ts"],
   ],
-  relay: ["main.ts", "server.ts", "recover.ts", "journal.ts"],
+  relay: ["main.ts", "server.ts", "store/recover.ts", "journal/journal.ts"],
   node: [
     ...["main.ts", "node.ts", "server.ts", "load-app.ts", "file-reserve.ts"],
     "session/client-writer.ts",

@@ -5,9 +5,9 @@
 import type { Cancel, Clock } from "../runtime/clock.ts";
 import { FRAME_BYTES_MAX, FrameDecoder, HELLO_BYTES_MAX } from "../wire/frame.ts";
 import { Malformed } from "../wire/shape.ts";
+import type { Segments } from "./journal/segments.ts";
+import type { RelayLink } from "./links/relay-link.ts";
 import type { Relay } from "./relay.ts";
-import type { RelayLink } from "./relay-link.ts";
-import type { Segments } from "./segments.ts";
 
 const CONNECTIONS_MAX = 4096;
 /** Connections that have not proved the cluster secret. */

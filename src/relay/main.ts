@@ -14,9 +14,9 @@ import {
 import { obeySupervisor, orFailToStart, report } from "../runtime/child-ipc.ts";
 import { lockFile } from "../runtime/lock.ts";
 import { createLogger } from "../runtime/log.ts";
-import { recover } from "./recover.ts";
 import { Relay } from "./relay.ts";
 import { RelayServer } from "./server.ts";
+import { recover } from "./store/recover.ts";
 
 const HELP = `usage: bun src/relay/main.ts --data DIR --secret-file FILE [options]
   --id NAME            what this relay is called (relay-1)

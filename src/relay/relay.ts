@@ -14,12 +14,12 @@ import {
   readRelayMessage,
 } from "../wire/relay-messages.ts";
 import { Malformed } from "../wire/shape.ts";
-import type { Channel } from "./channel.ts";
-import { gatherBuffer } from "./outbox.ts";
-import { Presence } from "./presence.ts";
-import { Registry } from "./registry.ts";
-import { type Opening, RelayLink } from "./relay-link.ts";
-import type { Store } from "./store.ts";
+import type { Channel } from "./channels/channel.ts";
+import { gatherBuffer } from "./links/outbox.ts";
+import { Presence } from "./links/presence.ts";
+import { Registry } from "./links/registry.ts";
+import { type Opening, RelayLink } from "./links/relay-link.ts";
+import type { Store } from "./store/store.ts";
 
 /** Maximum frame bytes of one page of history. */
 const PAGE_BYTES_MAX = 1024 * 1024;

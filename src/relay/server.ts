@@ -5,8 +5,8 @@ import { systemClock } from "../runtime/clock.ts";
 import type { RelayAddress } from "../runtime/link.ts";
 import { type Logger, loggable } from "../runtime/log.ts";
 import { type Connection, Connections } from "./connections.ts";
+import type { Segments } from "./journal/segments.ts";
 import type { Relay } from "./relay.ts";
-import type { Segments } from "./segments.ts";
 
 export class RelayServer {
   readonly #connections: Connections;

@@ -1,13 +1,18 @@
 // Fuzz target of the relay's journal: recovery from files that are truncated, corrupted or not a
 // journal.
 
-import type { Disk } from "../../src/relay/head.ts";
-import { gatherBuffer } from "../../src/relay/outbox.ts";
-import { Producers } from "../../src/relay/producers.ts";
-import { RelayLink } from "../../src/relay/relay-link.ts";
-import { replay } from "../../src/relay/replay.ts";
-import { positionOf, SEGMENT_BYTES, Segments, segmentOf } from "../../src/relay/segments.ts";
-import { Store } from "../../src/relay/store.ts";
+import { Producers } from "../../src/relay/channels/producers.ts";
+import type { Disk } from "../../src/relay/journal/head.ts";
+import {
+  positionOf,
+  SEGMENT_BYTES,
+  Segments,
+  segmentOf,
+} from "../../src/relay/journal/segments.ts";
+import { gatherBuffer } from "../../src/relay/links/outbox.ts";
+import { RelayLink } from "../../src/relay/links/relay-link.ts";
+import { replay } from "../../src/relay/store/replay.ts";
+import { Store } from "../../src/relay/store/store.ts";
 import { encodePublish, offsetAt } from "../../src/wire/frame.ts";
 import { badInput } from "./mutate.ts";
 import { must, type Target, utf8 } from "./target.ts";

@@ -1,11 +1,11 @@
 // Fuzz targets of the relay protocol: the frame decoder, and a relay's core that receives arbitrary
 // messages from authenticated and unauthenticated links.
 
-import { Producers } from "../../src/relay/producers.ts";
+import { Producers } from "../../src/relay/channels/producers.ts";
+import { Segments } from "../../src/relay/journal/segments.ts";
+import type { RelayLink } from "../../src/relay/links/relay-link.ts";
 import { Relay } from "../../src/relay/relay.ts";
-import type { RelayLink } from "../../src/relay/relay-link.ts";
-import { Segments } from "../../src/relay/segments.ts";
-import { Store } from "../../src/relay/store.ts";
+import { Store } from "../../src/relay/store/store.ts";
 import {
   encodePublish,
   FRAME_BYTES_MAX,

@@ -1,11 +1,11 @@
 // A disk in memory for the relay's store: it can be full, lose power in the middle of a write, and
 // be read back by a successor.
 
-import type { Disk } from "../../src/relay/head.ts";
-import { Producers, slotsFor } from "../../src/relay/producers.ts";
-import { replay } from "../../src/relay/replay.ts";
-import { SEGMENT_BYTES, Segments } from "../../src/relay/segments.ts";
-import { Store } from "../../src/relay/store.ts";
+import { Producers, slotsFor } from "../../src/relay/channels/producers.ts";
+import type { Disk } from "../../src/relay/journal/head.ts";
+import { SEGMENT_BYTES, Segments } from "../../src/relay/journal/segments.ts";
+import { replay } from "../../src/relay/store/replay.ts";
+import { Store } from "../../src/relay/store/store.ts";
 
 /** The process died inside a write. */
 export class Died extends Error {}

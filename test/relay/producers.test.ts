@@ -1,10 +1,10 @@
 // What a relay remembers of producers: who makes room for whom, and what is known of the forgotten.
 
 import { describe, expect, test } from "bun:test";
-import { gatherBuffer } from "../../src/relay/outbox.ts";
-import { Producers, SNAPSHOT_BYTES } from "../../src/relay/producers.ts";
-import { RelayLink } from "../../src/relay/relay-link.ts";
-import type { Store } from "../../src/relay/store.ts";
+import { Producers, SNAPSHOT_BYTES } from "../../src/relay/channels/producers.ts";
+import { gatherBuffer } from "../../src/relay/links/outbox.ts";
+import { RelayLink } from "../../src/relay/links/relay-link.ts";
+import type { Store } from "../../src/relay/store/store.ts";
 import { encodePublish, OWNERS, setAge } from "../../src/wire/frame.ts";
 import { OUTCOME_UNKNOWN } from "../../src/wire/relay-messages.ts";
 import { MemoryDisk, storeOn } from "./memory-disk.ts";

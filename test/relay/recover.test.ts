@@ -4,8 +4,8 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { cpSync, readdirSync, readFileSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { Journal } from "../../src/relay/journal.ts";
-import { recover } from "../../src/relay/recover.ts";
+import { Journal } from "../../src/relay/journal/journal.ts";
+import { recover } from "../../src/relay/store/recover.ts";
 import { createLogger } from "../../src/runtime/log.ts";
 import { encodePublish, setAge } from "../../src/wire/frame.ts";
 import { OUTCOME_UNKNOWN } from "../../src/wire/relay-messages.ts";

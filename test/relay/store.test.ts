@@ -1,11 +1,11 @@
 import { describe, expect, setDefaultTimeout, test } from "bun:test";
 import fc from "fast-check";
-import { BATCH_HEADER_BYTES } from "../../src/relay/batch.ts";
-import type { Channel } from "../../src/relay/channel.ts";
-import { gatherBuffer } from "../../src/relay/outbox.ts";
-import { RelayLink } from "../../src/relay/relay-link.ts";
-import { positionOf, SEGMENT_BYTES, segmentOf } from "../../src/relay/segments.ts";
-import type { Store } from "../../src/relay/store.ts";
+import type { Channel } from "../../src/relay/channels/channel.ts";
+import { BATCH_HEADER_BYTES } from "../../src/relay/journal/batch.ts";
+import { positionOf, SEGMENT_BYTES, segmentOf } from "../../src/relay/journal/segments.ts";
+import { gatherBuffer } from "../../src/relay/links/outbox.ts";
+import { RelayLink } from "../../src/relay/links/relay-link.ts";
+import type { Store } from "../../src/relay/store/store.ts";
 import { encodePublish, offsetAt, payloadOf, setAfter, setOrder } from "../../src/wire/frame.ts";
 import {
   OUTCOME_DUPLICATE,

@@ -2,9 +2,9 @@
 // disk that outlives the process, and can tear the last write, be full, or lose power.
 
 import { type Connection, Connections, type LinkTransport } from "../../src/relay/connections.ts";
+import { SEGMENT_BYTES, Segments } from "../../src/relay/journal/segments.ts";
 import { Relay } from "../../src/relay/relay.ts";
-import { SEGMENT_BYTES, Segments } from "../../src/relay/segments.ts";
-import type { Store } from "../../src/relay/store.ts";
+import type { Store } from "../../src/relay/store/store.ts";
 import type { Clock } from "../../src/runtime/clock.ts";
 import { below, type Random } from "../../src/runtime/random.ts";
 import { Died, MemoryDisk, storeOn } from "../relay/memory-disk.ts";

@@ -4,7 +4,7 @@
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { check } from "../../src/chaos/checker.ts";
 import type { ReadEvent } from "../../src/chaos/history.ts";
-import { Store } from "../../src/relay/store.ts";
+import { Store } from "../../src/relay/store/store.ts";
 import { seeded } from "../../src/runtime/random.ts";
 import { ownerOf } from "../../src/wire/channel-name.ts";
 import { setAfter } from "../../src/wire/frame.ts";

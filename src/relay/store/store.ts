@@ -15,7 +15,7 @@ import {
   seqAt,
   setSeq,
   stamp,
-} from "../wire/frame.ts";
+} from "../../wire/frame";
 import {
   OUTCOME_DUPLICATE,
   OUTCOME_ORDER,
@@ -23,18 +23,18 @@ import {
   OUTCOME_UNKNOWN,
   OUTCOME_UNKNOWN_CHANNEL,
   type Policy,
-} from "../wire/relay-messages.ts";
-import { Malformed } from "../wire/shape.ts";
-import { type BatchKind, isFiller } from "./batch.ts";
-import { Channel } from "./channel.ts";
-import { Channels } from "./channels.ts";
-import { type Disk, Head } from "./head.ts";
-import { type Producers, SNAPSHOT_BYTES, SNAPSHOT_BYTES_VERSION_1 } from "./producers.ts";
-import { CHANNEL_ID_MAX, decodeRecord, encodeRecord } from "./records.ts";
-import type { RelayLink } from "./relay-link.ts";
-import { type Place, SEGMENT_BYTES, type Segments } from "./segments.ts";
-import { Snapshots } from "./snapshots.ts";
-import { StagedPublications } from "./staged-publications.ts";
+} from "../../wire/relay-messages";
+import { Malformed } from "../../wire/shape";
+import { Channel } from "../channels/channel";
+import { Channels } from "../channels/channels";
+import { type Producers, SNAPSHOT_BYTES, SNAPSHOT_BYTES_VERSION_1 } from "../channels/producers";
+import { type BatchKind, isFiller } from "../journal/batch";
+import { type Disk, Head } from "../journal/head";
+import { CHANNEL_ID_MAX, decodeRecord, encodeRecord } from "../journal/records";
+import { type Place, SEGMENT_BYTES, type Segments } from "../journal/segments";
+import type { RelayLink } from "../links/relay-link";
+import { Snapshots } from "./snapshots";
+import { StagedPublications } from "./staged-publications";
 
 /** How many publications are searched for the original of a repeat. */
 const ORIGINAL_SEARCH_MAX = 256;

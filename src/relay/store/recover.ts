@@ -2,13 +2,13 @@
 
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import type { Logger } from "../runtime/log.ts";
-import { Journal, type Run } from "./journal.ts";
-import { Producers, slotsFor } from "./producers.ts";
-import { JOURNAL_VERSION } from "./records.ts";
-import { type ReadSegment, type Replayed, replay } from "./replay.ts";
-import { SEGMENT_BYTES, Segments } from "./segments.ts";
-import { Store } from "./store.ts";
+import type { Logger } from "../../runtime/log";
+import { Producers, slotsFor } from "../channels/producers";
+import { Journal, type Run } from "../journal/journal";
+import { JOURNAL_VERSION } from "../journal/records";
+import { SEGMENT_BYTES, Segments } from "../journal/segments";
+import { type ReadSegment, type Replayed, replay } from "./replay";
+import { Store } from "./store";
 
 export type Recovered = {
   readonly store: Store;
