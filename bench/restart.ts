@@ -3,8 +3,8 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { AdminClient } from "../src/cluster/admin-client.ts";
-import { layout } from "../src/cluster/data-folder.ts";
+import { AdminClient } from "../src/cluster/admin/admin-client.ts";
+import { layout } from "../src/cluster/files/data-folder.ts";
 import { type Figures, type Measurement, quantile } from "./measure.ts";
 import { Load } from "./processes.ts";
 import type { Question } from "./question.ts";

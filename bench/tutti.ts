@@ -2,7 +2,7 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { AdminClient } from "../src/cluster/admin-client.ts";
+import { AdminClient } from "../src/cluster/admin/admin-client.ts";
 import { startOnWords, temporaryFolder } from "./processes.ts";
 
 export type Tutti = {

@@ -29,6 +29,7 @@ const ROOMS: Record<string, string[]> = {
   node: ["codec", "app", "uplink", "channels", "session"],
   lb: ["net", "http", "telemetry", "upstreams", "accept", "proxying"],
   relay: ["journal", "channels", "links", "store"],
+  cluster: ["files", "report", "settings", "supervision", "admin"],
 };
 
 /** The public entries, as others import them. */
@@ -64,12 +65,17 @@ const SHELLS: Record<string, string[]> = {
     ...[
       "main.ts",
       "start.ts",
-      "supervisor.ts",
-      "child-process.ts",
-      "process-run.ts",
-      "data-folder.ts",
+      "supervision/supervisor.ts",
+      "supervision/child-process.ts",
+      "supervision/process-run.ts",
+      "files/data-folder.ts",
     ],
-    ...["log-file.ts", "load-settings.ts", "admin-server.ts", "admin-client.ts"],
+    ...[
+      "files/log-file.ts",
+      "settings/load-settings.ts",
+      "admin/admin-server.ts",
+      "admin/admin-client.ts",
+    ],
   ],
 };
 

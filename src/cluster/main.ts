@@ -3,14 +3,14 @@
 
 import { join } from "node:path";
 import { parseInteger, UsageError } from "../runtime/arguments.ts";
-import { AdminClient } from "./admin-client.ts";
-import { type Command, HELP, readCommand } from "./command-line.ts";
-import { NODES_MAX } from "./config.ts";
-import { countersTable } from "./counters-table.ts";
-import { loadSettings } from "./load-settings.ts";
-import { Refusal } from "./refusal.ts";
+import { AdminClient } from "./admin/admin-client.ts";
+import { Refusal } from "./files/refusal.ts";
+import { countersTable } from "./report/counters-table.ts";
+import { statusTable } from "./report/status-text.ts";
+import { type Command, HELP, readCommand } from "./settings/command-line.ts";
+import { NODES_MAX } from "./settings/config.ts";
+import { loadSettings } from "./settings/load-settings.ts";
 import { runCluster } from "./start.ts";
-import { statusTable } from "./status-text.ts";
 
 const programs = {
   relay: join(import.meta.dirname, "../relay/main.ts"),

@@ -3,14 +3,14 @@
 import { existsSync, readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { createLinePrinter, createLogger, type Logger } from "../runtime/log.ts";
-import { serveAdmin } from "./admin-server.ts";
-import { DEFAULT_DATA, inWordsOf, type Settings } from "./config.ts";
-import { DataFolder } from "./data-folder.ts";
-import { Echo } from "./output.ts";
-import { quoted } from "./quoted.ts";
-import { Refusal } from "./refusal.ts";
-import { startupBanner } from "./status-text.ts";
-import { type Programs, Supervisor } from "./supervisor.ts";
+import { serveAdmin } from "./admin/admin-server.ts";
+import { DataFolder } from "./files/data-folder.ts";
+import { Echo } from "./files/output.ts";
+import { quoted } from "./files/quoted.ts";
+import { Refusal } from "./files/refusal.ts";
+import { startupBanner } from "./report/status-text.ts";
+import { DEFAULT_DATA, inWordsOf, type Settings } from "./settings/config.ts";
+import { type Programs, Supervisor } from "./supervision/supervisor.ts";
 
 /** npm repeats the Ctrl-C that the terminal has already sent: two this close together are one. */
 const SAME_KEYSTROKE_MS = 500;

@@ -1,6 +1,6 @@
 // The memory of a cluster's nodes and relays while something happens to them.
 
-import type { ProcessStatus } from "../../src/cluster/status.ts";
+import type { ProcessStatus } from "../../src/cluster/report/status.ts";
 import { eventually } from "../eventually.ts";
 import { rssMb } from "../storm/watch.ts";
 import type { MemoryMb } from "./report.ts";

@@ -3,8 +3,8 @@
 
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
-import { layout } from "../../src/cluster/data-folder.ts";
-import type { ProcessStatus } from "../../src/cluster/status.ts";
+import { layout } from "../../src/cluster/files/data-folder.ts";
+import type { ProcessStatus } from "../../src/cluster/report/status.ts";
 import { type Cluster, isRunning, startCluster } from "../cluster/start.ts";
 import { eventually } from "../eventually.ts";
 import { type Random, randomFrom } from "../fuzz/random.ts";

@@ -5,7 +5,7 @@ import { afterAll, afterEach, beforeEach, expect, setDefaultTimeout, test } from
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { clusterStatus } from "../../src/cluster/status.ts";
+import { clusterStatus } from "../../src/cluster/report/status.ts";
 import { Cluster, runCommand, startCluster } from "./start.ts";
 
 setDefaultTimeout(30_000);

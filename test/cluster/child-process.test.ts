@@ -2,7 +2,7 @@
 
 import { expect, setDefaultTimeout, test } from "bun:test";
 import { join } from "node:path";
-import { ChildProcess } from "../../src/cluster/child-process.ts";
+import { ChildProcess } from "../../src/cluster/supervision/child-process.ts";
 import { createLogger } from "../../src/runtime/log.ts";
 import { temporaryFolder } from "./start.ts";
 

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { HELP, readCommand } from "../../src/cluster/command-line.ts";
-import { SETTING_FLAGS } from "../../src/cluster/config.ts";
+import { HELP, readCommand } from "../../src/cluster/settings/command-line.ts";
+import { SETTING_FLAGS } from "../../src/cluster/settings/config.ts";
 import { UsageError } from "../../src/runtime/arguments.ts";
 
 const complaint = (...typed: string[]): string => {

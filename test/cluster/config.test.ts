@@ -1,5 +1,5 @@
 import { expect, test } from "bun:test";
-import { isLoopback, resolveSettings, type Sources } from "../../src/cluster/config.ts";
+import { isLoopback, resolveSettings, type Sources } from "../../src/cluster/settings/config.ts";
 import { UsageError } from "../../src/runtime/arguments.ts";
 
 const sources = (some: Partial<Sources>): Sources => ({

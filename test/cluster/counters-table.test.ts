@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import { bytes, countersTable } from "../../src/cluster/counters-table.ts";
-import type { ClusterStatus } from "../../src/cluster/status.ts";
+import { bytes, countersTable } from "../../src/cluster/report/counters-table.ts";
+import type { ClusterStatus } from "../../src/cluster/report/status.ts";
 import { type LbCounters, reportIn } from "../../src/runtime/child-ipc.ts";
 
 const since = "2026-01-02T03:04:05.000Z";

@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { DataFolder } from "../../src/cluster/data-folder.ts";
+import { DataFolder } from "../../src/cluster/files/data-folder.ts";
 
 const parent = mkdtempSync(join(tmpdir(), "tutti-"));
 const path = join(parent, "data");
@@ -52,7 +52,7 @@ test("a second cluster is told who holds the folder, and may have it afterwards"
 });
 
 test("the kernel drops the lock of a killed process, and what it left is cleared away", async () => {
-  const module = join(import.meta.dirname, "../../src/cluster/data-folder.ts");
+  const module = join(import.meta.dirname, "../../src/cluster/files/data-folder.ts");
   const script = `
     const { DataFolder } = await import(${JSON.stringify(module)});
     const folder = DataFolder.claim(${JSON.stringify(path)});

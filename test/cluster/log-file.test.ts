@@ -10,7 +10,7 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { LogFile, lastLines, removeOldLogs } from "../../src/cluster/log-file.ts";
+import { LogFile, lastLines, removeOldLogs } from "../../src/cluster/files/log-file.ts";
 
 const folder = mkdtempSync(join(tmpdir(), "tutti-"));
 const log = join(folder, "node-1.log");

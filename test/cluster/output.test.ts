@@ -2,7 +2,7 @@
 
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { Echo, LineSplitter, logRecord, readable } from "../../src/cluster/output.ts";
+import { Echo, LineSplitter, logRecord, readable } from "../../src/cluster/files/output.ts";
 
 const NODE = { role: "node", id: "node-1", stream: "stdout" } as const;
 const TIME = "2026-01-02T03:04:05.678Z";

@@ -5,9 +5,9 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { AdminClient } from "../../src/cluster/admin-client.ts";
-import { layout } from "../../src/cluster/data-folder.ts";
-import type { ClusterStatus, ProcessStatus } from "../../src/cluster/status.ts";
+import { AdminClient } from "../../src/cluster/admin/admin-client.ts";
+import { layout } from "../../src/cluster/files/data-folder.ts";
+import type { ClusterStatus, ProcessStatus } from "../../src/cluster/report/status.ts";
 import { eventually } from "../eventually.ts";
 
 const MAIN = join(import.meta.dirname, "../../src/cluster/main.ts");

@@ -1,6 +1,6 @@
 import { expect, test } from "bun:test";
-import type { ClusterStatus } from "../../src/cluster/status.ts";
-import { duration, startupBanner, statusTable } from "../../src/cluster/status-text.ts";
+import type { ClusterStatus } from "../../src/cluster/report/status.ts";
+import { duration, startupBanner, statusTable } from "../../src/cluster/report/status-text.ts";
 
 const since = "2026-01-02T03:04:05.000Z";
 const status: ClusterStatus = {

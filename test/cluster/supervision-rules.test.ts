@@ -5,7 +5,7 @@ import {
   type ExitHistory,
   NO_EXITS,
   Responsiveness,
-} from "../../src/cluster/supervision-rules.ts";
+} from "../../src/cluster/supervision/supervision-rules.ts";
 
 /** The first of these ticks at which a process counts as hanging. */
 const hangsAt = (silence: Responsiveness, ticksMs: readonly number[]): number | undefined =>

@@ -1,10 +1,10 @@
 // One channel: its lineage, its history as a ring of places, and the links that read it. Its policy
 // trims the history.
 
-import { producerHighAt, producerLowAt, seqAt, timeAt } from "../../wire/frame";
-import type { Readable } from "../../wire/position";
-import { POLICY_SIZE_MAX, type Policy } from "../../wire/relay-messages";
-import { type Place, positionOf, type Segments, segmentOf } from "../journal/segments";
+import { producerHighAt, producerLowAt, seqAt, timeAt } from "../../wire/frame.ts";
+import type { Readable } from "../../wire/position.ts";
+import { POLICY_SIZE_MAX, type Policy } from "../../wire/relay-messages.ts";
+import { type Place, positionOf, type Segments, segmentOf } from "../journal/segments.ts";
 
 /** A place in the ring whose publication has not been found (while a journal is replayed). */
 export const NO_PLACE: Place = -1;

@@ -1,8 +1,8 @@
 // A relay's channels: by name and by id, freed when unused; and the size of all histories together.
 // Pure.
 
-import { RoundRobin } from "../../runtime/round-robin";
-import type { Channel } from "./channel";
+import { RoundRobin } from "../../runtime/round-robin.ts";
+import type { Channel } from "./channel.ts";
 
 /** How long a channel without openings and history is kept, so that readers can resume. */
 const UNUSED_MS = 600_000;

@@ -2,9 +2,9 @@
 // before it. An open-addressed table in typed arrays, of bounded size; when it is full, a producer
 // of an owner who has far more than the others makes room, and else one not heard for long.
 
-import { readU32, writeU32 } from "../../wire/bytes";
-import { UNACKNOWLEDGED_MAX } from "../../wire/client-messages";
-import { OWNERS, ownerAmong } from "../../wire/frame";
+import { readU32, writeU32 } from "../../wire/bytes.ts";
+import { UNACKNOWLEDGED_MAX } from "../../wire/client-messages.ts";
+import { OWNERS, ownerAmong } from "../../wire/frame.ts";
 
 /** Seqs that are told apart below the highest: as many as a client may leave unacknowledged. */
 export const SEQ_WINDOW = UNACKNOWLEDGED_MAX;

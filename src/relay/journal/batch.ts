@@ -2,7 +2,7 @@
 // is and what its checksum is, so that a batch is read back whole or not at all. Pure.
 
 import { crc32 } from "node:zlib";
-import { readU32, writeU32 } from "../../wire/bytes";
+import { readU32, writeU32 } from "../../wire/bytes.ts";
 
 /**
  * `commit`: new publications and definitions, in the order in which they happened. `copy`: what was

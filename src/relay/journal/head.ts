@@ -2,9 +2,9 @@
 // is written, and where the next segment begins. Knows files only as a Disk that says yes or no.
 // Pure.
 
-import { BATCH_HEADER_BYTES, type BatchKind, writeBatchHeader } from "./batch";
-import { encodeRecord, JOURNAL_VERSION } from "./records";
-import { type Place, positionOf, type Segments } from "./segments";
+import { BATCH_HEADER_BYTES, type BatchKind, writeBatchHeader } from "./batch.ts";
+import { encodeRecord, JOURNAL_VERSION } from "./records.ts";
+import { type Place, positionOf, type Segments } from "./segments.ts";
 
 /**
  * Where segments are made durable. Each call is done when it returns; false: it failed, and nothing

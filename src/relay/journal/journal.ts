@@ -20,11 +20,11 @@ import {
   writeSync,
 } from "node:fs";
 import { join } from "node:path";
-import type { Logger } from "../../runtime/log";
-import { flag, integer, object, optional, type Shaped, text } from "../../wire/shape";
-import type { Disk } from "./head";
-import { JOURNAL_VERSION } from "./records";
-import { SEGMENT_BYTES } from "./segments";
+import type { Logger } from "../../runtime/log.ts";
+import { flag, integer, object, optional, type Shaped, text } from "../../wire/shape.ts";
+import type { Disk } from "./head.ts";
+import { JOURNAL_VERSION } from "./records.ts";
+import { SEGMENT_BYTES } from "./segments.ts";
 
 const SEGMENT_FILE = /^(\d{1,15})\.segment$/;
 

@@ -2,11 +2,11 @@
 // own. A segment begins with its header; a channel's definition names its id, its epoch and its top
 // at that moment.
 
-import { channelName } from "../../wire/channel-name";
-import { codec } from "../../wire/codec";
-import { epochShape, offsetShape } from "../../wire/position";
-import { policyShape } from "../../wire/relay-messages";
-import { binary, integer } from "../../wire/shape";
+import { channelName } from "../../wire/channel-name.ts";
+import { codec } from "../../wire/codec.ts";
+import { epochShape, offsetShape } from "../../wire/position.ts";
+import { policyShape } from "../../wire/relay-messages.ts";
+import { binary, integer } from "../../wire/shape.ts";
 
 export const JOURNAL_VERSION = 2;
 /** Written without batches; read once, and never written again. */

@@ -2,7 +2,7 @@
 // the same bytes as its journal file. Anything in it is named by its place. Nothing here knows a
 // file.
 
-import { readU32 } from "../../wire/bytes";
+import { readU32 } from "../../wire/bytes.ts";
 
 export const SEGMENT_BYTES = 4 * 1024 * 1024;
 /**

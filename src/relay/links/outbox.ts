@@ -1,7 +1,7 @@
 // What waits to be sent to one link, in order: runs of frames, which stay in their segments, and
 // control frames. A slow link costs a list of places, not copies.
 
-import { type Place, positionOf, type Segments, segmentOf } from "../journal/segments";
+import { type Place, positionOf, type Segments, segmentOf } from "../journal/segments.ts";
 
 /** Bytes that one `next` gathers at most; longer runs are handed out as they are. */
 const GATHER_BYTES = 256 * 1024;

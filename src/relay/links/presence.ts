@@ -1,8 +1,8 @@
 // The presence of clients in channels, as the nodes' links report it; removed with the link. Never
 // journaled: after a restart of the relay the nodes report it again.
 
-import { encodeRelayMessage } from "../../wire/relay-messages";
-import type { Channel, Receiver } from "../channels/channel";
+import { encodeRelayMessage } from "../../wire/relay-messages.ts";
+import type { Channel, Receiver } from "../channels/channel.ts";
 
 /** Clients beyond this many in one channel are not listed as present. */
 const MEMBERS_MAX = 10_000;

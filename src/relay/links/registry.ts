@@ -1,8 +1,8 @@
 // The registry of live processes: those that are linked to this relay and have registered, and the
 // links that watch them.
 
-import { encodeRelayMessage, type Member, type RelayMessageOf } from "../../wire/relay-messages";
-import type { RelayLink } from "./relay-link";
+import { encodeRelayMessage, type Member, type RelayMessageOf } from "../../wire/relay-messages.ts";
+import type { RelayLink } from "./relay-link.ts";
 
 export class Registry {
   readonly #members = new Map<string, { member: Member; link: RelayLink }>();

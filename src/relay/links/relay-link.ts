@@ -1,9 +1,9 @@
 // One link as the relay sees it: the process at its other end, the channels that it has opened, and
 // what waits to be sent to it.
 
-import type { Role } from "../../wire/relay-messages";
-import type { Channel, Receiver } from "../channels/channel";
-import { Outbox } from "./outbox";
+import type { Role } from "../../wire/relay-messages.ts";
+import type { Channel, Receiver } from "../channels/channel.ts";
+import { Outbox } from "./outbox.ts";
 
 /** How a link has opened a channel. */
 export type Opening = { channel: Channel; live: boolean; presence: boolean };

@@ -2,13 +2,13 @@
 
 import { randomBytes } from "node:crypto";
 import { readFileSync } from "node:fs";
-import type { Logger } from "../../runtime/log";
-import { Producers, slotsFor } from "../channels/producers";
-import { Journal, type Run } from "../journal/journal";
-import { JOURNAL_VERSION } from "../journal/records";
-import { SEGMENT_BYTES, Segments } from "../journal/segments";
-import { type ReadSegment, type Replayed, replay } from "./replay";
-import { Store } from "./store";
+import type { Logger } from "../../runtime/log.ts";
+import { Producers, slotsFor } from "../channels/producers.ts";
+import { Journal, type Run } from "../journal/journal.ts";
+import { JOURNAL_VERSION } from "../journal/records.ts";
+import { SEGMENT_BYTES, Segments } from "../journal/segments.ts";
+import { type ReadSegment, type Replayed, replay } from "./replay.ts";
+import { Store } from "./store.ts";
 
 export type Recovered = {
   readonly store: Store;

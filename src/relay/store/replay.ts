@@ -1,7 +1,7 @@
 // Reads journal segments back into a store, so that the successor of a relay that died knows what
 // it knew. Pure: bytes in, state out.
 
-import { readU32 } from "../../wire/bytes";
+import { readU32 } from "../../wire/bytes.ts";
 import {
   channelIdAt,
   isPublicationLayout,
@@ -12,14 +12,14 @@ import {
   producerLowAt,
   seqAt,
   timeAt,
-} from "../../wire/frame";
-import { Malformed } from "../../wire/shape";
-import { Channel, NO_PLACE } from "../channels/channel";
-import { SNAPSHOT_BYTES, SNAPSHOT_BYTES_VERSION_1 } from "../channels/producers";
-import { batchKindOf, eraseDamage, readBatch } from "../journal/batch";
-import { DEFINITION_BYTES_MIN, decodeRecord } from "../journal/records";
-import { type Place, SEGMENT_BYTES } from "../journal/segments";
-import type { Store } from "./store";
+} from "../../wire/frame.ts";
+import { Malformed } from "../../wire/shape.ts";
+import { Channel, NO_PLACE } from "../channels/channel.ts";
+import { SNAPSHOT_BYTES, SNAPSHOT_BYTES_VERSION_1 } from "../channels/producers.ts";
+import { batchKindOf, eraseDamage, readBatch } from "../journal/batch.ts";
+import { DEFINITION_BYTES_MIN, decodeRecord } from "../journal/records.ts";
+import { type Place, SEGMENT_BYTES } from "../journal/segments.ts";
+import type { Store } from "./store.ts";
 
 /** The opcode with which a segment of version 1 begins. */
 const VERSION_1_OPCODE = 0x50;

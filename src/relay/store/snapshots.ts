@@ -1,8 +1,8 @@
 // Collects the snapshots of producers that only the oldest segment may still hold, in one pass over
 // it. Pure.
 
-import { type Producers, SNAPSHOT_BYTES } from "../channels/producers";
-import { encodeRecord, PRODUCERS_PER_RECORD } from "../journal/records";
+import { type Producers, SNAPSHOT_BYTES } from "../channels/producers.ts";
+import { encodeRecord, PRODUCERS_PER_RECORD } from "../journal/records.ts";
 
 export class Snapshots {
   readonly #producers: Producers;

@@ -1,13 +1,13 @@
 // A turn's publications between their place in the head segment and the write that journals them:
 // forwarded to the channels' links after it, or taken back when it fails. Pure.
 
-import { producerHighAt, producerLowAt, seqAt } from "../../wire/frame";
-import { OUTCOME_STORAGE } from "../../wire/relay-messages";
-import type { Channel } from "../channels/channel";
-import type { Channels } from "../channels/channels";
-import type { Producers } from "../channels/producers";
-import { type Place, positionOf, SEGMENT_BYTES, type Segments } from "../journal/segments";
-import type { RelayLink } from "../links/relay-link";
+import { producerHighAt, producerLowAt, seqAt } from "../../wire/frame.ts";
+import { OUTCOME_STORAGE } from "../../wire/relay-messages.ts";
+import type { Channel } from "../channels/channel.ts";
+import type { Channels } from "../channels/channels.ts";
+import type { Producers } from "../channels/producers.ts";
+import { type Place, positionOf, SEGMENT_BYTES, type Segments } from "../journal/segments.ts";
+import type { RelayLink } from "../links/relay-link.ts";
 
 export class StagedPublications {
   readonly #segments: Segments;

@@ -15,7 +15,7 @@ import {
   seqAt,
   setSeq,
   stamp,
-} from "../../wire/frame";
+} from "../../wire/frame.ts";
 import {
   OUTCOME_DUPLICATE,
   OUTCOME_ORDER,
@@ -23,18 +23,18 @@ import {
   OUTCOME_UNKNOWN,
   OUTCOME_UNKNOWN_CHANNEL,
   type Policy,
-} from "../../wire/relay-messages";
-import { Malformed } from "../../wire/shape";
-import { Channel } from "../channels/channel";
-import { Channels } from "../channels/channels";
-import { type Producers, SNAPSHOT_BYTES, SNAPSHOT_BYTES_VERSION_1 } from "../channels/producers";
-import { type BatchKind, isFiller } from "../journal/batch";
-import { type Disk, Head } from "../journal/head";
-import { CHANNEL_ID_MAX, decodeRecord, encodeRecord } from "../journal/records";
-import { type Place, SEGMENT_BYTES, type Segments } from "../journal/segments";
-import type { RelayLink } from "../links/relay-link";
-import { Snapshots } from "./snapshots";
-import { StagedPublications } from "./staged-publications";
+} from "../../wire/relay-messages.ts";
+import { Malformed } from "../../wire/shape.ts";
+import { Channel } from "../channels/channel.ts";
+import { Channels } from "../channels/channels.ts";
+import { type Producers, SNAPSHOT_BYTES, SNAPSHOT_BYTES_VERSION_1 } from "../channels/producers.ts";
+import { type BatchKind, isFiller } from "../journal/batch.ts";
+import { type Disk, Head } from "../journal/head.ts";
+import { CHANNEL_ID_MAX, decodeRecord, encodeRecord } from "../journal/records.ts";
+import { type Place, SEGMENT_BYTES, type Segments } from "../journal/segments.ts";
+import type { RelayLink } from "../links/relay-link.ts";
+import { Snapshots } from "./snapshots.ts";
+import { StagedPublications } from "./staged-publications.ts";
 
 /** How many publications are searched for the original of a repeat. */
 const ORIGINAL_SEARCH_MAX = 256;

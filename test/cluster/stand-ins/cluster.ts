@@ -2,9 +2,9 @@
 // is the supervision itself.
 
 import { join } from "node:path";
-import { readCommand } from "../../../src/cluster/command-line.ts";
-import { loadSettings } from "../../../src/cluster/load-settings.ts";
-import { Refusal } from "../../../src/cluster/refusal.ts";
+import { Refusal } from "../../../src/cluster/files/refusal.ts";
+import { readCommand } from "../../../src/cluster/settings/command-line.ts";
+import { loadSettings } from "../../../src/cluster/settings/load-settings.ts";
 import { runCluster } from "../../../src/cluster/start.ts";
 
 const [relay = "well", node = "well", lb = "well", ...flags] = process.argv.slice(2);

@@ -3,9 +3,9 @@
 
 import { existsSync } from "node:fs";
 import { dirname, resolve } from "node:path";
-import { UsageError } from "../runtime/arguments.ts";
-import { isRecord } from "../wire/shape.ts";
-import { resolveSettings, type Settings } from "./config.ts";
+import { UsageError } from "../../runtime/arguments";
+import { isRecord } from "../../wire/shape";
+import { resolveSettings, type Settings } from "./config";
 
 const CONFIG_FILE = "tutti.config.ts";
 

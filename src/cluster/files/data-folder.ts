@@ -15,11 +15,11 @@ import {
   writeFileSync,
 } from "node:fs";
 import { join, resolve } from "node:path";
-import { unixPath } from "../runtime/arguments.ts";
-import { type Lock, lockFile } from "../runtime/lock.ts";
-import { removeOldLogs } from "./log-file.ts";
-import { quoted } from "./quoted.ts";
-import { Refusal } from "./refusal.ts";
+import { unixPath } from "../../runtime/arguments";
+import { type Lock, lockFile } from "../../runtime/lock";
+import { removeOldLogs } from "./log-file";
+import { quoted } from "./quoted";
+import { Refusal } from "./refusal";
 
 /** Ids grow as nodes are replaced; a socket's path has to hold them. */
 const LONGEST_ID = "node-999999";

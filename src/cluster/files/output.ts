@@ -1,7 +1,7 @@
 // What the processes print, made into one log format: JSON lines with the role and id of the
 // process. A line that is no JSON comes from the app or from Bun and is wrapped. Pure.
 
-import { isRecord } from "../wire/shape.ts";
+import { isRecord } from "../../wire/shape";
 
 /** Longer lines are cut in pieces. */
 const LINE_CHARACTERS_MAX = 64 * 1024;

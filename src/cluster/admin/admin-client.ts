@@ -2,11 +2,11 @@
 
 import { realpathSync } from "node:fs";
 import { resolve } from "node:path";
-import { RELAY_PROTOCOL_VERSION } from "../wire/relay-messages.ts";
-import { isRecord } from "../wire/shape.ts";
-import { layout, readPid } from "./data-folder.ts";
-import { Refusal } from "./refusal.ts";
-import { type ClusterStatus, clusterStatus } from "./status.ts";
+import { RELAY_PROTOCOL_VERSION } from "../../wire/relay-messages";
+import { isRecord } from "../../wire/shape";
+import { layout, readPid } from "../files/data-folder";
+import { Refusal } from "../files/refusal";
+import { type ClusterStatus, clusterStatus } from "../report/status";
 
 const QUICK_TIMEOUT_MS = 5000;
 /** A rolling restart of many nodes takes long. */

@@ -3,10 +3,10 @@
 // /restart {id?}, /stop. Responds with {message}, or {error}: a sentence.
 
 import { chmodSync } from "node:fs";
-import { integer, Malformed, object, optional, type Shape, text } from "../wire/shape.ts";
-import { NODES_MAX } from "./config.ts";
-import { Refusal } from "./refusal.ts";
-import type { Supervisor } from "./supervisor.ts";
+import { integer, Malformed, object, optional, type Shape, text } from "../../wire/shape";
+import { Refusal } from "../files/refusal";
+import { NODES_MAX } from "../settings/config";
+import type { Supervisor } from "../supervision/supervisor";
 
 const scaleBody = object({ nodes: integer(1, NODES_MAX) });
 const idBody = object({ id: text(1, 64) });

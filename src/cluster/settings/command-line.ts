@@ -1,8 +1,8 @@
 // The command line of `bun run cluster`: commands, flags and help. Pure.
 
-import { parseCommandLine, UsageError } from "../runtime/arguments.ts";
-import { SETTING_FLAGS, settingNames } from "./config.ts";
-import { table } from "./status-text.ts";
+import { parseCommandLine, UsageError } from "../../runtime/arguments";
+import { table } from "../report/status-text";
+import { SETTING_FLAGS, settingNames } from "./config";
 
 export const HELP = `A WebSocket cluster in a box.
 

@@ -2,14 +2,14 @@
 // it is stopped.
 
 import { existsSync, rmSync } from "node:fs";
-import { formatAddress } from "../runtime/arguments.ts";
-import type { Logger } from "../runtime/log.ts";
-import { LogFile, lastLines } from "./log-file.ts";
-import { type LogRecord, logRecord } from "./output.ts";
-import { type Environment, type Exit, ProcessRun } from "./process-run.ts";
-import { Refusal } from "./refusal.ts";
-import type { ProcessState, ProcessStatus, Role } from "./status.ts";
-import { afterExit, CRASH_WINDOW_MS, EXITS_MAX, NO_EXITS } from "./supervision-rules.ts";
+import { formatAddress } from "../../runtime/arguments";
+import type { Logger } from "../../runtime/log";
+import { LogFile, lastLines } from "../files/log-file";
+import { type LogRecord, logRecord } from "../files/output";
+import { Refusal } from "../files/refusal";
+import type { ProcessState, ProcessStatus, Role } from "../report/status";
+import { type Environment, type Exit, ProcessRun } from "./process-run";
+import { afterExit, CRASH_WINDOW_MS, EXITS_MAX, NO_EXITS } from "./supervision-rules";
 
 /**
  * A relay keeps freed pages for reuse: returning them and faulting them in again costs it up to half

@@ -3,16 +3,16 @@
 
 import { existsSync, mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { formatAddress } from "../runtime/arguments.ts";
-import type { Logger } from "../runtime/log.ts";
-import { RELAY_PROTOCOL_VERSION } from "../wire/relay-messages.ts";
-import { ChildProcess } from "./child-process.ts";
-import { isLoopback, type Settings } from "./config.ts";
-import type { Layout } from "./data-folder.ts";
-import { removeOldLogs } from "./log-file.ts";
-import type { LogRecord } from "./output.ts";
-import { Refusal } from "./refusal.ts";
-import type { ClusterStatus, Role } from "./status.ts";
+import { formatAddress } from "../../runtime/arguments";
+import type { Logger } from "../../runtime/log";
+import { RELAY_PROTOCOL_VERSION } from "../../wire/relay-messages";
+import type { Layout } from "../files/data-folder";
+import { removeOldLogs } from "../files/log-file";
+import type { LogRecord } from "../files/output";
+import { Refusal } from "../files/refusal";
+import type { ClusterStatus, Role } from "../report/status";
+import { isLoopback, type Settings } from "../settings/config";
+import { ChildProcess } from "./child-process";
 
 /** The script of each role. */
 export type Programs = Readonly<Record<Role, string>>;

@@ -3,10 +3,10 @@
 // sentence that names its source.
 
 import { inspect } from "node:util";
-import { parseInteger, UsageError } from "../runtime/arguments.ts";
-import { LOG_LEVELS, type LogLevel } from "../runtime/log.ts";
-import { isRecord } from "../wire/shape.ts";
-import { nearest } from "./nearest.ts";
+import { parseInteger, UsageError } from "../../runtime/arguments";
+import { LOG_LEVELS, type LogLevel } from "../../runtime/log";
+import { isRecord } from "../../wire/shape";
+import { nearest } from "./nearest";
 
 /** The settings among the flags of `cluster start`, in the form of parseArgs. */
 export const SETTING_FLAGS = {

@@ -14,7 +14,7 @@ import {
   writeSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
-import { readable } from "./output.ts";
+import { readable } from "./output";
 
 const LOG_BYTES_MAX = 10 * 1024 * 1024;
 const TAIL_BYTES = 16 * 1024;

@@ -1,6 +1,6 @@
 // The status of a cluster, as the supervisor reports it to `cluster status`.
 
-import { lbCounters } from "../runtime/child-ipc.ts";
+import { lbCounters } from "../../runtime/child-ipc";
 import {
   integer,
   list,
@@ -10,7 +10,7 @@ import {
   optional,
   type Shaped,
   text,
-} from "../wire/shape.ts";
+} from "../../wire/shape";
 
 const count = integer(0, Number.MAX_SAFE_INTEGER);
 

@@ -1,6 +1,6 @@
 // The text that the operator sees: the startup banner and the table of `cluster status`. Pure.
 
-import type { ClusterStatus, ProcessStatus } from "./status.ts";
+import type { ClusterStatus, ProcessStatus } from "./status";
 
 export type StartupBanner = {
   readonly status: ClusterStatus;

@@ -2,10 +2,10 @@
 // child-process.ts decides what follows it.
 
 import type { Subprocess } from "bun";
-import { type ChildStatus, type LbCounters, type Order, reportIn } from "../runtime/child-ipc.ts";
-import { Malformed } from "../wire/shape.ts";
-import { LineSplitter } from "./output.ts";
-import { PING_MS, Responsiveness } from "./supervision-rules.ts";
+import { type ChildStatus, type LbCounters, type Order, reportIn } from "../../runtime/child-ipc";
+import { Malformed } from "../../wire/shape";
+import { LineSplitter } from "../files/output";
+import { PING_MS, Responsiveness } from "./supervision-rules";
 
 export type Environment = Readonly<Record<string, string | undefined>>;
 

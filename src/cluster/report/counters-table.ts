@@ -1,8 +1,8 @@
 // The text of `cluster status --counters`: the counters of all lbs together. Pure.
 
-import type { LbCounters } from "../runtime/child-ipc.ts";
-import type { ClusterStatus } from "./status.ts";
-import { table } from "./status-text.ts";
+import type { LbCounters } from "../../runtime/child-ipc";
+import type { ClusterStatus } from "./status";
+import { table } from "./status-text";
 
 type Count = (name: string) => number;
 type CountedNode = LbCounters["nodes"][number];
