@@ -229,7 +229,7 @@ test("the benchmark", async () => {
   expect(await run(command("bun run bench", quick))).toContain("broker CPU per publication");
 }, 120_000);
 
-test("chaos and the simulation, with less load", async () => {
+test("chaos, the simulation and an attack, with less load", async () => {
   const short = (text: string) =>
     text.replace("--seconds 60 --clients 200", "--seconds 4 --clients 20");
   expect(await run(command("bun run chaos --seconds 60 --clients 200 --seed 7", short))).toMatch(
@@ -237,6 +237,8 @@ test("chaos and the simulation, with less load", async () => {
   );
   const few = (text: string) => text.replace("1000", "5");
   await run(command("bun run sim --runs 1000", few));
+  const one = (text: string) => `${text} --seconds 1 --only poison`;
+  expect(await run(command("bun run attack", one))).toMatch(/^\| poison .* stood \|$/m);
 }, 120_000);
 
 test("every command of the README was run", () => {
