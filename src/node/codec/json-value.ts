@@ -24,7 +24,7 @@ function assertEntry(value: unknown, depth: number): boolean {
     if (!Number.isFinite(value)) throw new Malformed("a number is out of range");
     return Math.abs(value) <= Number.MAX_SAFE_INTEGER;
   } else if (typeof value === "object" && value !== null) {
-    if (depth === DEPTH_MAX) throw new Malformed(`a frame may be nested ${DEPTH_MAX} deep`);
+    assertMayNest(depth);
     let isExact = true;
     if (Array.isArray(value)) {
       for (const entry of value) isExact = assertEntry(entry, depth + 1) && isExact;
@@ -66,136 +66,139 @@ function isChanged(literal: string): boolean {
  * extensions; a declared length is checked against the bytes that are there.
  */
 export function assertJsonMsgpack(bytes: Uint8Array): void {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  if (valueEnd(view, bytes, 0, 0) !== bytes.length)
-    throw new Malformed("bytes follow the msgpack value");
+  const scan = new MsgpackScan(bytes);
+  scan.value(0);
+  if (!scan.isAtEnd) throw new Malformed("bytes follow the msgpack value");
 }
 
 const CUT_OFF = "the msgpack value is cut off";
 const NOT_JSON = "the msgpack value holds something that JSON cannot say";
 
-/** Where the value that begins at `at` ends. */
-function valueEnd(view: DataView, bytes: Uint8Array, at: number, depth: number): number {
-  const type = bytes[at];
-  if (type === undefined) throw new Malformed(CUT_OFF);
-  if (type < 0x80 || type >= 0xe0) return at + 1;
-  if (type < 0x90) return entriesEnd(view, bytes, at + 1, type & 0x0f, true, depth);
-  if (type < 0xa0) return entriesEnd(view, bytes, at + 1, type & 0x0f, false, depth);
-  if (type < 0xc0) return textEnd(bytes, at + 1, type & 0x1f);
-  switch (type) {
-    case 0xc0:
-    case 0xc2:
-    case 0xc3:
-      return at + 1;
-    case 0xcc:
-    case 0xd0:
-      return within(bytes, at + 2);
-    case 0xcd:
-    case 0xd1:
-      return within(bytes, at + 3);
-    case 0xce:
-    case 0xd2:
-      return within(bytes, at + 5);
-    case 0xca:
-      return finite(view.getFloat32(within(bytes, at + 5) - 4), at + 5);
-    case 0xcb:
-      return finite(view.getFloat64(within(bytes, at + 9) - 8), at + 9);
-    case 0xcf:
-      return safe(view.getBigUint64(within(bytes, at + 9) - 8), at + 9);
-    case 0xd3:
-      return safe(view.getBigInt64(within(bytes, at + 9) - 8), at + 9);
-    case 0xd9:
-      return textEnd(bytes, at + 2, view.getUint8(within(bytes, at + 2) - 1));
-    case 0xda:
-      return textEnd(bytes, at + 3, view.getUint16(within(bytes, at + 3) - 2));
-    case 0xdb:
-      return textEnd(bytes, at + 5, view.getUint32(within(bytes, at + 5) - 4));
-    case 0xdc:
-      return entriesEnd(
-        view,
-        bytes,
-        at + 3,
-        view.getUint16(within(bytes, at + 3) - 2),
-        false,
-        depth,
-      );
-    case 0xdd:
-      return entriesEnd(
-        view,
-        bytes,
-        at + 5,
-        view.getUint32(within(bytes, at + 5) - 4),
-        false,
-        depth,
-      );
-    case 0xde:
-      return entriesEnd(
-        view,
-        bytes,
-        at + 3,
-        view.getUint16(within(bytes, at + 3) - 2),
-        true,
-        depth,
-      );
-    case 0xdf:
-      return entriesEnd(
-        view,
-        bytes,
-        at + 5,
-        view.getUint32(within(bytes, at + 5) - 4),
-        true,
-        depth,
-      );
-    default:
-      throw new Malformed(NOT_JSON);
-  }
-}
+/** Walks over msgpack without decoding it; every method throws Malformed. */
+class MsgpackScan {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  #at = 0;
 
-function entriesEnd(
-  view: DataView,
-  bytes: Uint8Array,
-  at: number,
-  count: number,
-  keyed: boolean,
-  depth: number,
-) {
-  if (depth === DEPTH_MAX) throw new Malformed(`a frame may be nested ${DEPTH_MAX} deep`);
-  let end = at;
-  for (let i = 0; i < count; i++) {
-    if (keyed) {
-      if (!isText(bytes[end])) throw new Malformed(end < bytes.length ? NOT_JSON : CUT_OFF);
-      end = valueEnd(view, bytes, end, depth);
+  constructor(bytes: Uint8Array) {
+    this.#bytes = bytes;
+    this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  }
+
+  get isAtEnd(): boolean {
+    return this.#at === this.#bytes.length;
+  }
+
+  /** One value, `depth` containers deep. */
+  value(depth: number): void {
+    const type = this.#bytes[this.#skip(1)];
+    if (type < 0x80 || type >= 0xe0) return;
+    if (type < 0x90) return this.#map(type & 0x0f, depth);
+    if (type < 0xa0) return this.#array(type & 0x0f, depth);
+    if (type < 0xc0) return this.#text(type & 0x1f);
+    switch (type) {
+      case 0xc0:
+      case 0xc2:
+      case 0xc3:
+        return;
+      case 0xcc:
+      case 0xd0:
+        this.#skip(1);
+        return;
+      case 0xcd:
+      case 0xd1:
+        this.#skip(2);
+        return;
+      case 0xce:
+      case 0xd2:
+        this.#skip(4);
+        return;
+      case 0xca:
+        return assertFinite(this.#view.getFloat32(this.#skip(4)));
+      case 0xcb:
+        return assertFinite(this.#view.getFloat64(this.#skip(8)));
+      case 0xcf:
+        return assertSafe(this.#view.getBigUint64(this.#skip(8)));
+      case 0xd3:
+        return assertSafe(this.#view.getBigInt64(this.#skip(8)));
+      case 0xd9:
+        return this.#text(this.#uint8());
+      case 0xda:
+        return this.#text(this.#uint16());
+      case 0xdb:
+        return this.#text(this.#uint32());
+      case 0xdc:
+        return this.#array(this.#uint16(), depth);
+      case 0xdd:
+        return this.#array(this.#uint32(), depth);
+      case 0xde:
+        return this.#map(this.#uint16(), depth);
+      case 0xdf:
+        return this.#map(this.#uint32(), depth);
+      default:
+        throw new Malformed(NOT_JSON);
     }
-    end = valueEnd(view, bytes, end, depth + 1);
   }
-  return end;
-}
 
-const isText = (type: number | undefined) =>
-  type !== undefined && ((type >= 0xa0 && type < 0xc0) || (type >= 0xd9 && type <= 0xdb));
-
-function textEnd(bytes: Uint8Array, start: number, length: number): number {
-  const end = within(bytes, start + length);
-  for (let i = start; i < end; i++) {
-    if (bytes[i] < 0x80) continue;
-    if (isUtf8(bytes.subarray(i, end))) break;
-    throw new Malformed("text is not UTF-8");
+  #array(count: number, depth: number): void {
+    assertMayNest(depth);
+    for (let i = 0; i < count; i++) this.value(depth + 1);
   }
-  return end;
+
+  #map(count: number, depth: number): void {
+    assertMayNest(depth);
+    for (let i = 0; i < count; i++) {
+      this.#key();
+      this.value(depth + 1);
+    }
+  }
+
+  #key(): void {
+    const type = this.#bytes[this.#at];
+    const isText = (type >= 0xa0 && type < 0xc0) || (type >= 0xd9 && type <= 0xdb);
+    if (type !== undefined && !isText) throw new Malformed(NOT_JSON);
+    this.value(0);
+  }
+
+  #text(length: number): void {
+    const start = this.#skip(length);
+    for (let i = start; i < this.#at; i++) {
+      if (this.#bytes[i] < 0x80) continue;
+      if (isUtf8(this.#bytes.subarray(i, this.#at))) return;
+      throw new Malformed("text is not UTF-8");
+    }
+  }
+
+  #uint8(): number {
+    return this.#view.getUint8(this.#skip(1));
+  }
+
+  #uint16(): number {
+    return this.#view.getUint16(this.#skip(2));
+  }
+
+  #uint32(): number {
+    return this.#view.getUint32(this.#skip(4));
+  }
+
+  /** Returns where the skipped bytes begin. */
+  #skip(count: number): number {
+    const start = this.#at;
+    if (start + count > this.#bytes.length) throw new Malformed(CUT_OFF);
+    this.#at = start + count;
+    return start;
+  }
 }
 
-function within(bytes: Uint8Array, end: number): number {
-  if (end > bytes.length) throw new Malformed(CUT_OFF);
-  return end;
+function assertMayNest(depth: number): void {
+  if (depth === DEPTH_MAX) throw new Malformed(`a frame may be nested ${DEPTH_MAX} deep`);
 }
 
-function finite(value: number, end: number): number {
+function assertFinite(value: number): void {
   if (!Number.isFinite(value)) throw new Malformed(NOT_JSON);
-  return end;
 }
 
-function safe(value: bigint, end: number): number {
+function assertSafe(value: bigint): void {
   if (value > Number.MAX_SAFE_INTEGER || value < Number.MIN_SAFE_INTEGER)
     throw new Malformed(`${value} ${INEXACT}`);
-  return end;
 }
