@@ -50,18 +50,5 @@ export function terminationState(
 }
 
 /** A zero count for every cause. */
-export const zeroByCause = (): Record<TerminationCause, number> => ({
-  clientAborted: 0,
-  clientTimeout: 0,
-  noNode: 0,
-  connectRefused: 0,
-  earlyClose: 0,
-  queueTimeout: 0,
-  connectTimeout: 0,
-  responseTimeout: 0,
-  badRequest: 0,
-  badAnswer: 0,
-  stopped: 0,
-  limited: 0,
-  queueFull: 0,
-});
+export const zeroByCause = (): Record<string, number> =>
+  Object.fromEntries(Object.keys(BLAMED).map((cause) => [cause, 0]));

@@ -51,7 +51,7 @@ export class Counts {
       this.answers[index] += other.answers[index];
       this.refusals[index] += other.refusals[index];
     }
-    for (const kind of kinds) this.terminations[kind] += other.terminations[kind];
+    for (const cause in this.terminations) this.terminations[cause] += other.terminations[cause];
   }
 
   /** The counts by their external names. */
@@ -92,9 +92,6 @@ export class Counts {
     };
   }
 }
-
-const isFailure = (name: string): name is TerminationCause => Object.hasOwn(zeroByCause(), name);
-const kinds = Object.keys(zeroByCause()).filter(isFailure);
 
 /** The part of a node that counting uses. */
 export type CountedNode = { readonly id: string; readonly counts: Counts };
