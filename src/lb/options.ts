@@ -155,18 +155,24 @@ A leastconn reverse proxy for WebSockets and HTTP/1.1.
 
   --listen 127.0.0.1:8080            the address to listen on
   --upstream host:port | unix:/path  a server to forward to (repeat)
-  --relay id=host:port               a relay whose registry names the nodes (repeat), with --secret-file
+  --relay id=host:port               a relay whose registry names the nodes (repeat); needs
+                                     --secret-file
   --id lb-1                          this lb's name
   --reuse-port                       let several lbs listen on one port
   --cookie-name TUTTI                the sticky cookie; --no-cookie turns it off
-  --cookie-key TEXT                  the key its values are derived from (default: the cluster secret, or random)
+  --cookie-key TEXT                  the key its values are derived from (default: the cluster
+                                     secret, or random)
   --cookie-same-site Lax             Lax, Strict or None
   --cookie-secure                    mark it Secure (a TLS proxy stands in front)
-  --tls-cert FILE --tls-key FILE     speak TLS with this certificate and key, in PEM (repeat both: chosen by name, else the first)
+  --tls-cert FILE --tls-key FILE     speak TLS with this certificate and key, in PEM (repeat both:
+                                     chosen by name, else the first)
   --trust 10.0.0.0/8                 a proxy whose X-Forwarded-* fields are trusted (repeat)
-  --proxy-protocol                   peers in --trust begin with a PROXY header (version 1 or 2), which names the client
-  --check /healthz                   the path that nodes must answer with 200 (with --relay: /healthz; else: a connection)
-  --health-path /healthz             the path that the lb answers itself: 200 while a node is up, else 503; --no-health-path turns it off
+  --proxy-protocol                   peers in --trust begin with a PROXY header (version 1 or 2),
+                                     which names the client
+  --check /healthz                   the path that nodes must answer with 200 (default: /healthz
+                                     with --relay, else a connection is enough)
+  --health-path /healthz             the path that the lb answers itself: 200 while a node is up,
+                                     else 503; --no-health-path turns it off
   --access-log FILE                  a JSON line for each exchange and tunnel; "-" is standard output
   --log-level info                   debug, info, warn, error or silent
 ${numberHelp}

@@ -38,8 +38,9 @@ export class AdminClient {
     const { relayProtocol = 1 } = await this.status();
     if (relayProtocol === RELAY_PROTOCOL_VERSION) return;
     throw new Refusal(
-      `The running cluster is of another release (relay protocol ${relayProtocol}, not ${RELAY_PROTOCOL_VERSION}), and nothing was changed. ` +
-        'Stop it with "bun run cluster stop" and start it again: clients resume, and its journal goes on.',
+      `The running cluster is of another release (relay protocol ${relayProtocol}, ` +
+        `not ${RELAY_PROTOCOL_VERSION}), and nothing was changed. Stop it with ` +
+        '"bun run cluster stop" and start it again: clients resume, and its journal goes on.',
     );
   }
 
@@ -78,7 +79,10 @@ export class AdminClient {
 
   #explain(error: unknown): string {
     if (error instanceof Error && error.name === "TimeoutError")
-      return `The cluster on ${this.#folder} does not answer: check its supervisor (pid ${readPid(this.#pidFile) ?? "unknown"}).`;
+      return (
+        `The cluster on ${this.#folder} does not answer: ` +
+        `check its supervisor (pid ${readPid(this.#pidFile) ?? "unknown"}).`
+      );
     if (
       error instanceof Error &&
       "code" in error &&
@@ -86,8 +90,12 @@ export class AdminClient {
         error.code === "ECONNREFUSED" ||
         error.code === "FailedToOpenSocket")
     )
-      return `No cluster is running on ${this.#folder}: start one with "bun run cluster", or say which one with --data.`;
-    return `The cluster on ${this.#folder} cannot be reached (${error instanceof Error ? error.message : error}).`;
+      return (
+        `No cluster is running on ${this.#folder}: ` +
+        'start one with "bun run cluster", or say which one with --data.'
+      );
+    const reason = error instanceof Error ? error.message : error;
+    return `The cluster on ${this.#folder} cannot be reached (${reason}).`;
   }
 }
 

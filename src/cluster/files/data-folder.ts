@@ -177,11 +177,13 @@ function refuseForeign(path: string): void {
   const { uid, mode } = statSync(path);
   if (ownUser() !== undefined && uid !== ownUser())
     throw new Refusal(
-      `The data folder ${path} belongs to another user (uid ${uid}): run as that user, or choose another with --data.`,
+      `The data folder ${path} belongs to another user (uid ${uid}): ` +
+        "run as that user, or choose another with --data.",
     );
   if ((mode & 0o022) !== 0 && readdirSync(path).length > 0)
     throw new Refusal(
-      `The data folder ${path} can be written by others (mode ${octal(mode)}): check what is in it, then "chmod 700 ${quoted(path)}", or choose another with --data.`,
+      `The data folder ${path} can be written by others (mode ${octal(mode)}): check what is in ` +
+        `it, then "chmod 700 ${quoted(path)}", or choose another with --data.`,
     );
   if ((mode & 0o077) !== 0) chmodSync(path, 0o700);
 }
@@ -198,14 +200,18 @@ function refuseForeignSecret(path: string): void {
         : undefined;
   if (wrong === undefined) return;
   throw new Refusal(
-    `The cluster secret ${path} ${wrong}: remove it for a new one, or "chmod 600 ${quoted(path)}" if nobody has seen it.`,
+    `The cluster secret ${path} ${wrong}: remove it for a new one, ` +
+      `or "chmod 600 ${quoted(path)}" if nobody has seen it.`,
   );
 }
 
 function occupied(path: string, pidFile: string): string {
   const pid = readPid(pidFile);
   const who = pid === undefined ? "" : ` (pid ${pid})`;
-  return `Another cluster is already running on ${path}${who}: stop it with "bun run cluster stop --data ${quoted(path)}", or choose another folder with --data.`;
+  return (
+    `Another cluster is already running on ${path}${who}: stop it with ` +
+    `"bun run cluster stop --data ${quoted(path)}", or choose another folder with --data.`
+  );
 }
 
 /** The pid of the supervisor that holds a folder, if any. */
@@ -220,7 +226,8 @@ export function readPid(pidFile: string): number | undefined {
 function unusable(path: string, error: unknown): Refusal {
   const reason = error instanceof Error ? error.message : String(error);
   return new Refusal(
-    `The data folder ${path} cannot be used (${reason}): make sure that it is writable and has free space, or choose another with --data.`,
+    `The data folder ${path} cannot be used (${reason}): make sure that it is writable and has ` +
+      "free space, or choose another with --data.",
   );
 }
 

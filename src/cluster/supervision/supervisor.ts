@@ -109,7 +109,10 @@ export class Supervisor {
         return `The cluster now has ${nodes(count)}.`;
       }
       await this.#addNodes(count - before);
-      return `The cluster now has ${nodes(count)}. Clients stay where they are; new ones go to the new nodes first, and "restart" moves all.`;
+      return (
+        `The cluster now has ${nodes(count)}. Clients stay where they are; ` +
+        'new ones go to the new nodes first, and "restart" moves all.'
+      );
     });
   }
 
@@ -120,7 +123,8 @@ export class Supervisor {
       const isOther = (other: ChildProcess) => other !== node && other.status.state === "up";
       if (!this.#nodes.some(isOther))
         throw new Refusal(
-          `${id} is the only node that accepts clients: start another first with "scale ${this.#nodes.length + 1}".`,
+          `${id} is the only node that accepts clients: ` +
+            `start another first with "scale ${this.#nodes.length + 1}".`,
         );
       await node.drain();
       return `${id} accepts no new clients until it is undrained.`;
@@ -241,9 +245,10 @@ export class Supervisor {
       } catch (error) {
         this.#refuseIfStopping();
         if (!(error instanceof Refusal)) throw error;
-        const left = idsOf(old.slice(index));
+        const left = old.slice(index);
         throw new Refusal(
-          `No successor of ${node.id} could be started; ${left} ${old.length - index === 1 ? "goes" : "go"} on as before: ${error.message}`,
+          `No successor of ${node.id} could be started; ` +
+            `${idsOf(left)} ${left.length === 1 ? "goes" : "go"} on as before: ${error.message}`,
         );
       }
     }
@@ -299,7 +304,10 @@ export class Supervisor {
     this.#lbs = this.#lbs.filter((each) => each !== lb);
     this.#retiring.add(lb);
     void lb.retire(LB_RETIRES_MS).finally(() => this.#retiring.delete(lb));
-    return `Restarted ${lb.id} as ${successor.id}; ${lb.id} keeps its connections until they end, for ${LB_RETIRES_MS / 60_000} minutes at most.`;
+    return (
+      `Restarted ${lb.id} as ${successor.id}; ${lb.id} keeps its connections until they end, ` +
+      `for ${LB_RETIRES_MS / 60_000} minutes at most.`
+    );
   }
 
   #repairJournal(relay: ChildProcess): void {

@@ -231,9 +231,10 @@ export function writeContent(
 // Fields for routing, framing or authorization must come before the content (RFC 9110, 6.5.1).
 const MUST_LEAD: ReadonlySet<string> = new Set(
   (
-    "content-length transfer-encoding host connection keep-alive proxy-connection te trailer upgrade authorization " +
-    "proxy-authorization proxy-authenticate www-authenticate cookie set-cookie expect range max-forwards cache-control " +
-    "content-encoding content-type content-range via forwarded x-real-ip location"
+    "content-length transfer-encoding host connection keep-alive proxy-connection te trailer " +
+    "upgrade authorization proxy-authorization proxy-authenticate www-authenticate cookie " +
+    "set-cookie expect range max-forwards cache-control content-encoding content-type " +
+    "content-range via forwarded x-real-ip location"
   ).split(" "),
 );
 
