@@ -28,7 +28,8 @@ export type ClientEvents = {
   /**
    * Something went wrong that no promise stands for; the client goes on by itself. `unreachable`:
    * no WebSocket has opened in five attempts, with what is known of why. `internal`: the app failed
-   * to let this client in or to take a subscription up, which is tried again. Without a listener it is printed.
+   * to let this client in or to take a subscription up, which is tried again. Without a listener it
+   * is printed.
    */
   error: TuttiError;
 };

@@ -1,6 +1,6 @@
 // Publications from the moment the app hands them over until a node has acknowledged or refused
-// them. Those of one channel go out in order, each naming the one before it; when one is refused for
-// now, it and all behind it are sent again (go-back-N). Pure.
+// them. Those of one channel go out in order, each naming the one before it; when one is refused
+// for now, it and all behind it are sent again (go-back-N). Pure.
 
 import { type NodeMessageOf, SEQ_MAX, UNACKNOWLEDGED_MAX } from "../wire/client-messages.ts";
 import { backoffMs } from "./backoff.ts";
@@ -17,8 +17,8 @@ const CHARACTERS_MAX = 16 * 1024 * 1024;
 const IN_FLIGHT_MAX = 2 * UNACKNOWLEDGED_MAX;
 
 /**
- * `superseded`: sent and not answered, but it has to be sent again whatever the answer is, unless it
- * was taken all the same.
+ * `superseded`: sent and not answered, but it has to be sent again whatever the answer is, unless
+ * it was taken all the same.
  */
 type Entry = {
   /** Whose promise it is. */

@@ -10,10 +10,10 @@ const malformed = (message: string): TuttiError =>
   new TuttiError({ code: "bad_frame", message, retry: false });
 
 /**
- * The JSON text of `data`. Throws `bad_frame` with the place, such as `data.users[3].name`, where it
- * holds what JSON cannot say or a node does not take: undefined (as a field's value it is left out),
- * a function, a symbol, a bigint, NaN or Infinity, half a surrogate pair, or over 63 lists and
- * objects within each other.
+ * The JSON text of `data`. Throws `bad_frame` with the place, such as `data.users[3].name`, where
+ * it holds what JSON cannot say or a node does not take: undefined (as a field's value it is left
+ * out), a function, a symbol, a bigint, NaN or Infinity, half a surrogate pair, or over 63 lists
+ * and objects within each other.
  */
 export function jsonText(data: unknown): string {
   assertJson(data, "data", 1);

@@ -79,7 +79,8 @@ export class Subscriptions {
     if (!fault.retry && !isAppFailure) return this.#endAllOf(subscription, fault);
     subscription.postpone(now, random);
     if (!isAppFailure) return undefined;
-    const message = `The subscription to "${subscription.channel}" is tried again: ${fault.message}`;
+    const { channel } = subscription;
+    const message = `The subscription to "${channel}" is tried again: ${fault.message}`;
     this.#emit({ type: "tell", event: { type: "error", fault: { ...fault, message } } });
     return undefined;
   }

@@ -176,7 +176,8 @@ function refuseTakenPort({ host, port }: Settings): void {
   } catch (error) {
     if (error instanceof Error && "code" in error && error.code === "EADDRINUSE")
       throw new Refusal(
-        `Port ${port} of ${host} is in use: stop what listens there, or choose another with --port.`,
+        `Port ${port} of ${host} is in use: ` +
+          "stop what listens there, or choose another with --port.",
       );
     const reason = error instanceof Error ? error.message : String(error);
     throw new Refusal(

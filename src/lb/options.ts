@@ -148,7 +148,8 @@ const numberHelp = Object.entries(NUMBERS)
   )
   .join("\n");
 
-export const HELP = `Usage: bun run lb --listen host:port --upstream host:port [--upstream …] [flags]
+export const HELP = `\
+Usage: bun run lb --listen host:port --upstream host:port [--upstream …] [flags]
        bun run lb --listen host:port --relay id=host:port [--relay …] --secret-file FILE [flags]
 
 A leastconn reverse proxy for WebSockets and HTTP/1.1.
@@ -173,7 +174,7 @@ A leastconn reverse proxy for WebSockets and HTTP/1.1.
                                      with --relay, else a connection is enough)
   --health-path /healthz             the path that the lb answers itself: 200 while a node is up,
                                      else 503; --no-health-path turns it off
-  --access-log FILE                  a JSON line for each exchange and tunnel; "-" is standard output
+  --access-log FILE                  a JSON line for each exchange and tunnel; "-": standard output
   --log-level info                   debug, info, warn, error or silent
 ${numberHelp}
 `;
@@ -275,7 +276,8 @@ function parseCertificates(certs: readonly string[], keys: readonly string[]): C
 function parseProxyProtocol(isWanted: boolean, trust: readonly string[]): boolean {
   if (isWanted && trust.length === 0)
     throw new UsageError(
-      "--proxy-protocol needs --trust: name the proxies that send a PROXY header, such as 10.0.0.0/8.",
+      "--proxy-protocol needs --trust: " +
+        "name the proxies that send a PROXY header, such as 10.0.0.0/8.",
     );
   return isWanted;
 }

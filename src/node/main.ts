@@ -30,7 +30,7 @@ const HELP = `usage: bun src/node/main.ts --relay ID=HOST:PORT --secret-file FIL
   --listen ADDRESS     unix:/path or host:port (127.0.0.1:0)
   --relay ID=HOST:PORT a relay; repeat it for each, in the same order for every process
   --app FILE           your app.ts (the chat)
-  --public-host HOST   the host that pages connect to, with its port unless usual; repeat it for more
+  --public-host HOST   the host that pages connect to, with its port unless usual (repeat)
   --require-connect    refuse an app without a connect function
   --ping-ms N          how often clients are pinged (25000)
   --log-level LEVEL    debug, info, warn, error or silent (info)`;
@@ -85,7 +85,8 @@ async function start(): Promise<void> {
   const rules = orRefuse(`The app ${file} cannot be used`, () => new Rules(app));
   if (mustConnect && app.connect === undefined)
     throw new UsageError(
-      `The app ${file} lets everyone in: give it a connect function that says who may, or add --open to let everyone in on purpose.`,
+      `The app ${file} lets everyone in: give it a connect function that says who may, ` +
+        "or add --open to let everyone in on purpose.",
     );
   await freeSocket(address);
   const connectionsMax = Math.max(1, fileDescriptorLimit() - SPARE_FILES);

@@ -52,8 +52,8 @@ export function countersTable({ processes }: ClusterStatus): string {
   const lines = [
     [
       "clients",
-      `${total("connections")} now, ${total("connectionsEver")} ever, ${total("connectionsRefused")} refused, ` +
-        `${total("arrivalsFailed")} that never sent HTTP`,
+      `${total("connections")} now, ${total("connectionsEver")} ever, ` +
+        `${total("connectionsRefused")} refused, ${total("arrivalsFailed")} that never sent HTTP`,
     ],
     ["under way", `${total("exchangesNow")} requests, ${total("tunnelsNow")} sockets`],
     [

@@ -60,7 +60,8 @@ export function statusTable({ address, scheme, processes }: ClusterStatus, nowMs
   ]);
   const reasons = processes.flatMap(({ reason }) => (reason === undefined ? [] : ["", reason]));
   const lines = [...table([head, ...rows], numbers), ...reasons];
-  return `${address === null ? "starting" : `${scheme}://${reachable(address)}`}\n\n${lines.join("\n")}\n`;
+  const where = address === null ? "starting" : `${scheme}://${reachable(address)}`;
+  return `${where}\n\n${lines.join("\n")}\n`;
 }
 
 function upFor({ pid, since }: ProcessStatus, nowMs: number): string {

@@ -7,7 +7,7 @@ import { SETTING_FLAGS, settingNames } from "./config";
 export const HELP = `A WebSocket cluster in a box.
 
   bun run cluster [start]      start a cluster here; Ctrl-C stops it
-  bun run cluster status       show its processes (--counters: the lbs' counters; --json: for programs)
+  bun run cluster status       show its processes (--counters: the lbs' counters; --json: as JSON)
   bun run cluster scale N      start nodes, or drain and stop them, until there are N
   bun run cluster drain ID     move a node's clients to other nodes and give it no new ones
   bun run cluster undrain ID   give a drained node clients again

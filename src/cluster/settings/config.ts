@@ -212,8 +212,12 @@ const accessLogFile: Read<string> = (value, where) => {
 };
 
 /** Lb flags that the cluster sets itself, or that have a cluster flag. */
-const NOT_LB_FLAGS =
-  /^--(?:listen|upstream|relay|secret-file|id|reuse-port|log-level|trust|proxy-protocol|tls-cert|tls-key|access-log)(?:=|$)/;
+const NOT_LB_FLAGS: ReadonlySet<string> = new Set(
+  (
+    "--listen --upstream --relay --secret-file --id --reuse-port --log-level --trust " +
+    "--proxy-protocol --tls-cert --tls-key --access-log"
+  ).split(" "),
+);
 
 /**
  * "--head-timeout-ms 5000", the same as an array of words, or { headTimeoutMs: 5000 }. The lb
@@ -230,9 +234,10 @@ const lbFlags: Read<readonly string[]> = (value, where) => {
     !words.every((word) => typeof word === "string" && !word.includes("\0"))
   )
     throw new UsageError(
-      `${where} must be flags of the lb, such as "--head-timeout-ms 5000" or { headTimeoutMs: 5000 }.`,
+      `${where} must be flags of the lb, ` +
+        'such as "--head-timeout-ms 5000" or { headTimeoutMs: 5000 }.',
     );
-  const taken = words.find((word) => NOT_LB_FLAGS.test(word));
+  const taken = words.find((word) => NOT_LB_FLAGS.has(word.split("=", 1)[0]));
   if (taken === undefined) return words;
   throw new UsageError(
     `${where} must not hold ${taken.split("=")[0]}: the cluster sets it, or has a flag for it.`,
@@ -269,7 +274,8 @@ const hostName: Read<string> = (value, where) => {
   )
     return value;
   throw new UsageError(
-    `${where} "${value}" is not a host: give a name or an address without port, such as 127.0.0.1 or ::1.`,
+    `${where} "${value}" is not a host: ` +
+      "give a name or an address without port, such as 127.0.0.1 or ::1.",
   );
 };
 

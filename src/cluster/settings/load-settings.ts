@@ -36,9 +36,8 @@ async function load(path: string, fileName: string): Promise<Record<string, unkn
     const module: unknown = await import(path);
     exported = isRecord(module) ? module.default : undefined;
   } catch (error) {
-    throw new UsageError(
-      `The config file ${fileName} cannot be loaded: ${error instanceof Error ? error.message : error}`,
-    );
+    const reason = error instanceof Error ? error.message : error;
+    throw new UsageError(`The config file ${fileName} cannot be loaded: ${reason}`);
   }
   if (!isRecord(exported))
     throw new UsageError(`The config file ${fileName} must export default { nodes: 4, … }.`);

@@ -12,9 +12,9 @@ import { type Environment, type Exit, ProcessRun } from "./process-run";
 import { afterExit, CRASH_WINDOW_MS, EXITS_MAX, NO_EXITS } from "./supervision-rules";
 
 /**
- * A relay keeps freed pages for reuse: returning them and faulting them in again costs it up to half
- * of its CPU, and its memory is bounded by its ring. A node returns them: clients that do not read
- * make it take far more for a moment than it needs. The operator's environment wins.
+ * A relay keeps freed pages for reuse: returning them and faulting them in again costs it up to
+ * half of its CPU, and its memory is bounded by its ring. A node returns them: clients that do not
+ * read make it take far more for a moment than it needs. The operator's environment wins.
  */
 const KEEPS_PAGES: Environment = { MIMALLOC_PURGE_DELAY: "-1" };
 const ENVIRONMENTS: Readonly<Record<Role, Environment>> = {

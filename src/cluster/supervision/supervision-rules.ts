@@ -1,5 +1,5 @@
-// When a running process counts as unresponsive, and when one that exited is started again. Pure: the
-// times come as arguments.
+// When a running process counts as unresponsive, and when one that exited is started again. Pure:
+// the times come as arguments.
 
 /** The interval at which the supervisor pings a process. */
 export const PING_MS = 1000;

@@ -326,9 +326,8 @@ export class Supervisor {
   #find(id: string, among: readonly ChildProcess[], what: string): ChildProcess {
     const child = among.find((candidate) => candidate.id === id);
     if (child !== undefined) return child;
-    throw new Refusal(
-      `There is no ${what} "${id}": it must be one of ${among.map((known) => known.id).join(", ")}.`,
-    );
+    const known = among.map((each) => each.id).join(", ");
+    throw new Refusal(`There is no ${what} "${id}": it must be one of ${known}.`);
   }
 
   #createRelay(id: string): ChildProcess {

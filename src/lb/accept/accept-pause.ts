@@ -16,8 +16,8 @@ export class AcceptPause {
   #backoffMs = BACKOFF_MIN_MS;
 
   /**
-   * Asked by the sweep. `areFree`: whether so many descriptors can be opened now. Returns what is to
-   * be done with the listener; undefined: nothing.
+   * Asked by the sweep. `areFree`: whether so many descriptors can be opened now. Returns what is
+   * to be done with the listener; undefined: nothing.
    */
   check(nowMs: number, areFree: (count: number) => boolean): "pause" | "resume" | undefined {
     const state = this.#state;

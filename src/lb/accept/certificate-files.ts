@@ -204,7 +204,8 @@ function leafIn(path: string, text: string): X509Certificate {
 function keyIn(path: string, text: string): KeyObject {
   if (/ENCRYPTED/.test(text))
     throw new UsageError(
-      `--tls-key ${path} is encrypted: give a key without a passphrase, that only this user can read.`,
+      `--tls-key ${path} is encrypted: ` +
+        "give a key without a passphrase, that only this user can read.",
     );
   try {
     return createPrivateKey(text);

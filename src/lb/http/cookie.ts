@@ -33,7 +33,8 @@ export const setsCookie = (value: string, name: string): boolean =>
 /** The response field that sets the cookie. */
 export function cookieField(policy: CookiePolicy, value: string, overTls: boolean): string {
   const secure = policy.secure || overTls ? "; Secure" : "";
-  return `Set-Cookie: ${policy.name}=${value}; Path=/; HttpOnly; SameSite=${policy.sameSite}${secure}\r\n`;
+  const { name, sameSite } = policy;
+  return `Set-Cookie: ${name}=${value}; Path=/; HttpOnly; SameSite=${sameSite}${secure}\r\n`;
 }
 
 /**

@@ -65,7 +65,8 @@ export function faultAnswer(fault: HttpFault, toHead: boolean, date: string): st
   const reason = REASONS[fault.status] ?? "Error";
   const body = `${fault.status} ${reason}: ${fault.message}\n`;
   const head =
-    `HTTP/1.1 ${fault.status} ${reason}\r\nDate: ${date}\r\nContent-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n` +
+    `HTTP/1.1 ${fault.status} ${reason}\r\nDate: ${date}\r\n` +
+    "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n" +
     `Content-Length: ${Buffer.byteLength(body)}\r\n${fault.fields}` +
     `Connection: close${fault.status === 426 ? ", Upgrade" : ""}\r\n\r\n`;
   return toHead ? head : head + body;

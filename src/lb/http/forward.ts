@@ -100,10 +100,12 @@ export function forwardRequest(
   const client =
     hop.trust === undefined ? hop.peer : clientAddress(claims.path, hop.peer, hop.trust);
   const path = claims.path === "" ? hop.peer : `${claims.path}, ${hop.peer}`;
+  const upgrade =
+    request.handshake === undefined ? "" : "Connection: Upgrade\r\nUpgrade: websocket\r\n";
   output.text(
     `X-Forwarded-For: ${path}\r\nX-Real-IP: ${client}\r\nX-Forwarded-Proto: ${scheme}\r\n` +
-      `X-Forwarded-Host: ${claims.host ?? host}\r\n${claims.others}Via: 1.${request.minor} ${hop.via}\r\n` +
-      `${framingLine(request.framing)}${request.handshake === undefined ? "" : "Connection: Upgrade\r\nUpgrade: websocket\r\n"}\r\n`,
+      `X-Forwarded-Host: ${claims.host ?? host}\r\n${claims.others}` +
+      `Via: 1.${request.minor} ${hop.via}\r\n${framingLine(request.framing)}${upgrade}\r\n`,
   );
   return { sticky, client, isSecure: scheme === "https" };
 }
@@ -192,7 +194,8 @@ export function forwardResponse(
   const isDated = fields.has("date") && !fields.list("connection").includes("date");
   const stated = statedLength === undefined ? "" : `Content-Length: ${statedLength}\r\n`;
   output.text(
-    `${isDated ? "" : `Date: ${date}\r\n`}${cookieLines(fields, sticky)}${framingLine(framing)}${stated}` +
+    `${isDated ? "" : `Date: ${date}\r\n`}${cookieLines(fields, sticky)}` +
+      `${framingLine(framing)}${stated}` +
       `${start.status === 426 ? upgradeOffered(fields, closes) : connectionLine(closes)}\r\n`,
   );
 }

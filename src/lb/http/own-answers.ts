@@ -37,8 +37,9 @@ const lastLines = ({ closes, date }: Form): string =>
 export function healthAnswer(isUp: boolean, form: Form): string {
   const body = isUp ? "ok\n" : "no node is up\n";
   const head =
-    `HTTP/1.1 ${isUp ? "200 OK" : "503 Service Unavailable"}\r\nContent-Type: text/plain; charset=utf-8\r\n` +
-    `Cache-Control: no-store\r\nContent-Length: ${body.length}\r\n${lastLines(form)}`;
+    `HTTP/1.1 ${isUp ? "200 OK" : "503 Service Unavailable"}\r\n` +
+    "Content-Type: text/plain; charset=utf-8\r\nCache-Control: no-store\r\n" +
+    `Content-Length: ${body.length}\r\n${lastLines(form)}`;
   return form.toHead ? head : head + body;
 }
 

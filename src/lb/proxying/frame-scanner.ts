@@ -1,5 +1,5 @@
-// Where frames end in one direction of a WebSocket, and the code of its close frame (RFC 6455, 5). It
-// goes from frame header to frame header and never looks at what messages hold. Pure.
+// Where frames end in one direction of a WebSocket, and the code of its close frame (RFC 6455, 5).
+// It goes from frame header to frame header and never looks at what messages hold. Pure.
 
 const OPCODE = 0x0f;
 const CLOSE = 0x8;

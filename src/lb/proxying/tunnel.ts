@@ -155,8 +155,8 @@ export class Tunnel implements Expiring {
   }
 
   /**
-   * The client is told that the service restarts. Its answer goes to the node, which ends the tunnel
-   * as after any close.
+   * The client is told that the service restarts. Its answer goes to the node, which ends the
+   * tunnel as after any close.
    */
   sendAway(): boolean {
     if (this.#state === "ending" || this.#client.isBlocked || !this.#upstream.isBetweenFrames)

@@ -54,7 +54,8 @@ export class AccessLogFile implements AccessLog {
       this.#file = path === "-" ? STANDARD_OUTPUT : openSync(path, "a", 0o600);
     } catch (error) {
       throw new UsageError(
-        `--access-log ${path} cannot be opened (${codeOf(error)}): choose a file that can be written.`,
+        `--access-log ${path} cannot be opened (${codeOf(error)}): ` +
+          "choose a file that can be written.",
       );
     }
   }

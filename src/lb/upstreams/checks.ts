@@ -62,7 +62,8 @@ export class HealthCheck implements SocketOwner {
             ? `[${address.host}]`
             : address.host;
       socket.write(
-        `GET ${this.#options.checkPath} HTTP/1.1\r\nHost: ${host}\r\nUser-Agent: tutti-check\r\nConnection: close\r\n\r\n`,
+        `GET ${this.#options.checkPath} HTTP/1.1\r\nHost: ${host}\r\n` +
+          "User-Agent: tutti-check\r\nConnection: close\r\n\r\n",
       );
     }
   }

@@ -27,7 +27,7 @@ export interface ChannelContext {
   wallMs(): number;
   /** Sends a frame to all sessions that have joined the native topic: so many. */
   publishToTopic(topic: string, frame: Frame, readers: number): void;
-  /** Where too much waits for all clients together, ends the slowest, which leave their channels. */
+  /** Ends the slowest clients where too much waits for all together; they leave their channels. */
   relieve(): void;
   /** The channel's batch is due then: `flushIfDue` has to be called. */
   scheduleFlush(channel: Channel, dueMs: number): void;

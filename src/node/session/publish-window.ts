@@ -17,7 +17,7 @@ export type RelayWindow = { readonly uplink: Pick<Uplink, "isUp">; inFlight: num
 export type PublishedChannel = {
   readonly relay: RelayWindow;
   producer: Producer | undefined;
-  /** The seq of the publication that arrived last, of a client that does not name what is before. */
+  /** The seq of the last publication to arrive, of a client that does not name the one before. */
   lastSeq: number;
 };
 

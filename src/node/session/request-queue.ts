@@ -30,7 +30,7 @@ export class RequestQueue<Request extends { readonly bytes: number }> {
     this.#options = options;
   }
 
-  /** Only the client's budget holds the next request back: `resume` has to be called a little later. */
+  /** Only the client's budget holds the next request back: `resume` has to be called later. */
   get isPaced(): boolean {
     return this.#isPaced;
   }

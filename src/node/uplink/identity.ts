@@ -1,6 +1,6 @@
 // The 64-bit numbers by which relays recognize a repeat. They are an HMAC of the user and the text
-// with the cluster secret, so that no client can guess, and so block, another's. Some bits say whose
-// they are: a relay shares its memory among owners.
+// with the cluster secret, so that no client can guess, and so block, another's. Some bits say
+// whose they are: a relay shares its memory among owners.
 
 import { createHmac } from "node:crypto";
 import { OWNERS, type Producer } from "../../wire/frame.ts";

@@ -118,7 +118,8 @@ export class Outbox {
 
   /**
    * The relay has answered for the oldest that was sent. `isOutOfOrder`: it has not taken the one
-   * before it; this node's own are then due again. Undefined: it answers for more than it was given.
+   * before it; this node's own are then due again. Undefined: it answers for more than it was
+   * given.
    */
   takeAnswered(isOutOfOrder = false): Outgoing | undefined {
     if (this.#head === this.#next) return undefined;

@@ -12,8 +12,9 @@ import { readU32, writeU32 } from "../../wire/bytes.ts";
 export type BatchKind = "commit" | "copy";
 
 /**
- * A header is a frame of its own, so that whoever walks along the frames passes over it: u32 length,
- * a msgpack array of opcode, bytes that follow, their CRC-32, and the CRC-32 of the header itself.
+ * A header is a frame of its own, so that whoever walks along the frames passes over it: u32
+ * length, a msgpack array of opcode, bytes that follow, their CRC-32, and the CRC-32 of the header
+ * itself.
  */
 export const BATCH_HEADER_BYTES = 21;
 const OPCODE: Record<BatchKind, number> = { commit: 0x53, copy: 0x54 };
