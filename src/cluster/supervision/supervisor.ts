@@ -3,7 +3,6 @@
 
 import { existsSync, mkdirSync } from "node:fs";
 import { availableParallelism } from "node:os";
-import { formatAddress } from "../../runtime/arguments";
 import type { Logger } from "../../runtime/log";
 import { RELAY_PROTOCOL_VERSION } from "../../wire/relay-messages";
 import type { Layout } from "../files/data-folder";
@@ -11,17 +10,14 @@ import { removeOldLogs } from "../files/log-file";
 import type { LogRecord } from "../files/output";
 import { Refusal } from "../files/refusal";
 import type { ClusterStatus, Role } from "../report/status";
-import { isLoopback, type Settings } from "../settings/config";
+import type { Settings } from "../settings/config";
 import { ChildProcess } from "./child-process";
+import { LB_DRAIN_MS, lbFlags, nodeFlags, relayFlags } from "./program-flags";
 
 /** The script of each role. */
 export type Programs = Readonly<Record<Role, string>>;
 
-const ANSWER_TIMEOUT_MS = 250;
-/** A reconnect costs lb, node and client half a millisecond together: half of each core. */
-const DISCONNECTS_PER_CORE = 1000;
-/** About the rate at which one lb accepts clients. */
-const DISCONNECTS_PER_LB_MAX = 3000;
+const STATUS_TIMEOUT_MS = 250;
 /** How long the nodes of a stopping cluster may take to drain. */
 const DRAIN_ON_STOP_MS = 4000;
 const GRACE_MS: Readonly<Record<Role, number>> = { lb: 5000, node: 6000, relay: 5000 };
@@ -29,8 +25,8 @@ const GRACE_MS: Readonly<Record<Role, number>> = { lb: 5000, node: 6000, relay: 
 const READY_MS = 30_000;
 /** How long a node that is replaced may take to send its clients away. */
 const NODE_RETIRES_MS = 60_000;
-/** How long an lb that was replaced keeps its connections. */
-const LB_RETIRES_MS = 10 * 60_000;
+/** How long a replaced lb may take to close, at its pace, the WebSockets that are left. */
+const LB_RETIRES_MS = 60_000;
 /** How long the lbs may take to find out that a new node is up. */
 const KNOWN_WITHIN_MS = 5000;
 const KNOWN_POLL_MS = 50;
@@ -90,7 +86,7 @@ export class Supervisor {
 
   /** The status of all processes, refreshed now. */
   async status(): Promise<ClusterStatus> {
-    await Promise.all(this.#all.map((child) => child.requestStatus(ANSWER_TIMEOUT_MS)));
+    await Promise.all(this.#all.map((child) => child.requestStatus(STATUS_TIMEOUT_MS)));
     return {
       address: this.#address ?? null,
       scheme: this.#settings.tlsCert.length > 0 ? "https" : "http",
@@ -154,7 +150,7 @@ export class Supervisor {
   }
 
   /**
-   * To be called about once a second: makes good what was deleted from under the processes. The
+   * To be called about twice a second: makes good what was deleted from under the processes. The
    * folders that they share are there again.
    */
   async repair(): Promise<void> {
@@ -276,7 +272,7 @@ export class Supervisor {
   async #untilKnown(node: ChildProcess): Promise<void> {
     const deadline = performance.now() + KNOWN_WITHIN_MS;
     while (performance.now() < deadline) {
-      await Promise.all(this.#lbs.map((lb) => lb.requestStatus(ANSWER_TIMEOUT_MS)));
+      await Promise.all(this.#lbs.map((lb) => lb.requestStatus(STATUS_TIMEOUT_MS)));
       if (this.#lbs.every((lb) => lb.knows(node.id))) return;
       await Bun.sleep(KNOWN_POLL_MS);
     }
@@ -303,10 +299,10 @@ export class Supervisor {
     }
     this.#lbs = this.#lbs.filter((each) => each !== lb);
     this.#retiring.add(lb);
-    void lb.retire(LB_RETIRES_MS).finally(() => this.#retiring.delete(lb));
+    void lb.retire(LB_DRAIN_MS + LB_RETIRES_MS).finally(() => this.#retiring.delete(lb));
     return (
       `Restarted ${lb.id} as ${successor.id}; ${lb.id} keeps its connections until they end, ` +
-      `for ${LB_RETIRES_MS / 60_000} minutes at most.`
+      `for ${LB_DRAIN_MS / 60_000} minutes at most.`
     );
   }
 
@@ -331,65 +327,21 @@ export class Supervisor {
   }
 
   #createRelay(id: string): ChildProcess {
-    const { memoryMb, relays, fsync } = this.#settings;
-    return this.#createProcess("relay", id, (self) => [
-      ...["--listen", self.address ?? "127.0.0.1:0"],
-      ...["--data", this.#layout.relayFolder(id)],
-      ...["--memory-mb", String(memoryMb), "--relays", String(relays)],
-      ...(fsync ? ["--fsync"] : []),
-    ]);
+    return this.#createProcess("relay", id, (self) =>
+      relayFlags(this.#settings, this.#layout, self),
+    );
   }
 
   #createNode(id: string): ChildProcess {
-    const { app, host, open, publicHost } = this.#settings;
-    return this.#createProcess("node", id, () => [
-      ...["--listen", formatAddress({ unix: this.#layout.nodeSocket(id) })],
-      ...this.#relayFlags(),
-      ...(app === undefined ? [] : ["--app", app]),
-      ...(isLoopback(host) || open ? [] : ["--require-connect"]),
-      ...publicHost.flatMap((name) => ["--public-host", name]),
-    ]);
+    return this.#createProcess("node", id, () =>
+      nodeFlags(this.#settings, this.#layout, id, this.#relays),
+    );
   }
 
   #createLb(id: string): ChildProcess {
-    const { host, port } = this.#settings;
-    return this.#createProcess("lb", id, () => [
-      ...this.#lbFlags(),
-      ...["--listen", this.#address ?? formatAddress({ host, port })],
-      ...this.#relayFlags(),
-      // A successor listens before its predecessor stops to.
-      "--reuse-port",
-    ]);
-  }
-
-  /**
-   * Of equal flags the last counts: the operator's lb flags win over ours, the cluster's own
-   * settings over both.
-   */
-  #lbFlags(): string[] {
-    const { lbFlags, trust, proxyProtocol, tlsCert, tlsKey, accessLog } = this.#settings;
-    const repeated = { "--trust": trust, "--tls-cert": tlsCert, "--tls-key": tlsKey };
-    return [
-      `--endings-per-second=${this.#disconnectsPerSecond()}`,
-      ...lbFlags,
-      ...Object.entries(repeated).flatMap(([flag, values]) =>
-        values.map((value) => `${flag}=${value}`),
-      ),
-      ...(proxyProtocol ? ["--proxy-protocol"] : []),
-      ...(accessLog === undefined ? [] : [`--access-log=${accessLog}`]),
-    ];
-  }
-
-  /** How many clients of a dead node each lb disconnects a second: the rate of reconnects. */
-  #disconnectsPerSecond(): number {
-    const share = Math.round(
-      (DISCONNECTS_PER_CORE * availableParallelism()) / this.#settings.lbWorkers,
+    return this.#createProcess("lb", id, () =>
+      lbFlags(this.#settings, this.#relays, this.#address, availableParallelism()),
     );
-    return Math.min(share, DISCONNECTS_PER_LB_MAX);
-  }
-
-  #relayFlags(): string[] {
-    return this.#relays.flatMap(({ id, address }) => ["--relay", `${id}=${address}`]);
   }
 
   #createProcess(role: Role, id: string, flags: (self: ChildProcess) => string[]): ChildProcess {
