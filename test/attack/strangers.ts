@@ -2,6 +2,7 @@
 // messages of a relay. None of them stays longer than the handshake may take.
 
 import net from "node:net";
+import { RELAY_PROTOCOL_VERSION } from "../../src/wire/relay-messages.ts";
 import { eventually } from "../eventually.ts";
 import { pack, type Value } from "../protocol/stranger.ts";
 import { add } from "./report.ts";
@@ -21,9 +22,11 @@ export function frame(...values: Value[]): Buffer {
 
 const NONCE = new Uint8Array(16);
 const PROOF = new Uint8Array(32);
-const hello = frame(1, 1, "node", "node-1", NONCE);
+const hello = frame(1, RELAY_PROTOCOL_VERSION, "node", "node-1", NONCE);
 /** What a number cannot be made of. */
 const NO_NUMBER = { toString: 1, valueOf: 1 };
+
+const BARE_HELLO = "a HELLO and no proof";
 
 /** What each kind of stranger sends. */
 const KINDS: Readonly<Record<string, (target: Target) => Uint8Array>> = {
@@ -32,7 +35,8 @@ const KINDS: Readonly<Record<string, (target: Target) => Uint8Array>> = {
   "an opcode that is a map": () => frame(NO_NUMBER, 1),
   "an opcode that is a list": () => frame([[NO_NUMBER]], 1),
   "fields that are maps": () => frame(1, NO_NUMBER, NO_NUMBER, NO_NUMBER, NO_NUMBER),
-  "a HELLO and no proof": () => hello,
+  "a HELLO of another release": () => frame(1, RELAY_PROTOCOL_VERSION - 1, "node", "node-1", NONCE),
+  [BARE_HELLO]: () => hello,
   "a wrong proof": () => Buffer.concat([hello, frame(3, PROOF)]),
   "a WELCOME": () => frame(4, "relay-1", "lineage", 0, 1000),
   "a CHALLENGE": () => Buffer.concat([hello, frame(2, NONCE, PROOF)]),
@@ -47,18 +51,18 @@ async function run(target: Target): Promise<string> {
   const open = new Map<net.Socket, string>();
   try {
     const connected = Array.from({ length: SOCKETS }, (_, i) => {
-      const [kind, bytes] = kinds[i % 2 === 0 ? 2 : i % kinds.length];
+      const [kind, bytes] = kinds[i % kinds.length];
       return stranger(target, kind, bytes(target), open);
     });
     await Promise.all(connected);
+    const waiting = { withinMs: GONE_WITHIN_MS, what: "strangers" };
     await eventually(
       () => open.size,
       (left) => left === 0,
-      {
-        withinMs: GONE_WITHIN_MS,
-        what: "strangers",
-      },
+      waiting,
     ).catch(() => {});
+    if (target.told[`challenged: ${BARE_HELLO}`] === undefined)
+      target.wrong.push("no HELLO was challenged");
     for (const kind of open.values()) add(target.told, `stays: ${kind}`);
     if (open.size > 0) target.wrong.push(`${open.size} of ${SOCKETS} strangers stay`);
   } finally {
@@ -67,9 +71,12 @@ async function run(target: Target): Promise<string> {
   return `${SOCKETS} sockets of ${kinds.length} kinds on the relay's port`;
 }
 
+/** Length and array header precede the opcode. */
+const isChallenge = (bytes: Buffer): boolean => bytes[5] === 2;
+
 /** Resolves when it is connected, or cannot be. */
 function stranger(
-  { relayPort }: Target,
+  { relayPort, told }: Target,
   kind: string,
   bytes: Uint8Array,
   open: Map<net.Socket, string>,
@@ -82,7 +89,10 @@ function stranger(
     if (bytes.length > 0) socket.write(bytes);
     resolve();
   });
-  socket.on("data", () => {});
+  socket.once("data", (bytes: Buffer) =>
+    add(told, `${isChallenge(bytes) ? "challenged" : "refused"}: ${kind}`),
+  );
+  socket.resume();
   socket.on("error", () => {});
   socket.on("close", () => {
     clearTimeout(timer);
