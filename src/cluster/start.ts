@@ -106,27 +106,28 @@ function watchFolder(
   onStop: () => void,
 ): void {
   const { adminSocket } = folder.layout;
-  let said = "";
+  let lastMissing = "";
+  let lastFailure = "";
   const check = async () => {
-    const missing = folder.missing();
-    if (missing.length > 0) {
-      const sentence = `deleted while the cluster runs: ${missing.join(", ")}`;
-      if (sentence !== said) logger.error(sentence);
-      said = sentence;
+    const missing = folder.missing().join(", ");
+    if (missing !== "") {
+      if (missing !== lastMissing) logger.error(`deleted while the cluster runs: ${missing}`);
+      lastMissing = missing;
       folder.restore();
       if (!existsSync(adminSocket)) serveAdmin(adminSocket, supervisor, onStop);
       logger.warn("what was deleted was made anew, but for what was in it");
-      said = "";
+      lastMissing = "";
     }
     await supervisor.repair();
+    lastFailure = "";
   };
   const checkLater = () =>
     setTimeout(() => {
       check()
         .catch((error: unknown) => {
           if (!(error instanceof Error)) throw error;
-          if (said !== error.message) logger.error(error.message);
-          said = error.message;
+          if (error.message !== lastFailure) logger.error(error.message);
+          lastFailure = error.message;
         })
         .finally(checkLater);
     }, FOLDER_CHECK_MS);
