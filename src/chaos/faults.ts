@@ -23,7 +23,7 @@ const BETWEEN_MS = [900, 3000] as const;
 const STOPPED_MS = [100, 3000] as const;
 /** The delay before the second of two kills; it may hit a process that is just restarting. */
 const SECOND_MS = [0, 400] as const;
-/** Below the 5 ends in 10 s after which the supervisor no longer restarts a process. */
+/** Below the exits in 10 s that are a crash loop, in which restarts are delayed. */
 const KILLS_MAX = 3;
 const KILLS_WINDOW_MS = 11_000;
 

@@ -59,11 +59,11 @@ function wasHeldBack({ told, wrong }: Target, sent: number): void {
   if (!ways.some((way) => told[way] !== undefined)) wrong.push("the attacker was not held back");
 }
 
-const simple = (name: string, what: string, request: Flood["request"], batch = BATCH): Attack => ({
+const simple = (name: string, what: string, request: Flood["request"]): Attack => ({
   name,
   seconds: 1,
   run: async (target) => {
-    const sent = await flood(target, { request, batch });
+    const sent = await flood(target, { request });
     wasHeldBack(target, sent);
     return `${sent} ${what}`;
   },

@@ -11,7 +11,6 @@ const isBefore = (a: Planned, b: Planned): boolean =>
 export class Clock {
   /** Milliseconds. */
   now = 1_000_000;
-  steps = 0;
   #order = 0;
   /** A binary heap. */
   readonly #heap: Planned[] = [];
@@ -37,7 +36,6 @@ export class Clock {
     for (let next = this.#heap[0]; next !== undefined && next.at <= end; next = this.#heap[0]) {
       this.#takeFirst();
       this.now = next.at;
-      this.steps++;
       next.run();
       drainMicrotasks();
     }

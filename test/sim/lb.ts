@@ -46,10 +46,6 @@ export class SimLb {
     this.process.run(() => this.#try(end, dialed, undefined, 1));
   }
 
-  get cables(): Cable<string>[] {
-    return this.#tunnels.map(({ cable }) => cable);
-  }
-
   kill(): void {
     this.process.kill();
     for (const { cable } of this.#tunnels) cable.cut();

@@ -41,7 +41,6 @@ export type LimitOptions = {
    */
   readonly bufferedBytes?: number | undefined;
   /**
-  /**
    * How long `connect`, and a channel's `subscribe` and `publish`, may take (default 10,000 ms):
    * then the client is answered `busy`, its next request goes on, and a later answer is dropped.
    */

@@ -87,7 +87,7 @@ export class Producers {
     return seq <= highest && (highest - seq >= SEQ_WINDOW || this.#bit(slot, seq));
   }
 
-  /** Whether a publication with this identity was recorded before. */
+  /** `has` where a publication is asked for; the simulation breaks it here, to see it caught. */
   isRepeat(high: number, low: number, seq: number): boolean {
     return this.has(high, low, seq);
   }

@@ -1,6 +1,5 @@
 // The journal's files: one per segment, `<number>.segment`, in the relay's data folder, beside a
-// small file that says how the last run ended. This is the only place of the relay that touches the
-// disk.
+// small file that says how the last run ended. Nothing else touches these files.
 
 import {
   closeSync,
@@ -119,7 +118,7 @@ export class Journal implements Disk {
     }
   }
 
-  /** Cuts off what follows the last whole frame. */
+  /** Cuts off what follows the last whole batch. */
   truncate(segment: number, length: number): void {
     truncateSync(this.pathOf(segment), length);
   }

@@ -9,8 +9,6 @@ import { policyShape } from "../../wire/relay-messages.ts";
 import { binary, integer } from "../../wire/shape.ts";
 
 export const JOURNAL_VERSION = 2;
-/** Written without batches; read once, and never written again. */
-export const JOURNAL_VERSION_WITHOUT_BATCHES = 1;
 /** Snapshots in one PRODUCERS record, at most: the record then stays far below a segment. */
 export const PRODUCERS_PER_RECORD = 1000;
 /** More than any record has. */

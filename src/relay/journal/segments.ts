@@ -67,10 +67,6 @@ export class Segments {
     return segment === this.head ? this.end : this.#ends[segment % this.count];
   }
 
-  isInUse(segment: number): boolean {
-    return segment >= this.oldest && segment <= this.head;
-  }
-
   /** Bytes of the frame at `place`, its length field included. */
   frameBytes(place: Place): number {
     return 4 + readU32(this.bytes(segmentOf(place)), positionOf(place));

@@ -16,7 +16,7 @@ import {
 import { Malformed } from "../../wire/shape.ts";
 import { Channel, NO_PLACE } from "../channels/channel.ts";
 import { SNAPSHOT_BYTES, SNAPSHOT_BYTES_VERSION_1 } from "../channels/producers.ts";
-import { batchKindOf, eraseDamage, readBatch } from "../journal/batch.ts";
+import { batchKindOf, eraseDamage, isFiller, readBatch } from "../journal/batch.ts";
 import { DEFINITION_BYTES_MIN, decodeRecord } from "../journal/records.ts";
 import { type Place, SEGMENT_BYTES } from "../journal/segments.ts";
 import type { Store } from "./store.ts";
@@ -193,11 +193,10 @@ function readPublications(
   store: Store,
   found: Map<number, Found>,
   segment: number,
-  { end, records }: Layout,
+  { end }: Layout,
   nowMs: number,
 ): void {
   const bytes = store.segments.bytes(segment);
-  let record = 0;
   let isCopy = false;
   for (let at = 0, next = 0; at < end; at = next) {
     next = at + 4 + readU32(bytes, at);
@@ -215,11 +214,10 @@ function readPublications(
         seqAt(bytes, at),
         timeAt(bytes, at),
       );
-    } else if (at === records[record]) {
-      record++;
-      restoreProducers(store, decodeRecord(bytes, at, next), nowMs);
-    } else {
+    } else if (isFiller(opcode)) {
       isCopy = batchKindOf(opcode) === "copy";
+    } else {
+      restoreProducers(store, decodeRecord(bytes, at, next), nowMs);
     }
   }
 }

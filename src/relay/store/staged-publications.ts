@@ -22,8 +22,8 @@ export class StagedPublications {
 
   /** What Producers.record returned for each. */
   readonly #seqsBefore: number[] = [];
-  /** Places in orders that the frames do not say: five numbers for each, see `placed`. */
-  readonly #ranks: number[] = [];
+  /** Seqs in orders that the frames do not say: five numbers for each, see `stageOrder`. */
+  readonly #orders: number[] = [];
 
   constructor(segments: Segments) {
     this.#segments = segments;
@@ -47,11 +47,11 @@ export class StagedPublications {
   }
 
   /**
-   * The publication that is staged next has this place in its publisher's order; its frame does not
+   * The publication that is staged next has this seq in its publisher's order; its frame does not
    * say so. `before`: what Producers.record returned.
    */
-  placed(high: number, low: number, seq: number, before: number): void {
-    this.#ranks.push(this.#channels.length, high, low, seq, before);
+  stageOrder(high: number, low: number, seq: number, before: number): void {
+    this.#orders.push(this.#channels.length, high, low, seq, before);
   }
 
   /** Queues the frames, which are contiguous up to the end of the head, for the channels' links. */
@@ -81,7 +81,7 @@ export class StagedPublications {
         segments.frameBytes(place),
         this.#topsAt[i],
       );
-      this.#forgetRank(i, producers);
+      this.#forgetOrder(i, producers);
       producers.forget(
         producerHighAt(head, at),
         producerLowAt(head, at),
@@ -100,12 +100,12 @@ export class StagedPublications {
     this.#links.length = 0;
     this.#outcomes.length = 0;
     this.#seqsBefore.length = 0;
-    this.#ranks.length = 0;
+    this.#orders.length = 0;
   }
 
-  #forgetRank(index: number, producers: Producers): void {
-    if (this.#ranks.at(-5) !== index) return;
-    const [, high, low, seq, before] = this.#ranks.splice(-5);
+  #forgetOrder(index: number, producers: Producers): void {
+    if (this.#orders.at(-5) !== index) return;
+    const [, high, low, seq, before] = this.#orders.splice(-5);
     producers.forget(high, low, seq, before);
   }
 }

@@ -144,15 +144,19 @@ export class Store {
     const orderHigh = orderHighAt(frame, start);
     const orderLow = orderLowAt(frame, start);
     const { producers, segments } = this;
-    // One with a key is known by the key, and has its place in the order of its publisher.
-    const isPlaced = orderHigh !== 0 || orderLow !== 0;
-    const isKeyed = isPlaced && (orderHigh !== high || orderLow !== low);
+    // One with a key is known by the key, and has its seq in the order of its publisher.
+    const hasOrder = orderHigh !== 0 || orderLow !== 0;
+    const isKeyed = hasOrder && (orderHigh !== high || orderLow !== low);
     const identitySeq = isKeyed ? KEY_SEQ : seq;
-    // The original may be staged in this turn. If its commit fails, this is not a repeat.
-    if (producers.isRepeat(high, low, identitySeq)) this.commit();
+    let isRepeat = producers.isRepeat(high, low, identitySeq);
+    if (isRepeat) {
+      // The original may be staged in this turn. If its commit fails, this is not a repeat.
+      this.commit();
+      isRepeat = producers.isRepeat(high, low, identitySeq);
+    }
     const after = afterAt(frame, start);
     const isNext = after === 0 || producers.has(orderHigh, orderLow, after);
-    if (producers.isRepeat(high, low, identitySeq)) {
+    if (isRepeat) {
       if (isKeyed && isNext) producers.record(orderHigh, orderLow, seq, nowMs);
       const original = channel.offsetOf(high, low, identitySeq, ORIGINAL_SEARCH_MAX);
       link.outcomes.push(original ?? OUTCOME_DUPLICATE);
@@ -173,8 +177,8 @@ export class Store {
     }
     const before = producers.record(high, low, identitySeq, nowMs);
     if (isKeyed) {
-      const placeBefore = producers.record(orderHigh, orderLow, seq, nowMs);
-      this.#staged.placed(orderHigh, orderLow, seq, placeBefore);
+      const orderBefore = producers.record(orderHigh, orderLow, seq, nowMs);
+      this.#staged.stageOrder(orderHigh, orderLow, seq, orderBefore);
     }
     const position = segments.end;
     const place = segments.append(frame, start, end);
