@@ -36,13 +36,16 @@ test("a log that was deleted with its folder is there again with the next line",
   expect(readFileSync(file.path, "utf8")).toBe("after\n");
 });
 
-test("logs to which nothing was added for a week go", () => {
+test("logs to which nothing was added for a week go, unless their process is there", () => {
   const inner = join(folder, "old");
+  const remove = () => removeOldLogs(inner, new Set(["relay-1"]), Date.now());
+  remove();
   mkdirSync(inner);
-  for (const name of ["node-1.log", "node-2.log"]) writeFileSync(join(inner, name), "x");
-  utimesSync(join(inner, "node-1.log"), 0, 0);
-  removeOldLogs(inner, Date.now());
-  expect(readdirSync(inner)).toEqual(["node-2.log"]);
+  const old = ["node-1.log", "node-1.log.1", "relay-1.log", "relay-1.log.1", "relay-12.log"];
+  for (const name of [...old, "node-2.log"]) writeFileSync(join(inner, name), "x");
+  for (const name of old) utimesSync(join(inner, name), 0, 0);
+  remove();
+  expect(readdirSync(inner).sort()).toEqual(["node-2.log", "relay-1.log", "relay-1.log.1"]);
 });
 
 test("the last lines of a log", () => {

@@ -17,7 +17,6 @@ import {
 import { join, resolve } from "node:path";
 import { unixPath } from "../../runtime/arguments";
 import { type Lock, lockFile } from "../../runtime/lock";
-import { removeOldLogs } from "./log-file";
 import { quoted } from "./quoted";
 import { Refusal } from "./refusal";
 
@@ -76,7 +75,7 @@ export class DataFolder {
 
   /** Creates what the processes need and removes what a killed cluster left. */
   prepare(): void {
-    const { secretFile, logFolder } = this.layout;
+    const { secretFile } = this.layout;
     try {
       this.#clear();
       this.#makeFolders();
@@ -84,7 +83,6 @@ export class DataFolder {
         this.#writeSecret(`${crypto.getRandomValues(new Uint8Array(32)).toHex()}\n`);
       refuseForeignSecret(secretFile);
       this.#secret = readFileSync(secretFile, "utf8");
-      removeOldLogs(logFolder, Date.now());
     } catch (error) {
       throw error instanceof Refusal ? error : unusable(this.path, error);
     }

@@ -71,12 +71,20 @@ export class LogFile {
   }
 }
 
-/** Removes logs to which nothing was added for a week: of nodes and lbs that were replaced. */
-export function removeOldLogs(folder: string, nowMs: number): void {
-  for (const name of readdirSync(folder)) {
-    const path = join(folder, name);
-    const { mtimeMs = nowMs } = statSync(path, { throwIfNoEntry: false }) ?? {};
-    if (nowMs - mtimeMs > KEPT_MS) rmSync(path, { force: true });
+/**
+ * Removes logs to which nothing was added for a week, but for those of the processes `inUse`, by
+ * their ids. What cannot be removed stays.
+ */
+export function removeOldLogs(folder: string, inUse: ReadonlySet<string>, nowMs: number): void {
+  try {
+    for (const name of readdirSync(folder)) {
+      if (inUse.has(name.slice(0, name.indexOf(".")))) continue;
+      const path = join(folder, name);
+      const { mtimeMs = nowMs } = statSync(path, { throwIfNoEntry: false }) ?? {};
+      if (nowMs - mtimeMs > KEPT_MS) rmSync(path, { force: true });
+    }
+  } catch {
+    // An old log does no harm, and the next time may go better.
   }
 }
 

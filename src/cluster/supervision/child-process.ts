@@ -24,9 +24,10 @@ const ENVIRONMENTS: Readonly<Record<Role, Environment>> = {
 };
 
 const ANSWER_TIMEOUT_MS = 1000;
-const EMPTY_POLL_MS = 50;
 const LOG_LINES_SHOWN = 12;
-const EMPTY_CHECK_MS = 500;
+/** How often a process that drains is asked whether clients are left. */
+const DRAINING_POLL_MS = 50;
+const RETIRING_POLL_MS = 500;
 
 /** What a process is and how to start it. */
 export type Program = {
@@ -164,14 +165,10 @@ export class ChildProcess {
    * `timeoutMs`. Resolves then.
    */
   async retire(timeoutMs: number): Promise<void> {
-    const deadline = performance.now() + timeoutMs;
+    const deadlineMs = performance.now() + timeoutMs;
     await this.drain();
     this.#markStopped();
-    while (this.#current !== undefined && performance.now() < deadline) {
-      await this.requestStatus(ANSWER_TIMEOUT_MS);
-      if (this.status.connections === 0) break;
-      await Bun.sleep(EMPTY_CHECK_MS);
-    }
+    await this.#untilEmpty(deadlineMs, RETIRING_POLL_MS);
     await this.stop();
   }
 
@@ -200,10 +197,14 @@ export class ChildProcess {
   /** Drains it if it is up. Resolves when it has no clients, or after `timeoutMs`. */
   async drainAndWait(timeoutMs: number): Promise<void> {
     if (this.#state !== "up" && this.#state !== "draining") return;
-    const deadline = performance.now() + timeoutMs;
+    const deadlineMs = performance.now() + timeoutMs;
     await this.drain();
-    while (this.status.connections > 0 && performance.now() < deadline) {
-      await Bun.sleep(EMPTY_POLL_MS);
+    await this.#untilEmpty(deadlineMs, DRAINING_POLL_MS);
+  }
+
+  async #untilEmpty(deadlineMs: number, pollMs: number): Promise<void> {
+    while ((this.#current?.connections ?? 0) > 0 && performance.now() < deadlineMs) {
+      await Bun.sleep(pollMs);
       await this.requestStatus(ANSWER_TIMEOUT_MS);
     }
   }

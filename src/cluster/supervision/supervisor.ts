@@ -68,6 +68,7 @@ export class Supervisor {
   /** Starts all processes; resolves when they are ready. After a Refusal, call `stop`. */
   start(): Promise<void> {
     return this.#runOperation("start", async () => {
+      this.#removeOldLogs();
       await startAll(this.#relays);
       await Promise.all([startAll(this.#nodes), this.#startLbs()]);
     });
@@ -228,7 +229,7 @@ export class Supervisor {
       }),
     );
     this.#nodes = this.#nodes.filter((node) => !removed.includes(node));
-    removeOldLogs(this.#layout.logFolder, Date.now());
+    this.#removeOldLogs();
   }
 
   /** Replaces one node, or all; each that is not replaced goes on as it was. */
@@ -299,7 +300,10 @@ export class Supervisor {
     }
     this.#lbs = this.#lbs.filter((each) => each !== lb);
     this.#retiring.add(lb);
-    void lb.retire(LB_DRAIN_MS + LB_RETIRES_MS).finally(() => this.#retiring.delete(lb));
+    void lb.retire(LB_DRAIN_MS + LB_RETIRES_MS).finally(() => {
+      this.#retiring.delete(lb);
+      this.#removeOldLogs();
+    });
     return (
       `Restarted ${lb.id} as ${successor.id}; ${lb.id} keeps its connections until they end, ` +
       `for ${LB_DRAIN_MS / 60_000} minutes at most.`
@@ -313,6 +317,11 @@ export class Supervisor {
     this.#logger.error(
       `the journal of ${relay.id}, ${folder}, was deleted: what it holds is lost when it stops`,
     );
+  }
+
+  #removeOldLogs(): void {
+    const inUse = new Set(this.#all.map(({ id }) => id));
+    removeOldLogs(this.#layout.logFolder, inUse, Date.now());
   }
 
   #findNode(id: string): ChildProcess {
