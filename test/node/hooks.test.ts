@@ -96,6 +96,24 @@ test("a connect hook that does not answer sends the client away for now", async 
   expect((await handshake(byRequest)).status).toBe(503);
 });
 
+test("a connect in time has as long as the hook may take, not what is left until connects are late", async () => {
+  const lookedUp = Promise.withResolvers<{ user: string }>();
+  const { connect, pass } = createLoneNode({
+    auth: "token",
+    connect: () => lookedUp.promise,
+    limits: { hookTimeoutMs: 30_000 },
+  });
+  const { say, socket } = connect(new Request("http://tutti/"));
+  pass(9000);
+  say({ type: "connect", id: 1, token: "ada" });
+  pass(20_000);
+  expect([socket.closedWith, socket.frames]).toEqual([undefined, []]);
+  lookedUp.resolve({ user: "ada" });
+  await lookedUp.promise;
+  pass(1000);
+  expect(socket.frames.map(({ type }) => type)).toEqual(["welcome", "ok"]);
+});
+
 test("a hook that does not answer has one line in the log, with its name, channel and session", () => {
   const {
     connect: open,

@@ -5,6 +5,8 @@ import {
   type ClientMessage,
   type ClientMessageOf,
   encodeNodeMessage,
+  type OutgoingMessage,
+  type RequestId,
 } from "../../wire/client-messages.ts";
 import { admit } from "../app/authentication.ts";
 import { isRefused } from "../app/index.ts";
@@ -157,23 +159,18 @@ function unsubscribe(
 
 function history(session: RequestingSession, message: ClientMessageOf<"history">): Answered {
   const { id, channel: name, since = null, limit = HISTORY_LIMIT, reverse = false } = message;
-  const { channels } = session.context;
   const channel = readableChannel(session, name);
   if (channel === undefined) return session.sendError(id, "not_subscribed");
-  if (session.openCalls >= OPEN_CALLS_MAX) return session.sendError(id, "limit");
-  if (!session.hasRoom) return session.sendError(id, "busy");
-  const reservedBytes = startQuestion(session);
-  const onHistory = (answer: HistoryAnswer | undefined) => {
-    endQuestion(session, reservedBytes, answer?.data);
-    if (answer === undefined || !session.hasRoom) return session.sendError(id, "busy");
-    const { position, more, gap, data } = answer;
-    const lost = gap === null ? {} : { gap };
-    return session.sendAnswer(
-      encodeNodeMessage({ type: "ok", id, channel: name, position, more, ...lost, data }),
-    );
-  };
-  channel.readHistory({ since, limit, reverse }, onHistory, channels.nowMs() + RELAY_MS);
-  return undefined;
+  const query = { since, limit, reverse };
+  return ask(session, id, (answered, deadlineMs) => {
+    const onHistory = (answer: HistoryAnswer | undefined) => {
+      if (answer === undefined) return answered(undefined);
+      const { position, more, gap, data } = answer;
+      const lost = gap === null ? {} : { gap };
+      return answered({ channel: name, position, more, ...lost, data });
+    };
+    channel.readHistory(query, onHistory, deadlineMs);
+  });
 }
 
 function presence(
@@ -184,34 +181,38 @@ function presence(
   if (channel === undefined) return session.sendError(id, "not_subscribed");
   if (!channel.presence)
     return session.sendError(id, "refused", "Presence is off for this channel.");
+  return ask(session, id, (answered, deadlineMs) => {
+    const onMembers = (listText: string | undefined) =>
+      answered(listText === undefined ? undefined : { channel: name, data: listText });
+    channel.listMembers(onMembers, deadlineMs);
+  });
+}
+
+/** The fields of an `ok` with data, as JSON text. */
+type Found = Omit<Extract<OutgoingMessage, { type: "ok" }>, "type" | "id"> & {
+  readonly data: string;
+};
+
+/** Asks the relay, which has until `deadlineMs`; without an answer, `answered` gets undefined. */
+function ask(
+  session: RequestingSession,
+  id: RequestId | undefined,
+  start: (answered: (found: Found | undefined) => void, deadlineMs: number) => void,
+): Answered {
   if (session.openCalls >= OPEN_CALLS_MAX) return session.sendError(id, "limit");
   if (!session.hasRoom) return session.sendError(id, "busy");
-  const reservedBytes = startQuestion(session);
-  const onMembers = (listText: string | undefined) => {
-    endQuestion(session, reservedBytes, listText);
-    if (listText === undefined || !session.hasRoom) return session.sendError(id, "busy");
-    return session.sendAnswer(
-      encodeNodeMessage({ type: "ok", id, channel: channel.name, data: listText }),
-    );
-  };
-  channel.listMembers(onMembers, session.context.channels.nowMs() + RELAY_MS);
-  return undefined;
-}
-
-/** Returns what the client's budget sets aside for the answer. */
-function startQuestion(session: RequestingSession): number {
+  // The session may end before the answer comes.
+  const { budget } = session;
+  const reservedBytes = budget.reserveAnswer();
   session.openCalls++;
-  return session.budget.reserveAnswer();
-}
-
-/** The answer has arrived; without one, it is undefined. */
-function endQuestion(
-  session: RequestingSession,
-  reservedBytes: number,
-  data: string | undefined,
-): void {
-  session.openCalls--;
-  session.budget.answerArrived(reservedBytes, data?.length ?? 0);
+  const answered = (found: Found | undefined) => {
+    session.openCalls--;
+    budget.answerArrived(reservedBytes, found?.data.length ?? 0);
+    if (found === undefined || !session.hasRoom) return session.sendError(id, "busy");
+    return session.sendAnswer(encodeNodeMessage({ type: "ok", id, ...found }));
+  };
+  start(answered, session.context.channels.nowMs() + RELAY_MS);
+  return undefined;
 }
 
 /** The channel, if the client may ask about it: it is subscribed to it, or gets it anyway. */

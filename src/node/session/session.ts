@@ -202,9 +202,10 @@ export class ClientSession implements RequestingSession, Receiving {
   /** Every so often: ends what has taken too long. */
   checkDeadlines(nowMs: number, wallMs: number): void {
     this.#writer?.checkBacklog(nowMs);
-    if (this.#state.name === "awaitingToken" && nowMs >= this.#state.deadlineMs)
+    const state = this.#state;
+    if (state.name === "awaitingToken" && !state.isAuthenticating && nowMs >= state.deadlineMs)
       this.close("connect_timeout");
-    else if (this.#state.name === "connected" && wallMs >= this.#state.client.expiresAtMs)
+    else if (state.name === "connected" && wallMs >= state.client.expiresAtMs)
       this.close("expired");
     if (this.#hook !== undefined && nowMs >= this.#hook.deadlineMs) this.#hook.expire();
   }
