@@ -19,7 +19,7 @@ const BACKPRESSURE_SPARE_BYTES = 4 * 1024 * 1024;
 const TOO_LARGE = "Received too big message";
 const NOT_NOW = { status: 503, headers: { "Retry-After": "1" } };
 
-const AND_CLOSE = { status: 503, headers: { "Retry-After": "1", Connection: "close" } };
+const AND_CLOSE = { status: 503, headers: { ...NOT_NOW.headers, Connection: "close" } };
 
 export type WebServerOptions = {
   readonly address: Address;

@@ -2,7 +2,7 @@
 
 import { Malformed, type Shape } from "./shape.ts";
 
-export const CHANNEL_NAME_BYTES_MAX = 200;
+const CHANNEL_NAME_BYTES_MAX = 200;
 
 /**
  * Every session hears this channel from its welcome on, without a subscribe. Only the app publishes

@@ -29,7 +29,7 @@ export const SEQ_MAX = 0xffff_ffff;
  * in which it always recognizes a repeat. A multiple of 32.
  */
 export const UNACKNOWLEDGED_MAX = 256;
-export const HISTORY_LIMIT_MAX = 1000;
+const HISTORY_LIMIT_MAX = 1000;
 
 const requestId: Shape<string | number> = (value, field) => {
   if (typeof value === "number" && Number.isFinite(value)) return value;
@@ -108,13 +108,13 @@ const gapReason: Shape<GapReason> = (value, field) => {
 };
 const clientGapFields = { ...gapFields, reason: gapReason };
 /** One remembered publication, as `history` answers it. */
-export const rememberedShape = object({
+const rememberedShape = object({
   offset: offsetShape,
   time: integer(0, Number.MAX_SAFE_INTEGER),
   data: present,
 });
 /** One client that is present in a channel; `client` is its session. */
-export const presentShape = object({ client: text(1, 64), info: optional(present) });
+const presentShape = object({ client: text(1, 64), info: optional(present) });
 
 const limitsShape = object({
   frameBytes: integer(1, Number.MAX_SAFE_INTEGER),

@@ -7,7 +7,7 @@ import { readU32, readU64, writeU32, writeU64 } from "./bytes.ts";
 /** The longest payload of a publication, in bytes. */
 export const PAYLOAD_BYTES_MAX = 1024 * 1024;
 /** Bytes of a publication's frame before its payload, the length field included. */
-export const PUBLICATION_HEAD_BYTES = 48;
+const PUBLICATION_HEAD_BYTES = 48;
 /** The longest frame, its length field included. */
 export const FRAME_BYTES_MAX = PAYLOAD_BYTES_MAX + PUBLICATION_HEAD_BYTES;
 /** The longest frame that a link may send before it has proved that it knows the cluster secret. */

@@ -46,7 +46,7 @@ export type Policy = Shaped<typeof policyShape>;
  * One process as the registry knows it. `address`: where its clients or lbs reach it.
  * `connections`: open client connections.
  */
-export const memberShape = object({
+const memberShape = object({
   role,
   id: processId,
   address: text(0, 255),
@@ -184,8 +184,10 @@ export const RELAY_TABLE = {
 export type RelayMessage = MessageOf<typeof RELAY_TABLE>;
 export type RelayMessageOf<K extends RelayMessage["type"]> = Extract<RelayMessage, { type: K }>;
 
-const relayCodec = codec(RELAY_TABLE);
-export const { encode: encodeRelayMessage, decode: decodeRelayMessage } = relayCodec;
-export const readRelayMessage = relayCodec.read;
+export const {
+  encode: encodeRelayMessage,
+  decode: decodeRelayMessage,
+  read: readRelayMessage,
+} = codec(RELAY_TABLE);
 /** A relay message with a field that is wrong: what can be read of it, and what is wrong. */
 export type InvalidRelayMessage = Invalid<RelayMessage>;

@@ -9,7 +9,7 @@ import {
   frameOf,
   requestIdIn,
 } from "../../src/node/codec/encoding.ts";
-import { assertJsonMsgpack } from "../../src/node/codec/json-value.ts";
+import { assertJsonMsgpack } from "../../src/node/codec/msgpack-value.ts";
 import { DATA_DEPTH_MAX, DEPTH_MAX } from "../../src/wire/json-text.ts";
 import { Malformed } from "../../src/wire/shape.ts";
 

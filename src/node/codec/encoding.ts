@@ -9,8 +9,9 @@ import {
   SUBPROTOCOL_MSGPACK,
 } from "../../wire/client-messages.ts";
 import { Malformed } from "../../wire/shape.ts";
-import { assertJsonMsgpack, assertJsonValue } from "./json-value.ts";
-import { scalarOf } from "./msgpack-scan.ts";
+import { assertJsonValue } from "./json-value.ts";
+import { scalarOf } from "./msgpack-field.ts";
+import { assertJsonMsgpack } from "./msgpack-value.ts";
 
 export type Encoding = "json" | "msgpack";
 /** What goes into one WebSocket message: a text frame or a binary one. */

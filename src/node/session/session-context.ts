@@ -1,6 +1,6 @@
 // What sessions need of the node around them, and what answering a request needs of its session.
 
-import type { OutgoingMessage, RequestId } from "../../wire/client-messages.ts";
+import type { RequestId } from "../../wire/client-messages.ts";
 import type { CloseName, ErrorCode } from "../../wire/codes.ts";
 import type { Admitted } from "../app/authentication.ts";
 import type { Hook } from "../app/hooks.ts";
@@ -108,7 +108,6 @@ export interface RequestingSession extends Subscriber, Resumable {
   listenToEveryone(listens: boolean): void;
   /** The same promise; it rejects with HookTimeout where the app does not answer in time. */
   awaitHook<T>(hook: Hook, result: PromiseLike<T>): Promise<T>;
-  sendMessage(message: OutgoingMessage): void;
   /** `retry`: as the code says, where it is not given. */
   sendError(
     id: RequestId | undefined,
@@ -116,8 +115,8 @@ export interface RequestingSession extends Subscriber, Resumable {
     message?: string,
     retry?: boolean,
   ): undefined;
-  /** Answers a request that has an id. `dataText`: JSON. */
-  sendOk(id: RequestId | undefined, dataText?: string): undefined;
+  /** Answers a request that has an id. */
+  sendOk(id: RequestId | undefined): undefined;
   /** Sends what was asked for and has been charged to the client's budget. */
   sendAnswer(json: string): void;
   /** Sends together with the other replies of this turn. */

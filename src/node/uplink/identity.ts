@@ -9,7 +9,7 @@ import { OWNERS, type Producer } from "../../wire/frame.ts";
 const APP = 0;
 
 /** Gives a producer to its owner. */
-export const ownedBy = (owner: number, high: number, low: number): Producer => ({
+const ownedBy = (owner: number, high: number, low: number): Producer => ({
   high: (((high & ~(OWNERS - 1)) >>> 0) + owner) >>> 0,
   low,
 });
