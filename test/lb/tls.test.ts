@@ -318,8 +318,9 @@ describe("a tunnel over TLS", () => {
         data.writeUInt32LE(Math.imul(at, 2654435761) >>> 0, at);
       reader.socket.pause();
       const before = rssMb();
-      ends[from].socket.write(data);
-      await Bun.sleep(500);
+      for (let at = 0; at < data.length; at += MB)
+        ends[from].socket.write(data.subarray(at, at + MB));
+      await lb.stalled(ends[from]);
       expect(rssMb() - before).toBeLessThan(32);
       let received = 0;
       let isSame = true;
