@@ -28,13 +28,7 @@ let lb: Lb;
 const started: Lb[] = [];
 
 const start = async (...flags: string[]): Promise<Lb> => {
-  const fresh = await Lb.start(
-    "--upstream",
-    server.address,
-    "--check-interval-ms",
-    "3600000",
-    ...flags,
-  );
+  const fresh = await Lb.inFrontOf(server, ...flags);
   started.push(fresh);
   return fresh;
 };
@@ -45,7 +39,7 @@ beforeAll(async () => {
     ...folder.make("a", "a.example", "localhost"),
     ...folder.make("b", "b.example", "*.b.example"),
   ];
-  lb = await Lb.start("--upstream", server.address, "--check-interval-ms", "3600000", ...flags);
+  lb = await Lb.inFrontOf(server, ...flags);
 });
 beforeEach(() => server.play(answering(OK)));
 afterEach(async () => {
