@@ -21,6 +21,7 @@ export class Attacker implements Disposable {
   readonly closed: Promise<number>;
   readonly #socket: WebSocket;
   readonly #welcomed = Promise.withResolvers<void>();
+  readonly #waiting = new Set<() => void>();
   #hasLeft = false;
 
   /** Resolves when it is welcomed, or closed before that. `told`: where it counts. */
@@ -67,10 +68,22 @@ export class Attacker implements Disposable {
     withinMs = 5000,
   ): Promise<Message | undefined> {
     this.send(message);
-    const deadline = performance.now() + withinMs;
-    while (this.isOpen && performance.now() < deadline && !this.answers.has(message.id))
-      await Bun.sleep(5);
+    await this.until(() => this.answers.has(message.id), withinMs);
     return this.answers.get(message.id);
+  }
+
+  /** Resolves when what it has heard makes it so, when it is closed, or when the time is over. */
+  async until(isSo: () => boolean, withinMs: number): Promise<void> {
+    if (isSo() || this.closeCode !== undefined) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const look = () => {
+      if (isSo()) resolve();
+    };
+    const timer = setTimeout(resolve, withinMs);
+    this.#waiting.add(look);
+    await Promise.race([promise, this.closed]);
+    this.#waiting.delete(look);
+    clearTimeout(timer);
   }
 
   #hear(data: unknown): void {
@@ -83,6 +96,7 @@ export class Attacker implements Disposable {
     }
     add(this.told, type === "error" ? `error ${String(code)}` : String(type));
     if (id !== undefined) this.answers.set(id, message);
+    for (const look of this.#waiting) look();
   }
 
   [Symbol.dispose](): void {

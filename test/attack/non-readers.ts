@@ -33,8 +33,7 @@ async function run(target: Target): Promise<string> {
       if (answer?.type === "ok") taken++;
     }
     const heard = () => reading.message ?? 0;
-    const deadline = performance.now() + 5000;
-    while (heard() < taken && reader.isOpen && performance.now() < deadline) await Bun.sleep(20);
+    await reader.until(() => heard() >= taken, 5000);
     if (!reader.isOpen) target.wrong.push(`the good reader was closed: ${reader.closeCode}`);
     if (heard() < taken) target.wrong.push(`the good reader heard ${heard()} of ${taken}`);
     const mb = (taken * DATA.length) / 1e6;

@@ -74,9 +74,7 @@ async function dose(target: Target, encoding: Encoding, request: Fields) {
     return;
   }
   attacker.send(encoded(encoding, { ...request, id: 1 }));
-  const deadline = performance.now() + ANSWER_WITHIN_MS;
-  while (attacker.isOpen && !attacker.answers.has(1) && performance.now() < deadline)
-    await Bun.sleep(2);
+  await attacker.until(() => attacker.answers.has(1), ANSWER_WITHIN_MS);
   if (attacker.answers.has(1)) return;
   const { closeCode } = attacker;
   if (closeCode !== undefined && CLOSE_CODES.has(closeCode)) return;

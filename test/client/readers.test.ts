@@ -177,6 +177,15 @@ function connectedWorld(): World {
   return world;
 }
 
+/** Two readers that stand at the newest. */
+function worldOfTwo(): World {
+  const world = connectedWorld();
+  world.subscribe(1, undefined);
+  world.subscribe(2, undefined);
+  world.settle();
+  return world;
+}
+
 const offsetsOf = (world: World, reader: number) => world.told.get(reader)?.offsets;
 
 test("one who begins in the past is given it alone, whatever waits for the others", () => {
@@ -219,10 +228,7 @@ test("one who joins a subscription that stands needs no question", () => {
 });
 
 test("the node is told when the last has left, and no earlier", () => {
-  const world = connectedWorld();
-  world.subscribe(1, undefined);
-  world.subscribe(2, undefined);
-  world.settle();
+  const world = worldOfTwo();
   world.unsubscribe(1);
   world.node.top = 1;
   world.settle();
@@ -233,10 +239,7 @@ test("the node is told when the last has left, and no earlier", () => {
 });
 
 test("a reader that pauses holds nobody up, and catches up", () => {
-  const world = connectedWorld();
-  world.subscribe(1, undefined);
-  world.subscribe(2, undefined);
-  world.settle();
+  const world = worldOfTwo();
   world.step({ type: "pause", reader: 1 });
   world.node.top = 3;
   world.settle();
@@ -250,10 +253,7 @@ test("a reader that pauses holds nobody up, and catches up", () => {
 });
 
 test("after a lost connection each goes on at its own place, and is told of its own gap", () => {
-  const world = connectedWorld();
-  world.subscribe(1, undefined);
-  world.subscribe(2, undefined);
-  world.settle();
+  const world = worldOfTwo();
   world.step({ type: "pause", reader: 1 });
   world.node.top = 5;
   world.settle();

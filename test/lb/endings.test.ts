@@ -828,14 +828,19 @@ describe("the file", () => {
   });
 });
 
+/** What a backlog that is not full needs at most for as many connections as are tried at once. */
+const TAKEN_MS = 500;
+
 /** A server whose backlog is full, so that no connection to it is ever made. */
 class FullServer {
   readonly address: string;
   readonly #child: Bun.Subprocess;
+  readonly #port: number;
   readonly #fillers: net.Socket[] = [];
 
   private constructor(child: Bun.Subprocess, port: number) {
     this.#child = child;
+    this.#port = port;
     this.address = `127.0.0.1:${port}`;
   }
 
@@ -848,15 +853,25 @@ class FullServer {
     const port = Number(new TextDecoder().decode(value));
     child.kill("SIGSTOP");
     const full = new FullServer(child, port);
-    while (
-      full.#fillers.every(({ readyState }) => readyState === "open") &&
-      full.#fillers.length < 6000
-    ) {
-      for (let each = 0; each < 300; each++)
-        full.#fillers.push(net.connect({ host: "127.0.0.1", port }).on("error", () => {}));
-      await Bun.sleep(200);
-    }
+    while (full.#fillers.length < 6000 && (await full.#takes(300)));
     return full;
+  }
+
+  /** Whether it takes so many connections more. */
+  async #takes(count: number): Promise<boolean> {
+    const to = { host: "127.0.0.1", port: this.#port };
+    const fillers = Array.from({ length: count }, () => net.connect(to));
+    this.#fillers.push(...fillers);
+    const taken = fillers.map(
+      (filler) =>
+        new Promise<void>((resolve) => {
+          filler.on("connect", resolve).on("error", () => {});
+        }),
+    );
+    return await Promise.race([
+      Promise.all(taken).then(() => true),
+      Bun.sleep(TAKEN_MS).then(() => false),
+    ]);
   }
 
   async stop(): Promise<void> {

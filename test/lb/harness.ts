@@ -1,6 +1,7 @@
 // What the black-box tests of the lb share: the lb as a process of its own, and raw TCP peers on
 // both sides of it that send exactly what a test says and remember exactly what they got.
 
+import { afterAll, beforeEach } from "bun:test";
 import net from "node:net";
 import { type Report, reportIn } from "../../src/runtime/child-ipc.ts";
 import { eventually } from "../eventually.ts";
@@ -261,6 +262,11 @@ export class Lb {
     ]);
   }
 
+  /** Starts an lb whose only node this server is; it does not check it again. */
+  static async inFrontOf(server: ScriptedServer, ...flags: string[]): Promise<Lb> {
+    return await Lb.start("--upstream", server.address, "--check-interval-ms", "3600000", ...flags);
+  }
+
   static async startCommand(command: string[]): Promise<Lb> {
     const { promise, resolve } = Promise.withResolvers<Report | undefined>();
     const child = Bun.spawn(command, {
@@ -361,6 +367,26 @@ export class Lb {
       for (const resolve of this.#logged.splice(0)) resolve();
     }
   }
+}
+
+/**
+ * A server and an lb with these flags in front of it, for all tests of a file. Before each test
+ * the connections of earlier ones are cut and the server answers with `OK`.
+ */
+export async function serverBehindLb(
+  ...flags: string[]
+): Promise<{ server: ScriptedServer; lb: Lb }> {
+  const server = await ScriptedServer.listen();
+  const lb = await Lb.inFrontOf(server, ...flags);
+  beforeEach(() => {
+    lb.hangUp();
+    server.play(answering(OK));
+  });
+  afterAll(async () => {
+    await lb.stop();
+    await server.stop();
+  });
+  return { server, lb };
 }
 
 export const statusOf = (answer: string): number =>

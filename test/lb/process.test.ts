@@ -31,13 +31,7 @@ afterEach(async () => {
 afterAll(() => server.stop());
 
 async function startLb(...flags: string[]): Promise<Lb> {
-  const lb = await Lb.start(
-    "--upstream",
-    server.address,
-    "--check-interval-ms",
-    "3600000",
-    ...flags,
-  );
+  const lb = await Lb.inFrontOf(server, ...flags);
   started.push(lb);
   return lb;
 }

@@ -26,8 +26,7 @@ let plain: Lb;
 let secure: Lb;
 const started: Lb[] = [];
 
-const start = (...flags: string[]): Promise<Lb> =>
-  Lb.start("--upstream", server.address, "--check-interval-ms", "3600000", ...flags);
+const start = (...flags: string[]): Promise<Lb> => Lb.inFrontOf(server, ...flags);
 
 beforeAll(async () => {
   server = await ScriptedServer.listen();

@@ -1,15 +1,7 @@
 // Hop by hop, rules 32–34, and how messages are passed on, rules 35–43: black box, raw peers on
 // both sides of the running lb.
 
-import {
-  afterAll,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  setDefaultTimeout,
-  test,
-} from "bun:test";
+import { afterAll, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { readFileSync } from "node:fs";
 import {
   answering,
@@ -18,37 +10,17 @@ import {
   namesIn,
   OK,
   type RawPeer,
-  ScriptedServer,
+  serverBehindLb,
   statusOf,
 } from "./harness.ts";
 
 setDefaultTimeout(60_000);
 
-let server: ScriptedServer;
-let lb: Lb;
-let trusting: Lb;
-
-beforeAll(async () => {
-  server = await ScriptedServer.listen();
-  const flags = [
-    "--upstream",
-    server.address,
-    "--check-interval-ms",
-    "3600000",
-    "--response-timeout-ms",
-    "2000",
-  ];
-  lb = await Lb.start(...flags);
-  trusting = await Lb.start(...flags, "--trust", "127.0.0.0/8", "--trust", "10.1.2.3");
-});
-beforeEach(() => {
-  lb.hangUp();
-  server.play(answering(OK));
-});
-afterAll(async () => {
-  await Promise.all([lb.stop(), trusting.stop()]);
-  await server.stop();
-});
+const flags = ["--response-timeout-ms", "2000"];
+const { server, lb } = await serverBehindLb(...flags);
+const trusts = ["--trust", "127.0.0.0/8", "--trust", "10.1.2.3"];
+const trusting = await Lb.inFrontOf(server, ...flags, ...trusts);
+afterAll(() => trusting.stop());
 
 const get = (fields = "", version = "1.1", method = "GET") =>
   `${method} / HTTP/${version}\r\nHost: a\r\n${fields}\r\n`;
@@ -473,10 +445,7 @@ describe("rule 39: an answer that begins before the request's body has ended", (
     });
 
   test("a node that does not read the rest holds nobody up for ever", async () => {
-    const slow = await Lb.start(
-      ...["--upstream", server.address, "--body-timeout-ms", "300"],
-      ...["--check-interval-ms", "3600000"],
-    );
+    const slow = await Lb.inFrontOf(server, "--body-timeout-ms", "300");
     try {
       server.play(async (peer) => {
         if (server.connections.length > 1) return await answering(OK)(peer);

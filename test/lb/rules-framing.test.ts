@@ -1,41 +1,12 @@
 // Framing, rules 1–13: black box, a raw client in front of the running lb and a raw server behind
 // it.
 
-import {
-  afterAll,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  setDefaultTimeout,
-  test,
-} from "bun:test";
-import { answering, fieldOf, Lb, OK, ScriptedServer, statusOf } from "./harness.ts";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { fieldOf, OK, serverBehindLb, statusOf } from "./harness.ts";
 
 setDefaultTimeout(60_000);
 
-let server: ScriptedServer;
-let lb: Lb;
-
-beforeAll(async () => {
-  server = await ScriptedServer.listen();
-  lb = await Lb.start(
-    "--upstream",
-    server.address,
-    "--check-interval-ms",
-    "3600000",
-    "--body-bytes-max",
-    "1000000",
-  );
-});
-beforeEach(() => {
-  lb.hangUp();
-  server.play(answering(OK));
-});
-afterAll(async () => {
-  await lb.stop();
-  await server.stop();
-});
+const { server, lb } = await serverBehindLb("--body-bytes-max", "1000000");
 
 const post = (fields: string, body = "", version = "1.1") =>
   `POST /p HTTP/${version}\r\nHost: a\r\n${fields}\r\n${body}`;

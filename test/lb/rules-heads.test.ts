@@ -1,41 +1,12 @@
 // Lines, fields, the request line and Host, rules 14–31: black box, a raw client in front of the lb
 // and a raw server behind it.
 
-import {
-  afterAll,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  setDefaultTimeout,
-  test,
-} from "bun:test";
-import { answering, fieldOf, Lb, namesIn, OK, ScriptedServer, statusOf } from "./harness.ts";
+import { describe, expect, setDefaultTimeout, test } from "bun:test";
+import { answering, fieldOf, namesIn, OK, serverBehindLb, statusOf } from "./harness.ts";
 
 setDefaultTimeout(60_000);
 
-let server: ScriptedServer;
-let lb: Lb;
-
-beforeAll(async () => {
-  server = await ScriptedServer.listen();
-  lb = await Lb.start(
-    "--upstream",
-    server.address,
-    "--check-interval-ms",
-    "3600000",
-    "--head-timeout-ms",
-    "600",
-  );
-});
-beforeEach(() => {
-  lb.hangUp();
-  server.play(answering(OK));
-});
-afterAll(async () => {
-  await lb.stop();
-  await server.stop();
-});
+const { server, lb } = await serverBehindLb("--head-timeout-ms", "600");
 
 /** The answer to what is refused, and of which no server hears. */
 async function refusal(request: string): Promise<string> {

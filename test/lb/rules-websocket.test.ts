@@ -1,51 +1,22 @@
 // WebSocket, rules 44–51: black box, raw peers on both sides of the running lb.
 
-import {
-  afterAll,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  setDefaultTimeout,
-  test,
-} from "bun:test";
+import { beforeEach, describe, expect, setDefaultTimeout, test } from "bun:test";
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import {
   answering,
   fieldOf,
-  Lb,
   namesIn,
   OK,
   type RawPeer,
-  ScriptedServer,
+  serverBehindLb,
   statusOf,
 } from "./harness.ts";
 
 setDefaultTimeout(60_000);
 
-let server: ScriptedServer;
-let lb: Lb;
-
-beforeAll(async () => {
-  server = await ScriptedServer.listen();
-  lb = await Lb.start(
-    "--upstream",
-    server.address,
-    "--check-interval-ms",
-    "3600000",
-    "--half-closed-timeout-ms",
-    "800",
-  );
-});
-beforeEach(() => {
-  lb.hangUp();
-  server.play(switching());
-});
-afterAll(async () => {
-  await lb.stop();
-  await server.stop();
-});
+const { server, lb } = await serverBehindLb("--half-closed-timeout-ms", "800");
+beforeEach(() => server.play(switching()));
 
 const KEY = "dGhlIHNhbXBsZSBub25jZQ==";
 const ACCEPT = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";

@@ -28,13 +28,7 @@ let lb: Lb;
 const started: Lb[] = [];
 
 const start = async (...flags: string[]): Promise<Lb> => {
-  const fresh = await Lb.start(
-    "--upstream",
-    server.address,
-    "--check-interval-ms",
-    "3600000",
-    ...flags,
-  );
+  const fresh = await Lb.inFrontOf(server, ...flags);
   started.push(fresh);
   return fresh;
 };
@@ -45,7 +39,7 @@ beforeAll(async () => {
     ...folder.make("a", "a.example", "localhost"),
     ...folder.make("b", "b.example", "*.b.example"),
   ];
-  lb = await Lb.start("--upstream", server.address, "--check-interval-ms", "3600000", ...flags);
+  lb = await Lb.inFrontOf(server, ...flags);
 });
 beforeEach(() => server.play(answering(OK)));
 afterEach(async () => {
@@ -318,8 +312,9 @@ describe("a tunnel over TLS", () => {
         data.writeUInt32LE(Math.imul(at, 2654435761) >>> 0, at);
       reader.socket.pause();
       const before = rssMb();
-      ends[from].socket.write(data);
-      await Bun.sleep(500);
+      for (let at = 0; at < data.length; at += MB)
+        ends[from].socket.write(data.subarray(at, at + MB));
+      await lb.stalled(ends[from]);
       expect(rssMb() - before).toBeLessThan(32);
       let received = 0;
       let isSame = true;
