@@ -24,6 +24,25 @@ export type SoakReport = {
   readonly failed: number;
 };
 
+/**
+ * What growth is no leak, in bytes. `once`, however long the run: a table that fills and empties
+ * keeps its size, and a process of which the allocator keeps freed pages grows in steps. `each`:
+ * per connection; what a session leaves behind is some kilobytes.
+ */
+const ALLOWED = {
+  heap: { once: 1.5 * 1024 * 1024, each: 10 },
+  rss: { once: 40 * 1024 * 1024, each: 50 },
+};
+
+/** The slopes that are allowed to a run of so many connections. */
+export function slopesMax(connections: number): { readonly heap: number; readonly rss: number } {
+  const { heap, rss } = ALLOWED;
+  return {
+    heap: heap.once / connections + heap.each,
+    rss: rss.once / connections + rss.each,
+  };
+}
+
 const RELAY_MB = 32;
 const LANES = 40;
 const SAMPLES = 16;
